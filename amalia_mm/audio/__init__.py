@@ -1,0 +1,1 @@
+"""Waveform to encoder frames; knows nothing of text."""

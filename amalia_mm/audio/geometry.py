@@ -1,0 +1,90 @@
+"""How many decoder positions a waveform takes. Nothing else in the project does this arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LengthStage:
+    """One convolution, stack or query window: how its output length follows from its input length.
+
+    The output is `emits` positions for each window of `kernel` inputs, windows `stride` apart, over the input
+    with `pad_left` and `pad_right` positions added. `partial="pad"` completes a last window that is cut short;
+    `"drop"` leaves it out, as convolutions do.
+    """
+
+    kernel: int
+    stride: int
+    pad_left: int = 0
+    pad_right: int = 0
+    emits: int = 1
+    partial: Literal["drop", "pad"] = "drop"
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or self.stride < 1 or self.emits < 1 or self.pad_left < 0 or self.pad_right < 0:
+            raise ValueError(f"kernel, stride and emits must be at least 1 and paddings at least 0: {self}")
+
+    def __call__(self, length: int) -> int:
+        """Return the output length for an input of `length` positions."""
+        if length <= 0:
+            return 0
+        room = length + self.pad_left + self.pad_right - self.kernel
+        if self.partial == "drop":
+            return 0 if room < 0 else (room // self.stride + 1) * self.emits
+        return (-(-max(room, 0) // self.stride) + 1) * self.emits
+
+
+@dataclass(frozen=True)
+class AudioGeometry:
+    """The way from samples to decoder positions, as the sum of its parts.
+
+    Features, encoder and projector each contribute their stages from their own configuration. `pad_to_samples`
+    is the fixed window of encoders such as Whisper (480,000), or None.
+    """
+
+    sample_rate_hz: int
+    pad_to_samples: int | None
+    stages: tuple[LengthStage, ...]
+
+    def num_audio_tokens(self, num_samples: int) -> int:
+        """Return the decoder positions of a clip.
+
+        Raises:
+            ValueError: The clip is shorter than one audio token, or longer than the encoder's fixed window.
+        """
+        if self.pad_to_samples is not None and num_samples > self.pad_to_samples:
+            raise ValueError(
+                f"{num_samples} samples do not fit the encoder's window of {self.pad_to_samples}: cut the audio "
+                "into chunks first"
+            )
+        length = num_samples if self.pad_to_samples is None or num_samples < 1 else self.pad_to_samples
+        for stage in self.stages:
+            length = stage(length)
+        if length < 1:
+            raise ValueError(
+                f"{num_samples} samples are shorter than one audio token ({self.min_samples} samples at "
+                f"{self.sample_rate_hz} Hz)"
+            )
+        return length
+
+    @property
+    def min_samples(self) -> int:
+        """The fewest samples that give one audio token."""
+        if self.pad_to_samples is not None:
+            return 1
+        samples = 1
+        while _run(self.stages, samples) < 1:
+            samples *= 2
+        low, high = samples // 2, samples
+        while low + 1 < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if _run(self.stages, middle) >= 1 else (middle, high)
+        return high
+
+
+def _run(stages: tuple[LengthStage, ...], length: int) -> int:
+    for stage in stages:
+        length = stage(length)
+    return length

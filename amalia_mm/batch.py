@@ -1,0 +1,120 @@
+"""The frozen records that travel from the shards to the loss, and the letters their shapes are written in.
+
+Shape letters, used with einops and in every docstring: `b` batch rows, `n` samples, `f` mel or encoder frames,
+`a` audio tokens, `t` sequence, `d` model width, `e` encoder width, `h` heads, `v` vocabulary, `m` mel bins,
+`k` audio items of a batch, `c` CTC targets, `p` phonemes, `s` speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from amalia_mm.variety import Variety
+
+IGNORE = -100
+"""The label of a position that carries no loss."""
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a conversation. `has_audio` puts one clip before the text of the turn."""
+
+    role: Role
+    text: str
+    has_audio: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record, decoded and ready to render.
+
+    Exactly one of `text` (a plain document, for pre-training) and `turns` (a conversation) is filled. A turn
+    with audio is fed by `waveform`, or by `path`, a simulated CTC path that stands in for it.
+    """
+
+    id: str
+    task: str
+    variety: Variety
+    speaker: str
+    source: str
+    text: str | None = None
+    turns: tuple[Turn, ...] = ()
+    spoken: str | None = None
+    """The words heard, in spoken form (lower case, no punctuation); "" is no speech; None is no audio."""
+    waveform: Tensor | None = None
+    """(n) float32 at the geometry's sample rate."""
+    path: Tensor | None = None
+    """(a) int64, token ids with the blank at `vocab_size`."""
+
+
+@dataclass(frozen=True)
+class _Movable:
+    """A frozen batch that Lightning can move: it calls `to` and `pin_memory` on anything that has them."""
+
+    def _map(self, change: Callable[[Any], Any]) -> Self:
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (Tensor, _Movable)):
+                moved[field.name] = change(value)
+        return replace(self, **moved)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the batch on another device; dtypes are never changed, waveforms must stay float32."""
+        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return the batch in page-locked memory."""
+        return self._map(lambda value: value.pin_memory())
+
+
+@dataclass(frozen=True)
+class TextBatch(_Movable):
+    """Rows of tokens, right-padded; a row may pack several documents.
+
+    Labels are already shifted (by `data/collate.py`): `labels[i, j]` is the target of position j, `IGNORE` where
+    there is no loss. A document number of 0 marks padding; numbers restart at 1 in each row, and positions
+    restart at 0 in each document.
+    """
+
+    ids: Tensor
+    """(b t) int64."""
+    labels: Tensor
+    """(b t) int64."""
+    documents: Tensor
+    """(b t) int64."""
+    positions: Tensor
+    """(b t) int64."""
+    record_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpeechTextBatch(_Movable):
+    """Rows of tokens with runs of audio placeholders, and what is heard there.
+
+    The k audio items stand in the order of their runs, row by row. They come as waveforms, or as simulated CTC
+    paths, never as both; a batch of text alone has neither.
+    """
+
+    text: TextBatch
+    is_audio: Tensor
+    """(b t) bool, True on audio placeholders."""
+    num_audio_tokens: Tensor
+    """(k) int64, the length of each run."""
+    ctc_ids: Tensor
+    """(k c) int64, what is said in each item as token ids, right-padded with 0."""
+    num_ctc_ids: Tensor
+    """(k) int64; -1 where what is said is unknown or must not be learned."""
+    waveforms: Tensor | None = None
+    """(k n) float32, right-padded with zeros."""
+    num_samples: Tensor | None = None
+    """(k) int64."""
+    paths: Tensor | None = None
+    """(k a) int64, right-padded with the blank."""

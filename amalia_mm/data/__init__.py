@@ -1,0 +1,1 @@
+"""Shards to batches; knows nothing of models."""

@@ -1,0 +1,1 @@
+"""A model folder and test sets to one JSON and one report."""

@@ -1,0 +1,1 @@
+"""Where audio and text meet: projectors, the splice, the speech-text model."""

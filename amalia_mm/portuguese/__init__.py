@@ -1,0 +1,1 @@
+"""What the project knows about European Portuguese; plain Python, no torch."""

@@ -1,0 +1,1 @@
+"""Offline jobs that make tokenizers and shards; never imported by training."""

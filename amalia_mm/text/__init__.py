@@ -1,0 +1,1 @@
+"""The AMÁLIA text decoder; knows nothing of audio."""

@@ -1,0 +1,1 @@
+"""LightningModules and what a training run needs around them."""
