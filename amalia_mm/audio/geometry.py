@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class LengthStage:
     """One convolution, stack or query window: how its output length follows from its input length.
 
     The output is `emits` positions for each window of `kernel` inputs, windows `stride` apart, over the input
-    with `pad_left` and `pad_right` positions added. `partial="pad"` completes a last window that is cut short;
-    `"drop"` leaves it out, as convolutions do.
+    with `pad_left` and `pad_right` positions added. `partial="pad"` completes a last window that is cut
+    short; `"drop"` leaves it out, as convolutions do.
     """
 
     kernel: int
@@ -35,13 +38,22 @@ class LengthStage:
             return 0 if room < 0 else (room // self.stride + 1) * self.emits
         return (-(-max(room, 0) // self.stride) + 1) * self.emits
 
+    def lengths(self, lengths: Tensor) -> Tensor:
+        """Return `self(length)` for each of the lengths (k) int64, on their device."""
+        room = lengths + (self.pad_left + self.pad_right - self.kernel)
+        if self.partial == "drop":
+            windows = (room.div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
+        else:
+            windows = (room.clamp(min=0) + self.stride - 1).div(self.stride, rounding_mode="floor") + 1
+        return torch.where(lengths > 0, windows * self.emits, torch.zeros_like(lengths))
+
 
 @dataclass(frozen=True)
 class AudioGeometry:
     """The way from samples to decoder positions, as the sum of its parts.
 
-    Features, encoder and projector each contribute their stages from their own configuration. `pad_to_samples`
-    is the fixed window of encoders such as Whisper (480,000), or None.
+    Features, encoder and projector each contribute their stages from their own configuration.
+    `pad_to_samples` is the fixed window of encoders such as Whisper (480,000), or None.
     """
 
     sample_rate_hz: int
@@ -56,8 +68,8 @@ class AudioGeometry:
         """
         if self.pad_to_samples is not None and num_samples > self.pad_to_samples:
             raise ValueError(
-                f"{num_samples} samples do not fit the encoder's window of {self.pad_to_samples}: cut the audio "
-                "into chunks first"
+                f"{num_samples} samples do not fit the encoder's window of {self.pad_to_samples}: cut the "
+                "audio into chunks first"
             )
         length = num_samples if self.pad_to_samples is None or num_samples < 1 else self.pad_to_samples
         for stage in self.stages:

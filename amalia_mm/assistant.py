@@ -1,0 +1,341 @@
+"""A model, loaded once, that transcribes, answers and chats: what the command line, demos and servers import.
+
+Audio of any length goes in: what is longer than a chunk is cut at pauses and heard piece by piece, what has
+no speech comes back empty. It knows nothing of training, and of evaluation only that it asks for likelihoods.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from amalia_mm.audio import vad as speech_detection
+from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.audio.io import load_audio
+from amalia_mm.batch import Turn
+from amalia_mm.errors import InputError
+from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.responder import Responder
+from amalia_mm.run import LoadedModel, load_model, read_config
+from amalia_mm.text.chat import PROMPTS
+from amalia_mm.text.generate import Sampling
+from amalia_mm.units import samples_to_seconds, seconds_to_samples
+
+AudioSource = Path | str | bytes | Tensor
+"""A file, the bytes of one, or a waveform (n) float32, mono, at the model's sample rate."""
+
+DEFAULT_RUN = Path("runs/quickstart")
+BEST_STAGE = "14_joint"
+CHUNK_S = 12.0
+"""The longest piece heard at once; training clips are shorter, so longer pieces would be a guess."""
+MAX_TOKENS_PER_S = 25
+"""Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
+MAX_EXTRA_TOKENS = 16
+POOL_BATCHES = 16
+"""Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""
+
+_SPOKEN_QUESTION = Turn("user", PROMPTS["answer"], has_audio=True)
+
+
+def resolve_model(path: Path | str | None = None) -> Path:
+    """Return the model folder meant by a model, stage or run folder.
+
+    Without a path it is `$AMALIA_MODEL`, else `runs/quickstart`. In a run it is the model of `14_joint`, else
+    of the last numbered stage whose model has a decoder.
+
+    Raises:
+        InputError: There is no model there.
+    """
+    run = Path(path) if path is not None else Path(os.environ.get("AMALIA_MODEL") or DEFAULT_RUN)
+    stages = sorted((folder for folder in run.glob("[0-9]*_*") if folder.is_dir()), reverse=True)
+    candidates = [run, run / "model", run / BEST_STAGE / "model", *(stage / "model" for stage in stages)]
+    for folder in candidates:
+        if (folder / "weights.safetensors").is_file() and read_config(folder).get("decoder"):
+            return folder
+    raise InputError(
+        run,
+        found="no model with a decoder" if run.is_dir() else "no such folder",
+        wanted="a model folder, or a run that has one",
+        remedy="run `make quickstart` or give --model",
+    )
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A piece of one of the caller's audios; `part` counts the pieces."""
+
+    item: int
+    part: int
+    waveform: Tensor
+
+
+class Assistant:
+    """Listens, reads and answers in European Portuguese with one model.
+
+    Args:
+        loaded: What `run.load_model` returned, already on its device. Its parameters are frozen here.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.model = loaded.model.eval().requires_grad_(False)
+        self.tokenizer = loaded.tokenizer
+        self.config = loaded.config
+        self.folder = loaded.folder
+        self._responder = Responder(self.model, self.tokenizer)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None, device: str | None = None) -> Assistant:
+        """Return the assistant of what `resolve_model` finds at `path`, on a GPU where there is one.
+
+        Raises:
+            InputError: There is no model there, or its files are damaged.
+        """
+        return cls(
+            load_model(resolve_model(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        )
+
+    @property
+    def has_ears(self) -> bool:
+        """Whether the model hears; a model of written text alone does not."""
+        return self._responder.geometry is not None
+
+    @property
+    def has_ctc(self) -> bool:
+        """Whether the model also writes frame by frame, without its decoder."""
+        return isinstance(self.model.projector, CtcPosterior)
+
+    def transcribe(
+        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+    ) -> list[str]:
+        """Return what is said in each audio, "" where nobody speaks.
+
+        Args:
+            audios: Files or waveforms, of any length.
+            batch_size: Pieces heard at once; the texts do not depend on it.
+            vad: Whether to look for speech first. Without it everything goes to the model, in equal windows.
+            progress: Whether to show a bar on stderr.
+
+        Raises:
+            InputError: An audio cannot be read or is shorter than one audio token, or the model has no ears.
+        """
+
+        def write(waveforms: list[Tensor]) -> list[str]:
+            turns = [Turn("user", PROMPTS["transcribe"], has_audio=True)]
+            limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
+            return self._responder.write([turns] * len(waveforms), waveforms, limits, Sampling())
+
+        return self._by_pieces(audios, write, batch_size, vad, progress)
+
+    def transcribe_ctc(
+        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+    ) -> list[str]:
+        """Return the spoken form of each audio by greedy CTC, without the decoder; else as `transcribe`.
+
+        Raises:
+            InputError: As `transcribe`; also when the model has no CTC head.
+        """
+
+        def write(waveforms: list[Tensor]) -> list[str]:
+            return [self._collapse(log_probs) for log_probs in self.ctc_log_probs(waveforms)]
+
+        return self._by_pieces(audios, write, batch_size, vad, progress)
+
+    @torch.no_grad()
+    def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """Return log p of every token in every frame of each waveform, (f v+1) on the CPU, blank last.
+
+        Raises:
+            InputError: The model has no CTC head.
+        """
+        self._need_ears()
+        projector = self.model.projector
+        if not isinstance(projector, CtcPosterior):
+            raise InputError(
+                self.folder,
+                field="projector",
+                found=type(projector).__name__,
+                wanted="CtcPosterior",
+                remedy="use a model with a CTC head",
+            )
+        heard = self.model.hear(*self._responder.pad_waveforms(waveforms))
+        log_probs = projector.ctc_logits(heard.features).float().log_softmax(dim=-1).cpu()
+        return [row[:length] for row, length in zip(log_probs, heard.num_frames.tolist(), strict=True)]
+
+    def listen(self, audio: AudioSource, *, sampling: Sampling | None = None) -> Iterator[str]:
+        """Yield the written answer to a spoken question as it is made; nothing where nobody speaks.
+
+        A question longer than one piece is transcribed first and answered as text.
+
+        Raises:
+            InputError: The audio cannot be read, or the model has no ears.
+        """
+        waveform = self._waveform(audio)
+        if len(waveform) > self._chunk_samples:
+            heard = self.transcribe([waveform])[0]
+            if heard:
+                yield from self.reply([Turn("user", heard)], sampling=sampling)
+        elif self._pieces(waveform, vad=True):
+            yield from self._responder.stream([_SPOKEN_QUESTION], [waveform], sampling or Sampling())
+
+    def answer(
+        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+    ) -> list[str]:
+        """Return the written answer to each spoken question; the batched form of `listen`.
+
+        Raises:
+            InputError: As `transcribe`.
+        """
+
+        def write(waveforms: list[Tensor]) -> list[str]:
+            limits = [Sampling().max_new_tokens] * len(waveforms)
+            return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, Sampling())
+
+        waveforms = [self._waveform(audio) for audio in audios]
+        is_long = [len(waveform) > self._chunk_samples for waveform in waveforms]
+        short = [waveform for waveform, long in zip(waveforms, is_long, strict=True) if not long]
+        answers = iter(self._by_pieces(short, write, batch_size, vad, progress))
+        return [
+            "".join(self.listen(waveform)) if long else next(answers)
+            for waveform, long in zip(waveforms, is_long, strict=True)
+        ]
+
+    def reply(self, turns: Sequence[Turn], *, sampling: Sampling | None = None) -> Iterator[str]:
+        """Yield the next turn of a written conversation as it is made; greedy unless told otherwise.
+
+        Raises:
+            InputError: The conversation does not fit the decoder's context.
+        """
+        return self._responder.stream(turns, [], sampling or Sampling())
+
+    def reply_batch(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        *,
+        batch_size: int = 16,
+        sampling: Sampling | None = None,
+    ) -> list[str]:
+        """Return the next turn of each written conversation.
+
+        Raises:
+            InputError: A conversation does not fit the decoder's context.
+        """
+        sampling = sampling or Sampling()
+        order = sorted(
+            range(len(conversations)), key=lambda item: sum(len(turn.text) for turn in conversations[item])
+        )
+        replies = [""] * len(conversations)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            limits = [sampling.max_new_tokens] * len(batch)
+            texts = self._responder.write([conversations[item] for item in batch], [], limits, sampling)
+            for item, text in zip(batch, texts, strict=True):
+                replies[item] = text
+        return replies
+
+    def log_likelihood(self, texts: Sequence[str]) -> list[float]:
+        """Return log p of each text as a whole document, its end included, in nats.
+
+        Raises:
+            InputError: A text does not fit the decoder's context.
+        """
+        return self._responder.log_likelihood(texts)
+
+    @property
+    def _chunk_samples(self) -> int:
+        return seconds_to_samples(CHUNK_S)
+
+    def _need_ears(self) -> AudioGeometry:
+        if self._responder.geometry is None:
+            raise InputError(
+                self.folder,
+                field="encoder",
+                found="a model of written text alone",
+                wanted="a model that hears",
+                remedy="use the model of a later stage, such as 14_joint",
+            )
+        return self._responder.geometry
+
+    def _waveform(self, audio: AudioSource) -> Tensor:
+        """Return (n) float32 of a source; `InputError` where it is no audio or too short for a token."""
+        geometry = self._need_ears()
+        where = str(audio) if isinstance(audio, (str, Path)) else "audio"
+        waveform = audio if isinstance(audio, Tensor) else load_audio(audio)
+        if waveform.ndim != 1:
+            raise ValueError(
+                f"a waveform has one axis, this one has {waveform.ndim}: {tuple(waveform.shape)}"
+            )
+        if len(waveform) < geometry.min_samples:
+            raise InputError(
+                where,
+                found=f"{len(waveform)} samples",
+                wanted=f"at least {geometry.min_samples} samples, one audio token",
+                remedy="give a longer recording",
+            )
+        return waveform.float().cpu()
+
+    def _pieces(self, waveform: Tensor, vad: bool) -> list[Tensor]:
+        """Return what of an audio goes to the model: the whole, its speech cut at pauses, or nothing."""
+        if not vad:
+            return list(waveform.tensor_split(-(-len(waveform) // self._chunk_samples)))
+        if len(waveform) <= self._chunk_samples:
+            return [waveform] if speech_detection.speech_segments(waveform) else []
+        segments = speech_detection.chunk(waveform, CHUNK_S)
+        return [waveform[segment.start_samples : segment.end_samples] for segment in segments]
+
+    def _by_pieces(
+        self,
+        audios: Sequence[AudioSource],
+        write: Callable[[list[Tensor]], list[str]],
+        batch_size: int,
+        vad: bool,
+        progress: bool,
+    ) -> list[str]:
+        """Return the text of each audio: cut, sorted by length, written in batches, put together in order."""
+        texts: dict[tuple[int, int], str] = {}
+        clips = (
+            _Clip(item, part, piece)
+            for item, audio in enumerate(audios)
+            for part, piece in enumerate(self._pieces(self._waveform(audio), vad))
+        )
+        with tqdm(desc="a ouvir", unit=" s", disable=not progress) as bar:
+            for batch in _by_length(clips, batch_size):
+                waveforms = [clip.waveform for clip in batch]
+                for clip, text in zip(batch, write(waveforms), strict=True):
+                    texts[clip.item, clip.part] = text
+                bar.update(round(sum(samples_to_seconds(len(waveform)) for waveform in waveforms)))
+        joined: list[list[str]] = [[] for _ in audios]
+        for (item, _), text in sorted(texts.items()):
+            joined[item] += [text] if text else []
+        return [" ".join(parts) for parts in joined]
+
+    def _transcript_limit(self, num_samples: int) -> int:
+        return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))
+
+    def _collapse(self, log_probs: Tensor) -> str:
+        """Return the text of frames (f v+1): the best of each frame, repeats merged, blanks removed."""
+        blank = log_probs.shape[-1] - 1
+        best = log_probs.argmax(dim=-1).unique_consecutive().tolist()
+        return self.tokenizer.decode([token for token in best if token != blank])
+
+
+def _by_length(clips: Iterable[_Clip], batch_size: int) -> Iterator[list[_Clip]]:
+    """Yield batches of clips of like length, longest first in a pool: what overfills memory shows early."""
+    pool: list[_Clip] = []
+    for clip in clips:
+        pool.append(clip)
+        if len(pool) == POOL_BATCHES * batch_size:
+            yield from _cut(pool, batch_size)
+            pool = []
+    yield from _cut(pool, batch_size)
+
+
+def _cut(pool: list[_Clip], batch_size: int) -> Iterator[list[_Clip]]:
+    pool = sorted(pool, key=lambda clip: len(clip.waveform), reverse=True)
+    for start in range(0, len(pool), batch_size):
+        yield pool[start : start + batch_size]

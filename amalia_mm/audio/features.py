@@ -1,0 +1,118 @@
+"""Log-mel features, numerically those of Whisper, of each clip at its own length.
+
+Holds no parameters and no buffers: the window and the filters follow from the arguments, so a module built on
+the meta device needs no repair. Knows nothing of the encoder that reads the features.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.units import SAMPLE_RATE_HZ
+
+WINDOW_SAMPLES = 400
+HOP_SAMPLES = 160
+_EDGE_SAMPLES = WINDOW_SAMPLES // 2
+
+
+class LogMel(nn.Module):
+    """Waveforms at 16 kHz to log-mel frames 10 ms apart.
+
+    Equal to `whisper.log_mel_spectrogram` of each clip without its padding (Radford et al. 2022, section
+    2.2): centred windows of 25 ms with reflected edges, Slaney mel filters, log10, no deeper than 8 below the
+    clip's own maximum, then (x + 4) / 4. A clip of n samples gives n // 160 frames.
+    """
+
+    def __init__(self, num_mels: int = 80) -> None:
+        super().__init__()
+        self.num_mels = num_mels
+
+    @property
+    def stages(self) -> tuple[LengthStage, ...]:
+        """How samples become frames."""
+        return (LengthStage(kernel=HOP_SAMPLES, stride=HOP_SAMPLES),)
+
+    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mel (k m f) float32, zero beyond a clip's frames, and num_frames (k).
+
+        Args:
+            waveforms: (k n) float32, right-padded; what stands in the padding does not matter.
+            num_samples: (k) int64.
+
+        Raises:
+            ValueError: The waveforms are not float32: lower precision does not hold 16-bit audio.
+        """
+        if waveforms.dtype != torch.float32:
+            raise ValueError(f"waveforms must be float32, not {waveforms.dtype}")
+        num_frames = self.stages[0].lengths(num_samples)
+        max_frames = self.stages[0](waveforms.shape[1])
+        valid = torch.arange(max_frames, device=waveforms.device) < num_frames[:, None]
+        with torch.autocast(waveforms.device.type, enabled=False):
+            power = _power_spectrum(_reflect_edges(waveforms, num_samples), max_frames)
+            mel = _mel_filters(self.num_mels, waveforms.device) @ power
+            log_mel = mel.clamp(min=1e-10).log10()
+            valid = rearrange(valid, "k f -> k 1 f")
+            loudest = log_mel.masked_fill(~valid, -10.0).amax(dim=(1, 2), keepdim=True)
+            log_mel = torch.maximum(log_mel, loudest - 8.0)
+            return ((log_mel + 4.0) / 4.0).masked_fill(~valid, 0.0), num_frames
+
+
+def _reflect_edges(waveforms: Tensor, num_samples: Tensor) -> Tensor:
+    """Return (k n+400) with each clip's 200 samples before its start and after its own end mirrored.
+
+    Only the edges are gathered; clips shorter than an edge are mirrored back and forth.
+    """
+    edge = torch.arange(_EDGE_SAMPLES, device=waveforms.device)
+    last = (num_samples[:, None] - 1).clamp(min=0)
+    period = (2 * last).clamp(min=1)
+    start = (edge - _EDGE_SAMPLES) % period
+    end_position = edge + num_samples[:, None]
+    end = end_position % period
+    sources = torch.cat([torch.minimum(start, period - start), torch.minimum(end, period - end)], dim=1)
+    mirrored = waveforms.gather(1, sources.clamp(max=max(waveforms.shape[1] - 1, 0)))
+    padded = F.pad(waveforms, (_EDGE_SAMPLES, _EDGE_SAMPLES))
+    targets = torch.cat([edge.expand_as(start), end_position + _EDGE_SAMPLES], dim=1)
+    return padded.scatter(1, targets, mirrored)
+
+
+def _power_spectrum(padded: Tensor, num_frames: int) -> Tensor:
+    """Return (k w f), the squared magnitudes of the windows, w = 201 frequencies."""
+    if num_frames == 0:
+        return padded.new_zeros(padded.shape[0], WINDOW_SAMPLES // 2 + 1, 0)
+    used = padded[:, : (num_frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES]
+    spectrum = torch.stft(
+        used, WINDOW_SAMPLES, HOP_SAMPLES, window=_window(padded.device), center=False, return_complex=True
+    )
+    return torch.view_as_real(spectrum).square().sum(dim=-1)
+
+
+@lru_cache
+def _window(device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.hann_window(WINDOW_SAMPLES, device=device)
+
+
+@lru_cache
+def _mel_filters(num_mels: int, device: torch.device) -> Tensor:
+    """Return the Slaney filters (m w), each of unit area, from 0 to 8,000 Hz."""
+    # Imported here: torchaudio loads its own libraries, which only this needs.
+    from torchaudio.functional import melscale_fbanks
+
+    # Not a tensor of inference mode, which a later training step could not save for its backward pass.
+    with torch.inference_mode(False), torch.device("cpu"):
+        filters = melscale_fbanks(
+            WINDOW_SAMPLES // 2 + 1,
+            0.0,
+            SAMPLE_RATE_HZ / 2,
+            num_mels,
+            SAMPLE_RATE_HZ,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        return filters.T.contiguous().to(device)

@@ -1,0 +1,276 @@
+"""Audio files and bytes to mono float32 at 16 kHz, and back; refuses what is not audio.
+
+Long files are decoded, mixed down and resampled block by block, so that the peak memory is the result itself
+(64 kB a second of audio, 0.69 GB for three hours), not a multiple of it. Knows nothing of frames or tokens.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from amalia_mm.errors import InputError
+from amalia_mm.units import SAMPLE_RATE_HZ
+
+_CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG")
+_WANTED = "audio as wav, flac, mp3, ogg or opus"
+_CONVERT = "check the file by listening to it, or convert it to wav or flac"
+_FETCH_AGAIN = "copy or record the file again: its end is missing"
+_BLOCK_VALUES = 1 << 20  # floats decoded at a time over all channels: 4 MB
+_RATES_HZ = range(1_000, 768_001)  # a header outside it is damaged, and resampling it would fill the memory
+_MAX_KNOWN_FRAMES = 1 << 62  # libsndfile's "unknown" is 2**63 - 1
+_MP3_SLACK_FRAMES = 2 * 1152  # the lengths in MP3 headers are good to a codec frame or two, not to the sample
+_STREAMED_WAV_BYTES = 0x7FFFF000  # programs that write WAV to a pipe put this or more as the length
+
+
+def load_audio(source: Path | str | bytes, *, where: str = "", max_seconds: float | None = None) -> Tensor:
+    """Return the sound of a file as (n) float32, mono, at 16 kHz.
+
+    Channels are averaged. Peaks beyond 1 that lossy codecs give are kept. Rates are converted by soxr at its
+    high quality.
+
+    Args:
+        source: A path, or the bytes of a file.
+        where: What to call the source in errors; the path where empty.
+        max_seconds: Refuse longer audio before decoding it.
+
+    Raises:
+        InputError: The file is missing, empty, truncated, not audio, without a sample, longer than
+            `max_seconds`, or has samples that are not finite numbers.
+    """
+    where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
+    with _opened(source, where) as (sound, promised):
+        if max_seconds is not None and promised is not None:
+            _check_seconds(promised / sound.samplerate, max_seconds, where)
+        blocks = _mono_blocks(sound, promised, where, max_seconds)
+        samples = _resampled(blocks, sound.samplerate, promised)
+    if samples.size == 0:
+        raise InputError(
+            where, found="0 samples", wanted="at least one sample at 16,000 Hz", remedy="remove the file"
+        )
+    return torch.from_numpy(samples)
+
+
+def audio_seconds(path: Path | str) -> float:
+    """Return the duration of a file in seconds, from its header where the header tells it.
+
+    Raises:
+        InputError: As `load_audio`; damage after the header is found only where the header disagrees with the
+            size of the file.
+    """
+    where = str(path)
+    with _opened(path, where) as (sound, promised):
+        if promised is None:
+            promised = sum(len(block) for block in _mono_blocks(sound, None, where, None))
+        return promised / sound.samplerate
+
+
+def write_audio(path: Path | str, waveform: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
+    """Write a waveform (n) as 16-bit wav or flac, by the ending of the path.
+
+    A clip whose peak is beyond 1 is scaled down as a whole to a peak of 1: 16 bits hold no more, and cutting
+    the peaks would be heard.
+
+    Raises:
+        ValueError: Another ending, a shape other than (n), no sample, or samples that are not finite.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    container = {".wav": "WAV", ".flac": "FLAC"}.get(path.suffix.lower())
+    if container is None:
+        raise ValueError(f"audio is written as .wav or .flac, not {path.suffix!r}: {path}")
+    path.write_bytes(_encode(waveform, sample_rate_hz, container))
+
+
+def encode_flac(waveform: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """Return a waveform (n) as the bytes of a 16-bit flac file; peaks and errors as `write_audio`."""
+    return _encode(waveform, sample_rate_hz, "FLAC")
+
+
+def _encode(waveform: Tensor, sample_rate_hz: int, container: str) -> bytes:
+    if waveform.ndim != 1 or waveform.numel() == 0:
+        raise ValueError(f"a waveform to write has shape (n) with n >= 1, not {tuple(waveform.shape)}")
+    samples = waveform.detach().to("cpu", torch.float32).numpy()
+    if not np.isfinite(samples).all():
+        raise ValueError(
+            f"{int((~np.isfinite(samples)).sum())} of {samples.size} samples are not finite numbers"
+        )
+    peak = float(np.abs(samples).max())
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples / max(peak, 1.0), sample_rate_hz, format=container, subtype="PCM_16")
+    return buffer.getvalue()
+
+
+@contextmanager
+def _opened(source: Path | str | bytes, where: str) -> Iterator[tuple[soundfile.SoundFile, int | None]]:
+    """Yield the open sound and the number of frames its header promises, None where it does not say."""
+    with _binary(source, where) as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            raise InputError(
+                where, found="an empty file (0 bytes)", wanted=_WANTED, remedy="remove or replace it"
+            )
+        says_its_length = _check_wav_is_whole(file, where)
+        file.seek(0)
+        # A file descriptor instead of a path: soundfile guesses the format of some paths by their ending.
+        handle = file if isinstance(file, io.BytesIO) else file.fileno()
+        try:
+            sound = soundfile.SoundFile(handle, closefd=False)
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise InputError(where, found=_reason(error), wanted=_WANTED, remedy=_CONVERT) from error
+        with sound:
+            _check_header(sound, where)
+            known = says_its_length and sound.frames < _MAX_KNOWN_FRAMES
+            yield sound, sound.frames if known else None
+
+
+@contextmanager
+def _binary(source: Path | str | bytes, where: str) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        with Path(source).open("rb") as file:
+            yield file
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise InputError(where, found=found, wanted=_WANTED, remedy="check the path") from error
+
+
+def _check_header(sound: soundfile.SoundFile, where: str) -> None:
+    if sound.format not in _CONTAINERS:
+        raise InputError(where, field="format", found=sound.format, wanted=_WANTED, remedy=_CONVERT)
+    if sound.samplerate not in _RATES_HZ:
+        wanted = f"{_RATES_HZ.start} to {_RATES_HZ.stop - 1} Hz"
+        raise InputError(where, field="sample rate", found=sound.samplerate, wanted=wanted, remedy=_CONVERT)
+    if sound.frames == 0:
+        raise InputError(
+            where, found="0 samples", wanted="at least one sample", remedy="remove or replace the file"
+        )
+
+
+def _check_wav_is_whole(file: BinaryIO, where: str) -> bool:
+    """Raise where a WAV file ends before its header says; return False where it does not say how long it is.
+
+    libsndfile quietly shortens what the header promises to what the file holds, so the header is read here.
+    """
+    file.seek(0)
+    start = file.read(12)
+    if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
+        return True
+    end = file.seek(0, os.SEEK_END)
+    file.seek(12)
+    tag, block_align, long_data_bytes = 1, 1, 0
+    while len(header := file.read(8)) == 8:
+        name, num_bytes = header[:4], struct.unpack("<I", header[4:])[0]
+        if name == b"data":
+            num_bytes = long_data_bytes or num_bytes
+            if not long_data_bytes and num_bytes >= _STREAMED_WAV_BYTES:
+                return False
+            _check_data_chunk(num_bytes, end - file.tell(), tag, block_align, where)
+            return True
+        next_chunk = file.tell() + num_bytes + num_bytes % 2
+        if name == b"fmt " and num_bytes >= 14:
+            tag, block_align = struct.unpack("<H10xH", file.read(14))
+        if name == b"ds64" and num_bytes >= 16:
+            long_data_bytes = struct.unpack("<8xQ", file.read(16))[0]
+        file.seek(next_chunk)
+    found = f"a WAV header and no samples in {end} bytes"
+    raise InputError(where, found=found, wanted="a WAV file with a data chunk", remedy=_FETCH_AGAIN)
+
+
+def _check_data_chunk(promised_bytes: int, held_bytes: int, tag: int, block_align: int, where: str) -> None:
+    plain = tag in (1, 3, 6, 7, 0xFFFE)  # integers, floats, A-law, mu-law, extensible: a block is one sample
+    promised, held = promised_bytes // max(block_align, 1), held_bytes // max(block_align, 1)
+    if held < promised:
+        unit = "samples" if plain else "blocks"
+        raise InputError(
+            where,
+            found=f"{held} {unit}",
+            wanted=f"the {promised} {unit} its header promises",
+            remedy=_FETCH_AGAIN,
+        )
+
+
+def _mono_blocks(
+    sound: soundfile.SoundFile, promised: int | None, where: str, max_seconds: float | None
+) -> Iterator[np.ndarray]:
+    """Yield the sound in blocks (n) float32, channels averaged; raise where it ends too early."""
+    decoded, problem = 0, ""
+    block_frames = max(_BLOCK_VALUES // sound.channels, 1)
+    while True:
+        try:
+            block = sound.read(block_frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            problem = f" ({_reason(error)})"
+            break
+        if len(block) == 0:
+            break
+        mono = block[:, 0] if sound.channels == 1 else block.mean(axis=1)
+        finite = np.isfinite(mono)
+        if not finite.all():
+            at_s = (decoded + int(finite.argmin())) / sound.samplerate
+            found = f"a sample that is not a finite number, at {at_s:.3f} s"
+            raise InputError(where, field="samples", found=found, wanted="finite samples", remedy=_CONVERT)
+        decoded += len(mono)
+        if max_seconds is not None:
+            _check_seconds(decoded / sound.samplerate, max_seconds, where)
+        yield mono
+    slack = _MP3_SLACK_FRAMES if sound.format == "MP3" else 0
+    if problem or (promised is not None and decoded < promised - slack):
+        wanted = (
+            "a stream that decodes to its end"
+            if promised is None
+            else f"the {promised} samples its header promises"
+        )
+        raise InputError(where, found=f"{decoded} samples{problem}", wanted=wanted, remedy=_FETCH_AGAIN)
+
+
+def _check_seconds(found_s: float, max_seconds: float, where: str) -> None:
+    if found_s > max_seconds:
+        raise InputError(
+            where,
+            field="duration",
+            found=f"{found_s:.1f} s or more",
+            wanted=f"at most {max_seconds:g} s",
+            remedy="cut it into shorter files, or raise the limit",
+        )
+
+
+def _resampled(blocks: Iterator[np.ndarray], rate_hz: int, promised: int | None) -> np.ndarray:
+    """Return the blocks as one array (n) at 16 kHz; written in place where the length is known beforehand."""
+    resampler = None if rate_hz == SAMPLE_RATE_HZ else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1)
+    expected = 0 if promised is None else promised * SAMPLE_RATE_HZ // rate_hz + 1
+    samples, filled = np.empty(expected, np.float32), 0
+    for block in _with_end(blocks):
+        if block is None and resampler is None:
+            break
+        if resampler is not None:
+            empty = np.empty(0, np.float32)
+            block = resampler.resample_chunk(empty if block is None else block, last=block is None)
+        assert block is not None
+        if filled + len(block) > len(samples):
+            samples.resize(max(filled + len(block), len(samples) * 3 // 2), refcheck=False)
+        samples[filled : filled + len(block)] = block
+        filled += len(block)
+    return samples[:filled]
+
+
+def _with_end(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray | None]:
+    yield from blocks
+    yield None
+
+
+def _reason(error: Exception) -> str:
+    reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    return reason.rstrip(".") or "nothing that decodes"

@@ -1,0 +1,124 @@
+"""Rows of items to one batch: padding on the right, labels shifted here and nowhere else.
+
+The label of a position is the token after it in the same document, where that token carries loss; the last
+position of a document has none. It knows nothing of files or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amalia_mm.batch import IGNORE, Example, SpeechTextBatch, TextBatch
+from amalia_mm.text.chat import Rendered
+
+PAD_ID = 0
+"""Fills the tail of a row; its document number is 0, so it is never attended to."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One document of a row, or a piece of a long one: tokens `start_token` and the `num_tokens` after it."""
+
+    example: Example
+    rendered: Rendered
+    ctc_ids: tuple[int, ...] | None = None
+    """What is said in the clip; None where that is unknown."""
+    start_token: int = 0
+    num_tokens: int = -1
+    """-1 is all from `start_token` on."""
+
+    @property
+    def stop_token(self) -> int:
+        """The first token after the piece."""
+        return len(self.rendered.ids) if self.num_tokens < 0 else self.start_token + self.num_tokens
+
+    def labels(self) -> list[int]:
+        """Return the target of each position of the piece; the last one may lie in the next piece."""
+        ids, has_loss = self.rendered.ids, self.rendered.has_loss
+        targets = [token if loss else IGNORE for token, loss in zip(ids, has_loss, strict=True)] + [IGNORE]
+        return targets[self.start_token + 1 : self.stop_token + 1]
+
+
+Rows = Sequence[Sequence[Item]]
+
+
+def collate_text(rows: Rows, *, has_loss: bool = True) -> TextBatch:
+    """Return the batch of rows of text, padded to the longest.
+
+    Rows hold one or more documents each; without loss every label is `IGNORE`. No rows at all give one row of
+    padding and no loss: the batch of a rank that has nothing.
+    """
+    ids, labels, documents, positions = [], [], [], []
+    for row in rows:
+        pieces = [slice(item.start_token, item.stop_token) for item in row]
+        lengths = [piece.stop - piece.start for piece in pieces]
+        ids.append([i for item, piece in zip(row, pieces, strict=True) for i in item.rendered.ids[piece]])
+        labels.append([label for item in row for label in item.labels()])
+        documents.append([number for number, length in enumerate(lengths, 1) for _ in range(length)])
+        positions.append([position for length in lengths for position in range(length)])
+    if not rows:
+        ids, labels, documents, positions = [[PAD_ID]], [[IGNORE]], [[1]], [[0]]
+    padded_labels = _padded(labels, IGNORE)
+    return TextBatch(
+        ids=_padded(ids, PAD_ID),
+        labels=padded_labels if has_loss else torch.full_like(padded_labels, IGNORE),
+        documents=_padded(documents, 0),
+        positions=_padded(positions, 0),
+        record_ids=tuple(item.example.id for row in rows for item in row),
+    )
+
+
+def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTextBatch:
+    """Return the batch of rows of text and audio, padded to the longest in text, audio and CTC targets.
+
+    Args:
+        rows: Documents with at most one clip or path each; clips and paths do not mix in a batch.
+        blank: The id that pads simulated paths.
+        has_loss: False makes a filler: no label, and CTC targets of unknown length.
+
+    Raises:
+        ValueError: Clips and simulated paths stand in the same batch.
+    """
+    heard = [item for row in rows for item in row if _is_heard(item)]
+    waveforms = [item.example.waveform for item in heard if item.example.waveform is not None]
+    paths = [item.example.path for item in heard if item.example.path is not None]
+    if waveforms and paths:
+        raise ValueError(f"{len(waveforms)} clips and {len(paths)} simulated paths in one batch")
+    text = collate_text(rows, has_loss=has_loss)
+    is_audio = [[a for i in row for a in i.rendered.is_audio[i.start_token : i.stop_token]] for row in rows]
+    ctc_ids = [item.ctc_ids or () for item in heard]
+    num_ctc_ids = [-1 if item.ctc_ids is None or not has_loss else len(item.ctc_ids) for item in heard]
+    return SpeechTextBatch(
+        text=text,
+        is_audio=_padded(is_audio or [[0]], 0).bool(),
+        num_audio_tokens=torch.tensor([sum(item.rendered.is_audio) for item in heard], dtype=torch.int64),
+        ctc_ids=_padded(ctc_ids, 0),
+        num_ctc_ids=torch.tensor(num_ctc_ids, dtype=torch.int64),
+        waveforms=_padded_waveforms(waveforms) if waveforms else None,
+        num_samples=torch.tensor([len(clip) for clip in waveforms]) if waveforms else None,
+        paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=blank)
+        if paths
+        else None,
+    )
+
+
+def _is_heard(item: Item) -> bool:
+    return item.example.waveform is not None or item.example.path is not None
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    longest = max((len(row) for row in rows), default=0)
+    padded = [[*row, *[value] * (longest - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.int64).reshape(len(rows), longest)
+
+
+def _padded_waveforms(waveforms: Sequence[Tensor]) -> Tensor:
+    """Return the clips, (n) each, as (k n) with zeros on the right."""
+    padded = torch.zeros(len(waveforms), max(len(clip) for clip in waveforms))
+    for row, clip in zip(padded, waveforms, strict=True):
+        row[: len(clip)] = clip
+    return padded

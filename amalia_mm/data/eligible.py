@@ -1,0 +1,135 @@
+"""Which records of a folder a run can use, known from the index before anything is read.
+
+Records that cannot be used are never part of the order; they are counted as bad records and told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.data.ctc_paths import CtcPaths
+from amalia_mm.data.index import Integers
+from amalia_mm.data.reader import Folder
+from amalia_mm.data.visits import Source
+from amalia_mm.errors import InputError
+
+_REMEDY = "leave the record out of the shards, cut it at pauses, or raise the limit"
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """The records of a folder that can be used, and why others cannot: one error for each of those."""
+
+    source: Source
+    left_out: tuple[InputError, ...]
+
+
+def eligible_text(folder: Folder, weight: float) -> Eligible:
+    """Return the records of a folder of text: all but those that could not be read when they were counted."""
+    return _eligible(folder, weight, np.zeros(len(folder.index), dtype=np.int64), ())
+
+
+def eligible_speech(
+    folder: Folder,
+    weight: float,
+    *,
+    geometry: AudioGeometry | None,
+    paths: CtcPaths | None,
+    max_audio_tokens: int,
+    max_text_tokens: int,
+) -> Eligible:
+    """Return the records of a folder whose clip (or simulated path) and text fit a batch.
+
+    The length of a path is not known before it is drawn: the longest it can be is counted.
+
+    Raises:
+        InputError: There are clips to hear, and no geometry.
+    """
+    counts, num_samples = folder.counts, folder.index.num_samples
+    is_heard = (num_samples > 0) | (counts.num_spoken >= 0)
+    if paths is not None:
+        is_unknown = is_heard & (counts.num_spoken < 0)
+        longest = np.array([paths.max_length(n) for n in range(int(counts.num_spoken.max(initial=0)) + 1)])
+        num_audio_tokens = np.where(is_heard, longest[np.maximum(counts.num_spoken, 0)], 0)
+        missing = (
+            "spoken",
+            is_unknown,
+            "a clip of which nobody knows what is said",
+            "words to simulate a path of",
+        )
+    else:
+        num_audio_tokens = _audio_tokens(folder, geometry)
+        missing = ("audio", is_heard & (num_samples == 0), "no clip", "a clip to hear, or simulated paths")
+    too_short = is_heard & (num_audio_tokens < 1) & ~missing[1]
+    too_long = num_audio_tokens > max_audio_tokens
+    problems = (
+        missing,
+        ("audio", too_short, "a clip shorter than one audio token", "a clip that the encoder can hear"),
+        ("audio", too_long, "too long a clip", f"at most {max_audio_tokens} audio tokens (max_audio_tokens)"),
+        (
+            "text",
+            counts.num_tokens > max_text_tokens,
+            "too long a text",
+            f"at most {max_text_tokens} tokens (max_text_tokens)",
+        ),
+    )
+    return _eligible(folder, weight, num_audio_tokens, problems)
+
+
+_Problem = tuple[str, np.ndarray, str, str]
+"""Field, (r) which records have it, found, wanted."""
+
+
+def _eligible(
+    folder: Folder, weight: float, num_audio_tokens: Integers, problems: tuple[_Problem, ...]
+) -> Eligible:
+    index, counts = folder.index, folder.counts
+    unreadable = ("json", counts.num_tokens < 1, "a record that cannot be read", "a record of version 1")
+    is_good = np.ones(len(index), dtype=bool)
+    errors = []
+    for field, has_problem, found, wanted in (unreadable, *problems):
+        for record in np.flatnonzero(has_problem & is_good):
+            where = index.where(int(record))
+            errors.append(InputError(where, field=field, found=found, wanted=wanted, remedy=_REMEDY))
+        is_good &= ~has_problem
+    records = np.flatnonzero(is_good)
+    source = Source(weight, records, counts.num_tokens[records], num_audio_tokens[records])
+    if source.num_visits < 1:
+        raise InputError(
+            index.folder,
+            field="weight",
+            found=f"{len(records)} usable records of {len(index)} with weight {weight:g}" + _example(errors),
+            wanted="at least one visit in an epoch",
+            remedy="raise the weight or leave the folder out",
+        )
+    return Eligible(source, tuple(errors))
+
+
+def _example(errors: list[InputError]) -> str:
+    return f" ({errors[0].found} at {errors[0].where})" if errors else ""
+
+
+def _audio_tokens(folder: Folder, geometry: AudioGeometry | None) -> Integers:
+    """Return the audio tokens of each record; 0 without a clip, or with one that the encoder cannot take."""
+    lengths, which = np.unique(folder.index.num_samples, return_inverse=True)
+    if lengths.max(initial=0) > 0 and geometry is None:
+        raise InputError(
+            folder.index.folder,
+            field="geometry",
+            found="clips, and no audio geometry",
+            wanted="the model's geometry, or simulated paths",
+            remedy="link model.geometry to data.geometry, or set data.paths",
+        )
+    return np.array([_fits(geometry, int(length)) for length in lengths], dtype=np.int64)[which]
+
+
+def _fits(geometry: AudioGeometry | None, num_samples: int) -> int:
+    if geometry is None or num_samples == 0:
+        return 0
+    try:
+        return geometry.num_audio_tokens(num_samples)
+    except ValueError:
+        return 0

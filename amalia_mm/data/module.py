@@ -1,0 +1,268 @@
+"""The LightningDataModules: text in packed rows, and speech with text under a budget.
+
+They put the rooms of this folder together; each batch follows from (seed, step), so the only state of a run
+is the trainer's step. They know nothing of models: an audio geometry is all they are told.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Generic
+
+import lightning as L
+
+from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.geometry import AudioGeometry, LengthStage
+from amalia_mm.batch import SpeechTextBatch, TextBatch
+from amalia_mm.data.bad_records import BadRecords, check_left_out
+from amalia_mm.data.collate import collate_speech, collate_text
+from amalia_mm.data.ctc_paths import CtcPaths
+from amalia_mm.data.eligible import Eligible, eligible_speech, eligible_text
+from amalia_mm.data.index import ShardIndex
+from amalia_mm.data.order import BudgetOrder, Order, PackedOrder
+from amalia_mm.data.reader import Folder, Reader
+from amalia_mm.data.steps import BatchT, Collate, Loader, Steps, endless_loader, finite_loader
+from amalia_mm.data.tokens import index_tokens, load_tokens
+from amalia_mm.data.visits import Source
+from amalia_mm.errors import InputError
+from amalia_mm.text.tokenizer import Tokenizer
+
+_LOG = logging.getLogger(__name__)
+
+
+class ShardData(L.LightningDataModule, Generic[BatchT]):
+    """Folders in, endless training batches and fixed validation batches out: common to text and speech.
+
+    Args:
+        shards: Folder -> weight, the visits of each of its records in an epoch.
+        tokenizer: The tokenizer's folder.
+        val_shards: Folders to validate on, each record once; None validates on nothing.
+        seed: Of the order and of the randomness of each record.
+        num_workers: Processes that read; the batches are the same for any number.
+        max_bad_fraction: Bad records above which the run stops.
+    """
+
+    def __init__(
+        self,
+        shards: dict[str, float],
+        tokenizer: str,
+        val_shards: list[str] | None,
+        seed: int,
+        num_workers: int,
+        max_bad_fraction: float,
+    ) -> None:
+        super().__init__()
+        if not shards:
+            remedy = "name at least one folder of shards and its weight"
+            raise InputError("data", field="shards", found="none", wanted="folder: weight", remedy=remedy)
+        self.shards = shards
+        self.tokenizer = tokenizer
+        self.val_shards = val_shards or []
+        self.seed = seed
+        self.num_workers = num_workers
+        self.max_bad_fraction = max_bad_fraction
+        self.bad_records: BadRecords | None = None
+        """Counts of the training records read so far; None before `train_dataloader`."""
+        self._text_tokenizer: Tokenizer | None = None
+        self._folders: dict[str, Folder] = {}
+
+    def prepare_data(self) -> None:
+        """Count the tokens of every folder that has no count for this tokenizer yet; once on each machine."""
+        tokenizer = Tokenizer.load(self.tokenizer)
+        for folder in (*self.shards, *self.val_shards):
+            index_tokens(folder, tokenizer)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the indices and counts; raises `InputError` naming what is missing, cut or stale."""
+        self._text_tokenizer = Tokenizer.load(self.tokenizer)
+        wanted = (*self.shards, *self.val_shards) if stage in (None, "fit") else self.val_shards
+        for name in wanted:
+            if name not in self._folders:
+                index = ShardIndex.load(name)
+                self._folders[name] = Folder(index, load_tokens(index, self._text_tokenizer))
+
+    def train_dataloader(self) -> Loader[BatchT]:
+        """Return the endless batches of this process, from the trainer's step on."""
+        first = 0
+        if self.trainer is not None:
+            first = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        steps, self.bad_records = self._steps(self.shards, self.seed)
+        return endless_loader(steps, first, self.num_workers)
+
+    def val_dataloader(self) -> Loader[BatchT] | list[Loader[BatchT]]:
+        """Return the validation batches of this process, always the same; an empty list without folders."""
+        if not self.val_shards:
+            return []
+        steps, _ = self._steps(dict.fromkeys(self.val_shards, 1.0), seed=0, is_training=False)
+        return finite_loader(steps, steps.order.num_batches(epoch=0), self.num_workers)
+
+    def teardown(self, stage: str) -> None:
+        """Tell how many bad records were left out."""
+        counts = self.bad_records.counts() if self.bad_records is not None and stage == "fit" else {}
+        for folder, (bad, read) in counts.items():
+            if bad:
+                _LOG.warning("%s: %d bad records of %d read were left out", folder, bad, read)
+
+    def _steps(
+        self, weights: Mapping[str, float], seed: int, *, is_training: bool = True
+    ) -> tuple[Steps[BatchT], BadRecords]:
+        if self._text_tokenizer is None or any(name not in self._folders for name in weights):
+            raise ValueError("setup() must run before a loader is made")
+        folders = [self._folders[name] for name in weights]
+        eligible = [self._eligible(f, w) for f, w in zip(folders, weights.values(), strict=True)]
+        left_out = {name: usable.left_out for name, usable in zip(weights, eligible, strict=True)}
+        sizes = {name: len(folder.index) for name, folder in zip(weights, folders, strict=True)}
+        check_left_out(left_out, sizes, self.max_bad_fraction)
+        bad_records = BadRecords(list(weights), self.max_bad_fraction, self.num_workers)
+        steps = Steps(
+            order=self._order([usable.source for usable in eligible], seed),
+            reader=self._reader(folders, self._text_tokenizer, seed, is_training),
+            collate=self._collate(self._text_tokenizer),
+            bad_records=bad_records,
+            rank=0 if self.trainer is None else self.trainer.global_rank,
+            world_size=1 if self.trainer is None else self.trainer.world_size,
+        )
+        return steps, bad_records
+
+    @abstractmethod
+    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+        """Return the records of a folder that can be used."""
+
+    @abstractmethod
+    def _order(self, sources: Sequence[Source], seed: int) -> Order:
+        """Return the order of the batches."""
+
+    @abstractmethod
+    def _reader(
+        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
+    ) -> Reader:
+        """Return the reader of the order's records."""
+
+    @abstractmethod
+    def _collate(self, tokenizer: Tokenizer) -> Collate[BatchT]:
+        """Return what makes a batch of rows."""
+
+
+class TextData(ShardData[TextBatch]):
+    """Text packed into rows of at most `row_tokens`, for pre-training and supervised fine-tuning.
+
+    Args:
+        shards: Folder -> weight, the visits of each of its records in an epoch.
+        tokenizer: The tokenizer's folder.
+        val_shards: Folders to validate on, each record once.
+        row_tokens: Most tokens of a row; longer documents come in pieces.
+        rows_per_batch: Most rows of a global micro-batch.
+        seed: Of the order.
+        num_workers: Processes that read.
+        max_bad_fraction: Bad records above which the run stops.
+    """
+
+    def __init__(
+        self,
+        shards: dict[str, float],
+        tokenizer: str,
+        val_shards: list[str] | None = None,
+        row_tokens: int = 256,
+        rows_per_batch: int = 32,
+        seed: int = 0,
+        num_workers: int = 1,
+        max_bad_fraction: float = 0.01,
+    ) -> None:
+        super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction)
+        self.row_tokens = row_tokens
+        self.rows_per_batch = rows_per_batch
+
+    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+        return eligible_text(folder, weight)
+
+    def _order(self, sources: Sequence[Source], seed: int) -> Order:
+        return PackedOrder(sources, row_tokens=self.row_tokens, rows_per_batch=self.rows_per_batch, seed=seed)
+
+    def _reader(
+        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
+    ) -> Reader:
+        return Reader(folders, tokenizer, seed)
+
+    def _collate(self, tokenizer: Tokenizer) -> Collate[TextBatch]:
+        return collate_text
+
+
+class SpeechTextData(ShardData[SpeechTextBatch]):
+    """Speech with text, or simulated CTC paths with text, in batches of like length under a budget.
+
+    Args:
+        shards: Folder -> weight, the visits of each of its records in an epoch.
+        tokenizer: The tokenizer's folder.
+        val_shards: Folders to validate on, each record once, without augmentation.
+        geometry: The model's, linked from it; a mapping of its fields will do.
+        max_audio_tokens: Most audio tokens of a global micro-batch, padding included.
+        max_text_tokens: Most text tokens of a global micro-batch, padding included and audio not.
+        max_rows: Most rows of a global micro-batch.
+        seed: Of the order, of augmentation and of paths.
+        num_workers: Processes that read.
+        paths: Simulates CTC paths in place of clips; None hears the clips.
+        augment: What is done to a training clip; None leaves it as it is.
+        max_bad_fraction: Bad records above which the run stops.
+    """
+
+    def __init__(
+        self,
+        shards: dict[str, float],
+        tokenizer: str,
+        val_shards: list[str] | None = None,
+        geometry: AudioGeometry | dict[str, Any] | None = None,
+        max_audio_tokens: int = 1600,
+        max_text_tokens: int = 1600,
+        max_rows: int = 16,
+        seed: int = 0,
+        num_workers: int = 1,
+        paths: CtcPaths | None = None,
+        augment: Augment | None = None,
+        max_bad_fraction: float = 0.01,
+    ) -> None:
+        super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction)
+        self.geometry = _geometry(geometry)
+        self.max_audio_tokens = max_audio_tokens
+        self.max_text_tokens = max_text_tokens
+        self.max_rows = max_rows
+        self.paths = paths
+        self.augment = augment
+
+    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+        return eligible_speech(
+            folder,
+            weight,
+            geometry=self.geometry,
+            paths=self.paths,
+            max_audio_tokens=self.max_audio_tokens,
+            max_text_tokens=self.max_text_tokens,
+        )
+
+    def _order(self, sources: Sequence[Source], seed: int) -> Order:
+        return BudgetOrder(
+            sources,
+            max_audio_tokens=self.max_audio_tokens,
+            max_text_tokens=self.max_text_tokens,
+            max_rows=self.max_rows,
+            seed=seed,
+        )
+
+    def _reader(
+        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
+    ) -> Reader:
+        augment = self.augment if is_training else None
+        return Reader(folders, tokenizer, seed, geometry=self.geometry, paths=self.paths, augment=augment)
+
+    def _collate(self, tokenizer: Tokenizer) -> Collate[SpeechTextBatch]:
+        return partial(collate_speech, blank=tokenizer.vocab_size)
+
+
+def _geometry(value: AudioGeometry | Mapping[str, Any] | None) -> AudioGeometry | None:
+    """Return the geometry of a mapping of its fields: links between instances carry no dataclasses."""
+    if value is None or isinstance(value, AudioGeometry):
+        return value
+    stages = tuple(s if isinstance(s, LengthStage) else LengthStage(**s) for s in value["stages"])
+    return AudioGeometry(value["sample_rate_hz"], value["pad_to_samples"], stages)

@@ -1,0 +1,235 @@
+"""The global batch of a step as a pure function of (seed, step): no state, so a killed run resumes exactly.
+
+An epoch visits every source as often as its weight says and is cut into batches from the index alone, before
+anything is read. The same batches come out for any number of processes and workers. It knows nothing of
+files.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from amalia_mm.data.packing import Integers, pack_rows, split_documents
+from amalia_mm.data.visits import Source, Visits, visits_of
+
+_SHUFFLE = 1
+"""Keeps this use of the seed apart from that of `visits.py`."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One record of the order, or a piece of a long document."""
+
+    source: int
+    record: int
+    start_token: int = 0
+    num_tokens: int = -1
+    """-1 is the whole record."""
+    appearance: int = 0
+    """How often the record came before; with it, a record that comes twice can be varied twice."""
+
+
+Row = tuple[Ref, ...]
+"""One row of a batch; several references are packed into it."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An epoch in batches: batch i is rows batches[i]..batches[i + 1], row j is refs rows[j]..rows[j + 1]."""
+
+    refs: Visits
+    start_token: Integers
+    num_tokens: Integers
+    rows: Integers
+    batches: Integers
+
+    @property
+    def num_batches(self) -> int:
+        return len(self.batches) - 1
+
+    def batch(self, number: int) -> tuple[Row, ...]:
+        return tuple(self._row(row) for row in range(self.batches[number], self.batches[number + 1]))
+
+    def _row(self, row: int) -> Row:
+        return tuple(
+            Ref(
+                source=int(self.refs.source[i]),
+                record=int(self.refs.record[i]),
+                start_token=int(self.start_token[i]),
+                num_tokens=int(self.num_tokens[i]),
+                appearance=int(self.refs.appearance[i]),
+            )
+            for i in range(self.rows[row], self.rows[row + 1])
+        )
+
+
+class Order(ABC):
+    """An endless sequence of batches over weighted sources.
+
+    Args:
+        sources: What to visit.
+        seed: Another seed gives another order.
+
+    Raises:
+        ValueError: The sources have no visit in an epoch.
+    """
+
+    def __init__(self, sources: Sequence[Source], seed: int) -> None:
+        self.sources = tuple(sources)
+        self.seed = seed
+        self._first_steps = [0]
+        self._plans: dict[int, _Plan] = {}
+        visits = [source.num_visits for source in self.sources]
+        if not visits or min(visits) < 1:
+            raise ValueError(f"every source needs at least one visit in an epoch, found {visits}")
+
+    def batch(self, step: int) -> tuple[Row, ...]:
+        """Return the rows of the global batch of a micro-step, whatever was asked for before."""
+        if step < 0:
+            raise ValueError(f"a step cannot be negative: {step}")
+        while self._first_steps[-1] <= step:
+            epoch = len(self._first_steps) - 1
+            self._first_steps.append(self._first_steps[-1] + self._plan(epoch).num_batches)
+        epoch = bisect_right(self._first_steps, step) - 1
+        return self._plan(epoch).batch(step - self._first_steps[epoch])
+
+    def num_batches(self, epoch: int) -> int:
+        """Return how many batches an epoch has."""
+        return self._plan(epoch).num_batches
+
+    def _plan(self, epoch: int) -> _Plan:
+        if epoch not in self._plans:
+            rng = np.random.default_rng([self.seed, _SHUFFLE, epoch])
+            visits = visits_of(self.sources, self.seed, epoch)
+            shuffled = visits.take(rng.permutation(len(visits.record)))
+            # Its neighbours are kept: whoever reads ahead may go back and forth over the border.
+            self._plans = {number: plan for number, plan in self._plans.items() if abs(number - epoch) == 1}
+            self._plans[epoch] = self._cut(shuffled, rng)
+        return self._plans[epoch]
+
+    @abstractmethod
+    def _cut(self, visits: Visits, rng: np.random.Generator) -> _Plan:
+        """Return the visits of an epoch, which come shuffled, cut into rows and batches."""
+
+
+class PackedOrder(Order):
+    """Batches of rows of text packed with whole documents; documents longer than a row come in pieces.
+
+    Args:
+        sources: What to visit; audio tokens are not looked at.
+        row_tokens: Most tokens of a row.
+        rows_per_batch: Most rows of a batch; the batches of an epoch differ by at most one row.
+        seed: Another seed gives another order.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, row_tokens: int, rows_per_batch: int, seed: int) -> None:
+        if row_tokens < 2 or rows_per_batch < 1:
+            raise ValueError(
+                f"row_tokens {row_tokens} must be at least 2 and rows_per_batch {rows_per_batch} 1"
+            )
+        super().__init__(sources, seed)
+        self.row_tokens = row_tokens
+        self.rows_per_batch = rows_per_batch
+
+    def _cut(self, visits: Visits, rng: np.random.Generator) -> _Plan:
+        which, start_token, num_tokens = split_documents(visits.num_tokens, self.row_tokens)
+        row_of = pack_rows(num_tokens, self.row_tokens)
+        num_rows = int(row_of.max()) + 1
+        # Rows of like documents come out together; the steps must not.
+        row_of = rng.permutation(num_rows)[row_of]
+        by_row = np.argsort(row_of, kind="stable")
+        num_batches = -(-num_rows // self.rows_per_batch)
+        return _Plan(
+            refs=visits.take(which[by_row]),
+            start_token=start_token[by_row],
+            num_tokens=num_tokens[by_row],
+            rows=np.searchsorted(row_of[by_row], np.arange(num_rows + 1)),
+            batches=np.arange(num_batches + 1) * num_rows // num_batches,
+        )
+
+
+class BudgetOrder(Order):
+    """Batches of records of like length under a budget that counts padding; one record a row.
+
+    Args:
+        sources: What to visit.
+        max_audio_tokens: Most audio tokens of a batch: its clips times the longest of them.
+        max_text_tokens: Most text tokens of a batch: its rows times the longest text, audio not counted.
+        max_rows: Most rows of a batch.
+        seed: Another seed gives another order.
+        jitter: Lengths are sorted after a factor drawn from 1 - jitter..1 + jitter, so that batches vary.
+
+    Raises:
+        ValueError: A record does not fit the budget alone.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        max_audio_tokens: int,
+        max_text_tokens: int,
+        max_rows: int,
+        seed: int,
+        jitter: float = 0.1,
+    ) -> None:
+        if max_rows < 1:
+            raise ValueError(f"max_rows {max_rows} must be at least 1")
+        super().__init__(sources, seed)
+        self.max_audio_tokens, self.max_text_tokens = max_audio_tokens, max_text_tokens
+        self.max_rows, self.jitter = max_rows, jitter
+        longest_audio = max(int(source.num_audio_tokens.max()) for source in self.sources)
+        longest_text = max(int(source.num_tokens.max()) for source in self.sources)
+        if longest_audio > max_audio_tokens or longest_text > max_text_tokens:
+            raise ValueError(
+                f"a record of {longest_audio} audio or {longest_text} text tokens does not fit a batch of "
+                f"{max_audio_tokens} audio and {max_text_tokens} text tokens"
+            )
+
+    def _cut(self, visits: Visits, rng: np.random.Generator) -> _Plan:
+        factor = rng.uniform(1 - self.jitter, 1 + self.jitter, len(visits.record))
+        visits = visits.take(
+            np.argsort((visits.num_tokens + visits.num_audio_tokens) * factor, kind="stable")
+        )
+        borders = self._borders(visits.num_tokens.tolist(), visits.num_audio_tokens.tolist())
+        sizes = np.diff(borders)
+        shuffled = rng.permutation(len(sizes))
+        starts = borders[:-1][shuffled]
+        batches = np.concatenate([[0], np.cumsum(sizes[shuffled])])
+        # Row i of the shuffled batches is row i - batches[b] of batch b, which began at starts[b].
+        which = np.arange(len(visits.record)) + np.repeat(starts - batches[:-1], sizes[shuffled])
+        whole = np.zeros(len(which), dtype=np.int64)
+        return _Plan(visits.take(which), whole, whole - 1, np.arange(len(which) + 1), batches)
+
+    def _borders(self, num_tokens: list[int], num_audio_tokens: list[int]) -> Integers:
+        """Return where batches begin, and the end, when records are taken in order as long as they fit."""
+        borders, first, num_clips, longest_text, longest_audio = [0], 0, 0, 0, 0
+        for record, (text, audio) in enumerate(zip(num_tokens, num_audio_tokens, strict=True)):
+            num_clips += audio > 0
+            longest_text, longest_audio = max(longest_text, text), max(longest_audio, audio)
+            rows = record - first + 1
+            if (
+                rows > self.max_rows
+                or rows * longest_text > self.max_text_tokens
+                or num_clips * longest_audio > self.max_audio_tokens
+            ):
+                borders.append(record)
+                first, num_clips, longest_text, longest_audio = record, int(audio > 0), text, audio
+        return np.array([*borders, len(num_tokens)], dtype=np.int64)
+
+
+def share(rows: Sequence[Row], rank: int, world_size: int) -> tuple[tuple[Row, ...], bool]:
+    """Return the rows of one process, and whether they are only a filler that must carry no loss.
+
+    Every row of the batch is some process's own; a process for which none is left gets the first one, so that
+    it has something to run through the model.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank {rank} is not one of {world_size} processes")
+    own = tuple(rows[rank::world_size])
+    return (own, False) if own else (tuple(rows[:1]), True)

@@ -1,0 +1,154 @@
+"""A shard record to an `Example`, and an example to the token ids that are learned.
+
+The last place where a record is alone; batches are made in `collate.py`. It knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.audio.io import load_audio
+from amalia_mm.batch import Example, Turn
+from amalia_mm.data.collate import Item
+from amalia_mm.data.ctc_paths import CtcPaths
+from amalia_mm.data.schema import Record
+from amalia_mm.errors import InputError
+from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.text.chat import PROMPTS, Rendered, render, render_document
+from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.units import SAMPLE_RATE_HZ
+
+
+def turns_of(record: Record) -> tuple[Turn, ...]:
+    """Return the conversation of a record; a transcription becomes one, a document has none."""
+    if not record.is_transcription:
+        return record.turns
+    prompt = Turn("user", PROMPTS[record.task], has_audio=True)
+    return prompt, Turn("assistant", record.text or "")
+
+
+def spoken_of(record: Record) -> str | None:
+    """Return what is said in a record's clip, in spoken form; None without a clip, or where it is unknown."""
+    if not record.is_heard:
+        return None
+    if record.spoken is None and record.is_transcription:
+        return spoken_form(record.text or "")
+    return record.spoken
+
+
+def to_example(
+    record: Record,
+    audio: bytes | None,
+    *,
+    where: str,
+    tokenizer: Tokenizer,
+    geometry: AudioGeometry | None = None,
+    paths: CtcPaths | None = None,
+    augment: Augment | None = None,
+    generator: torch.Generator | None = None,
+) -> Example:
+    """Return the example of one record: decoded and augmented, or with a simulated path in place of its clip.
+
+    Args:
+        record: A checked record.
+        audio: Its encoded clip; not looked at where paths are simulated.
+        where: The record, as errors name it.
+        tokenizer: Gives the ids that a path is simulated of.
+        geometry: Which clips the model can take; needed for clips.
+        paths: How paths are simulated; None hears the clip.
+        augment: What is done to a clip; None leaves it as it is.
+        generator: The randomness of this record; needed for paths and augmentation.
+
+    Raises:
+        InputError: The clip is missing, cannot be decoded, or is too short or too long for the geometry; a
+            path is wanted and what is said is unknown.
+    """
+    spoken = spoken_of(record)
+    waveform, path = None, None
+    if record.is_heard and paths is not None:
+        path = _simulated(spoken, where, tokenizer, paths, generator)
+    elif record.is_heard:
+        waveform = _heard(audio, where, geometry)
+        if augment is not None:
+            waveform = augment(waveform, _needed(generator))
+    return Example(
+        id=record.id,
+        task=record.task,
+        variety=record.variety,
+        speaker=record.speaker,
+        source=record.source,
+        text=record.text if not record.is_transcription else None,
+        turns=turns_of(record),
+        spoken=spoken,
+        waveform=waveform,
+        path=path,
+    )
+
+
+def _simulated(
+    spoken: str | None, where: str, tokenizer: Tokenizer, paths: CtcPaths, generator: torch.Generator | None
+) -> torch.Tensor:
+    if spoken is None:
+        remedy = "add `spoken` to the record, or leave the record out of this stage"
+        raise InputError(where, field="spoken", found="nothing", wanted="what is said", remedy=remedy)
+    seed = int(torch.randint(2**62, (1,), generator=_needed(generator)))
+    path = paths.simulate(
+        tokenizer.encode(spoken), vocab_size=tokenizer.vocab_size, first_id=tokenizer.first_text_id, seed=seed
+    )
+    return torch.tensor(path, dtype=torch.int64)
+
+
+def _heard(audio: bytes | None, where: str, geometry: AudioGeometry | None) -> torch.Tensor:
+    if geometry is None:
+        raise ValueError(f"{where}: a clip to hear, but no audio geometry")
+    if geometry.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise ValueError(
+            f"a geometry of {geometry.sample_rate_hz} Hz; audio is decoded at {SAMPLE_RATE_HZ} Hz"
+        )
+    if audio is None:
+        remedy = "give shards with audio, or simulate paths in this stage"
+        raise InputError(
+            where, field="audio", found="no clip", wanted="the clip that is heard", remedy=remedy
+        )
+    waveform = load_audio(audio, where=where)
+    try:
+        geometry.num_audio_tokens(len(waveform))
+    except ValueError as error:
+        remedy = "leave the clip out, or cut it at pauses"
+        raise InputError(
+            where, field="audio", found=error, wanted="a clip that fits", remedy=remedy
+        ) from error
+    return waveform
+
+
+def _needed(generator: torch.Generator | None) -> torch.Generator:
+    if generator is None:
+        raise ValueError("simulated paths and augmentation need a generator of their own, found None")
+    return generator
+
+
+def to_item(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | None = None) -> Item:
+    """Return an example with its token ids: placeholders for its clip, and CTC targets for what is said."""
+    ctc_ids = None if example.spoken is None else tokenizer.encode(example.spoken)
+    return Item(example, _rendered(example, tokenizer, geometry), None if ctc_ids is None else tuple(ctc_ids))
+
+
+def _rendered(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | None) -> Rendered:
+    if example.text is not None:
+        return render_document(example.text, tokenizer)
+    if example.path is not None:
+        return render(example.turns, tokenizer, (len(example.path),))
+    if example.waveform is not None:
+        assert geometry is not None
+        return render(example.turns, tokenizer, (geometry.num_audio_tokens(len(example.waveform)),))
+    return render(example.turns, tokenizer)
+
+
+def count_text_tokens(record: Record, tokenizer: Tokenizer) -> int:
+    """Return the tokens of a rendered record without its audio placeholders."""
+    if record.text is not None and not record.is_transcription:
+        return len(render_document(record.text, tokenizer))
+    rendered = render(turns_of(record), tokenizer, (1,) if record.is_heard else ())
+    return len(rendered) - sum(rendered.is_audio)

@@ -1,0 +1,96 @@
+"""References of the order to items: reads, decodes or simulates, renders, and checks the index's counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.data.collate import Item
+from amalia_mm.data.ctc_paths import CtcPaths
+from amalia_mm.data.index import ShardIndex, read_record
+from amalia_mm.data.order import Ref
+from amalia_mm.data.pipeline import to_example, to_item
+from amalia_mm.data.tokens import TokenCounts
+from amalia_mm.errors import InputError
+from amalia_mm.text.tokenizer import Tokenizer
+
+
+class StaleCountsError(InputError):
+    """The index counts other tokens than the rendered record has: the order was cut from wrong numbers."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of shards with the token counts of its records."""
+
+    index: ShardIndex
+    counts: TokenCounts
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one record of the order; the same record at the same appearance is always the same item.
+
+    Args:
+        folders: The sources of the order.
+        tokenizer: Renders the text.
+        seed: With source, record and appearance it seeds the randomness of one record.
+        geometry: Turns samples into placeholders; needed where clips are heard.
+        paths: Simulates CTC paths in place of clips; None hears the clips.
+        augment: What is done to a clip; None leaves it as it is.
+    """
+
+    folders: Sequence[Folder]
+    tokenizer: Tokenizer
+    seed: int
+    geometry: AudioGeometry | None = None
+    paths: CtcPaths | None = None
+    augment: Augment | None = None
+
+    def read(self, ref: Ref) -> Item:
+        """Return the item of one reference.
+
+        Raises:
+            StaleCountsError: The rendered record has another number of tokens than the index says.
+            InputError: The record or its clip is bad.
+        """
+        folder = self.folders[ref.source]
+        where = folder.index.where(ref.record)
+        record, audio = read_record(folder.index, ref.record, with_audio=self.paths is None)
+        example = to_example(
+            record,
+            audio,
+            where=where,
+            tokenizer=self.tokenizer,
+            geometry=self.geometry,
+            paths=self.paths,
+            augment=self.augment,
+            generator=self._generator(ref),
+        )
+        num_samples = int(folder.index.num_samples[ref.record])
+        if example.waveform is not None and len(example.waveform) != num_samples:
+            remedy = f"run `amalia shards verify {folder.index.folder}`"
+            found, wanted = f"{len(example.waveform)} samples", f"{num_samples} samples, as in the index"
+            raise InputError(where, field="audio", found=found, wanted=wanted, remedy=remedy)
+        item = to_item(example, self.tokenizer, self.geometry)
+        num_tokens = len(item.rendered.ids) - sum(item.rendered.is_audio)
+        if num_tokens != folder.counts.num_tokens[ref.record]:
+            raise StaleCountsError(
+                where,
+                field="num_tokens",
+                found=f"{num_tokens} tokens",
+                wanted=f"{folder.counts.num_tokens[ref.record]}, as counted in the index",
+                remedy=f"delete {folder.index.folder}/tokens-*.npy and run `amalia shards index` again",
+            )
+        return replace(item, start_token=ref.start_token, num_tokens=ref.num_tokens)
+
+    def _generator(self, ref: Ref) -> torch.Generator | None:
+        if self.paths is None and self.augment is None:
+            return None
+        words = np.random.SeedSequence([self.seed, ref.source, ref.record, ref.appearance]).generate_state(2)
+        return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))

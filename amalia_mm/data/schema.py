@@ -1,0 +1,198 @@
+"""What a shard record says about one example: the version 1 schema, and the check every record passes.
+
+A record is a JSON object, beside which stands at most one clip of audio. It knows nothing of tars, tokens or
+models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NoReturn, cast, get_args
+
+from amalia_mm.batch import Role, Turn
+from amalia_mm.errors import InputError
+from amalia_mm.variety import Variety
+
+VERSION = 1
+AUDIO_SUFFIXES = ("flac", "wav", "mp3", "ogg", "opus")
+TRANSCRIBE = "transcribe"
+"""The task whose `text` is what is said in the clip, not a document."""
+
+Split = Literal["train", "val", "test"]
+
+_REQUIRED = ("version", "id", "task", "variety", "speaker", "source", "licence", "split")
+_OPTIONAL = ("text", "turns", "spoken", "seconds")
+_TURN_FIELDS = ("role", "text", "audio")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One checked record.
+
+    Exactly one of `text` and `turns` is filled. `text` is a plain document, or, where `task` is "transcribe",
+    what is said in the clip ("" where nobody speaks). `spoken` is what is heard, in spoken form.
+    """
+
+    id: str
+    task: str
+    variety: Variety
+    speaker: str
+    source: str
+    licence: str
+    split: Split
+    text: str | None = None
+    turns: tuple[Turn, ...] = ()
+    spoken: str | None = None
+    seconds: float | None = None
+
+    @property
+    def is_transcription(self) -> bool:
+        """Whether `text` is what is said in a clip."""
+        return self.text is not None and self.task == TRANSCRIBE
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the record has a place where a clip is heard."""
+        return self.is_transcription or any(turn.has_audio for turn in self.turns)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object that `validate` turns back into this record."""
+        fields: dict[str, object] = {"version": VERSION, "id": self.id}
+        if self.text is not None:
+            fields["text"] = self.text
+        else:
+            fields["turns"] = [{"role": t.role, "text": t.text, "audio": t.has_audio} for t in self.turns]
+        fields |= {"task": self.task, "variety": self.variety.value, "speaker": self.speaker}
+        fields |= {"source": self.source, "licence": self.licence, "split": self.split}
+        if self.spoken is not None:
+            fields["spoken"] = self.spoken
+        if self.seconds is not None:
+            fields["seconds"] = self.seconds
+        return fields
+
+
+def validate(record: object, where: str, *, has_audio: bool | None = None) -> Record:
+    """Return the checked record of a JSON object.
+
+    Args:
+        record: The object, as read from JSON.
+        where: The file and member it comes from, for the message.
+        has_audio: Whether a clip stands beside it; None where that is not known yet.
+
+    Raises:
+        InputError: A field is missing, unknown, or of another type or value than the schema says; the clip
+            and the record disagree. The message names `where` and the field.
+    """
+    if not isinstance(record, Mapping):
+        _fail(where, "", type(record).__name__, "a JSON object")
+    fields = cast(Mapping[str, object], record)
+    if fields.get("version") != VERSION:
+        _fail(where, "version", fields.get("version", "nothing"), f"{VERSION}")
+    for name in _REQUIRED:
+        if name not in fields:
+            _fail(where, name, "no such field", "a value: the schema requires it")
+    for name in fields:
+        if name not in _REQUIRED + _OPTIONAL:
+            _fail(where, str(name), "an unknown field", "one of " + ", ".join(_REQUIRED + _OPTIONAL))
+    checked = Record(
+        id=_string(fields, "id", where),
+        task=_string(fields, "task", where),
+        variety=Variety.parse(_string(fields, "variety", where), where),
+        speaker=_string(fields, "speaker", where, may_be_empty=True),
+        source=_string(fields, "source", where),
+        licence=_string(fields, "licence", where, may_be_empty=True),
+        split=_split(fields, where),
+        text=_optional_string(fields, "text", where),
+        turns=_turns(fields.get("turns"), where),
+        spoken=_optional_string(fields, "spoken", where),
+        seconds=_seconds(fields, where),
+    )
+    _check_content(checked, where, has_audio)
+    return checked
+
+
+def _check_content(record: Record, where: str, has_audio: bool | None) -> None:
+    if (record.text is None) == (not record.turns):
+        found = "neither" if record.text is None else "both"
+        _fail(where, "text, turns", found, "exactly one of the two")
+    if record.text is not None and not record.text.strip() and not record.is_transcription:
+        _fail(
+            where,
+            "text",
+            "an empty text",
+            "a document; only a transcription of a clip without speech is empty",
+        )
+    heard = sum(turn.has_audio for turn in record.turns)
+    if heard > 1:
+        _fail(where, "turns", f"{heard} turns with audio", "at most one: a record has one clip")
+    if record.turns and not any(turn.role == "assistant" for turn in record.turns):
+        _fail(where, "turns", "no assistant turn", "at least one: it is what is learned")
+    if has_audio and not record.is_heard:
+        _fail(
+            where,
+            "turns",
+            "a clip, and no turn with audio",
+            "`audio: true` in one turn, or task `transcribe`",
+        )
+    if has_audio is False and record.is_heard and record.spoken is None and not record.is_transcription:
+        _fail(where, "spoken", "a turn with audio, but no clip and no `spoken`", "one of the two")
+
+
+def _turns(value: object, where: str) -> tuple[Turn, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        _fail(where, "turns", repr(value), "a list of at least one turn")
+    return tuple(_turn(item, where, f"turns[{number}]") for number, item in enumerate(value))
+
+
+def _turn(value: object, where: str, field: str) -> Turn:
+    if not isinstance(value, Mapping):
+        _fail(where, field, repr(value), "an object with role, text and audio")
+    fields = cast(Mapping[str, object], value)
+    for name in fields:
+        if name not in _TURN_FIELDS:
+            _fail(where, f"{field}.{name}", "an unknown field", "one of " + ", ".join(_TURN_FIELDS))
+    role, has_audio = fields.get("role"), fields.get("audio", False)
+    if role not in get_args(Role):
+        _fail(where, f"{field}.role", repr(role), "one of " + ", ".join(get_args(Role)))
+    if not isinstance(has_audio, bool):
+        _fail(where, f"{field}.audio", repr(has_audio), "true or false")
+    if has_audio and role != "user":
+        _fail(where, f"{field}.audio", f"true in a turn of role {role}", "audio in user turns only")
+    if not isinstance(fields.get("text"), str):
+        _fail(where, f"{field}.text", repr(fields.get("text")), "a string")
+    return Turn(role=cast(Role, role), text=cast(str, fields["text"]), has_audio=has_audio)
+
+
+def _string(fields: Mapping[str, object], name: str, where: str, *, may_be_empty: bool = False) -> str:
+    value = fields[name]
+    if not isinstance(value, str) or (not value.strip() and not may_be_empty):
+        _fail(where, name, repr(value), "a string" if may_be_empty else "a string that is not empty")
+    return value
+
+
+def _optional_string(fields: Mapping[str, object], name: str, where: str) -> str | None:
+    return None if fields.get(name) is None else _string(fields, name, where, may_be_empty=True)
+
+
+def _split(fields: Mapping[str, object], where: str) -> Split:
+    value = fields["split"]
+    if value not in get_args(Split):
+        _fail(where, "split", repr(value), "one of " + ", ".join(get_args(Split)))
+    return cast(Split, value)
+
+
+def _seconds(fields: Mapping[str, object], where: str) -> float | None:
+    value = fields.get("seconds")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        _fail(where, "seconds", repr(value), "a duration in seconds, at least 0")
+    return float(value)
+
+
+def _fail(where: str, field: str, found: object, wanted: str) -> NoReturn:
+    remedy = "correct the record and write the shard again"
+    raise InputError(where, field=field, found=found, wanted=wanted, remedy=remedy)

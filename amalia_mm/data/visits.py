@@ -1,0 +1,81 @@
+"""Which records an epoch visits: weighted sources, each going round and round through its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from amalia_mm.data.packing import Integers
+
+_ROTATE = 2
+"""Keeps this use of the seed apart from that of `order.py`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the order knows of a folder of shards: which records to visit, how often, and their lengths."""
+
+    weight: float
+    """Visits of each record in an epoch, on average; 0.5 visits one half, and the other in the next epoch."""
+    records: Integers
+    """(r) the numbers of the records to visit."""
+    num_tokens: Integers
+    """(r) text tokens of each, without audio."""
+    num_audio_tokens: Integers
+    """(r) audio tokens of each, 0 without audio."""
+
+    @property
+    def num_visits(self) -> int:
+        """Visits of an epoch: the weight times the number of records, rounded."""
+        return round(self.weight * len(self.records))
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The records of an epoch as columns, in the order in which they are cut into rows."""
+
+    source: Integers
+    record: Integers
+    appearance: Integers
+    num_tokens: Integers
+    num_audio_tokens: Integers
+
+    def take(self, which: Integers) -> Visits:
+        """Return the visits of the given numbers."""
+        return Visits(
+            self.source[which],
+            self.record[which],
+            self.appearance[which],
+            self.num_tokens[which],
+            self.num_audio_tokens[which],
+        )
+
+
+def visits_of(sources: Sequence[Source], seed: int, epoch: int) -> Visits:
+    """Return the records of an epoch, source by source.
+
+    Each source goes round and round through one permutation of its records, a fixed number of them each
+    epoch: no record is ever more than one visit ahead of another.
+    """
+    parts = []
+    for number, source in enumerate(sources):
+        size, num_visits = len(source.records), source.num_visits
+        permutation = np.random.default_rng([seed, _ROTATE, number]).permutation(size)
+        turn = np.arange(epoch * num_visits, (epoch + 1) * num_visits, dtype=np.int64)
+        which = permutation[turn % size]
+        columns = (
+            source.records[which],
+            turn // size,
+            source.num_tokens[which],
+            source.num_audio_tokens[which],
+        )
+        parts.append(Visits(np.full(num_visits, number, dtype=np.int64), *columns))
+    return Visits(
+        np.concatenate([part.source for part in parts]),
+        np.concatenate([part.record for part in parts]),
+        np.concatenate([part.appearance for part in parts]),
+        np.concatenate([part.num_tokens for part in parts]),
+        np.concatenate([part.num_audio_tokens for part in parts]),
+    )

@@ -1,0 +1,81 @@
+"""Where figures come from: commit, hardware, versions and command, for others to get them again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+import amalia_mm
+
+UNKNOWN_COMMIT = "unknown"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The place of a measurement."""
+
+    commit: str
+    is_dirty: bool
+    """Whether files of the repository differed from the commit."""
+    hardware: str
+    software: str
+    command: str
+
+
+def read_environment(command: str | None = None) -> Environment:
+    """Return where this process runs; `command` is what the user typed, where another program started it."""
+    commit, is_dirty = _commit(Path(amalia_mm.__file__).parent)
+    return Environment(commit, is_dirty, _hardware(), _software(), command or shlex.join(sys.argv))
+
+
+def _commit(package: Path) -> tuple[str, bool]:
+    """Return the commit of the package's own repository, not of one it happens to be installed inside."""
+    top = _git(package, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != package.parent.resolve():
+        return UNKNOWN_COMMIT, False
+    return _git(package, "rev-parse", "HEAD") or UNKNOWN_COMMIT, bool(
+        _git(package, "status", "--porcelain", "-uno")
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _hardware() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory_gb = psutil.virtual_memory().total / 2**30
+    parts = [_processor(), f"{cores} cores", f"{memory_gb:.0f} GB"]
+    if torch.cuda.is_available():
+        parts.append(f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _software() -> str:
+    return (
+        f"amalia_mm {amalia_mm.__version__}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, {platform.platform()}"
+    )

@@ -1,0 +1,144 @@
+"""A model folder or a whole run in; `report.json` and `report.html` out."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from amalia_mm.assistant import Assistant, resolve_model
+from amalia_mm.errors import InputError
+from amalia_mm.evaluate.environment import Environment, read_environment
+from amalia_mm.evaluate.items import read_texts
+from amalia_mm.evaluate.measured import Measured, measure
+from amalia_mm.evaluate.report import render_report
+from amalia_mm.evaluate.scores import Scores, scores
+from amalia_mm.evaluate.stages import Stage, read_stages
+from amalia_mm.portuguese.normalise import NORMALISER, words
+
+FORMAT = 1
+EVALUATION = "30_evaluate"
+FROZEN_STAGE = "13_paths"
+BEFORE_JOINT_STAGE = "04_sft"
+
+
+def evaluate(
+    model: Path | str | None,
+    data: Path | str,
+    output: Path | str,
+    *,
+    batch_size: int = 16,
+    command: str | None = None,
+) -> Scores:
+    """Return the figures of a model on a data folder; write `report.json` and `report.html` into `output`.
+
+    Args:
+        model: A model, stage or run folder, as `Assistant.load` takes it.
+        data: A folder with any of `test.jsonl`, `text_test.jsonl` and `pairs.jsonl`.
+        output: Where to write.
+        batch_size: Clips heard at once.
+        command: What the user typed, where that is not this process's own command line.
+
+    Raises:
+        InputError: There is no model, none of the files, a file is damaged, or a clip cannot be read.
+    """
+    assistant = Assistant.load(model)
+    measured = measure(assistant, _with_data(Path(data)), batch_size=batch_size)
+    return _write(assistant, measured, Path(data), Path(output), [], command)
+
+
+def evaluate_run(run: Path | str, *, batch_size: int = 16, command: str | None = None) -> Scores:
+    """Return the figures of a whole run, with its stages and earlier models; the reports go into the run.
+
+    The data are the run's own test files. `wer_frozen` is from the model of `13_paths`, and the written
+    questions are asked once more to that of `04_sft`.
+
+    Raises:
+        InputError: As `evaluate`.
+    """
+    run = Path(run)
+    assistant = Assistant.load(resolve_model(run))
+    frozen, before_joint = (run / name / "model" for name in (FROZEN_STAGE, BEFORE_JOINT_STAGE))
+    measured = measure(
+        assistant,
+        _with_data(run),
+        frozen=frozen if frozen.is_dir() else None,
+        before_joint=before_joint if before_joint.is_dir() else None,
+        batch_size=batch_size,
+    )
+    stages = [stage for stage in read_stages(run) if stage.name != EVALUATION]
+    return _write(assistant, measured, run, run, stages, command)
+
+
+def _with_data(folder: Path) -> Path:
+    names = ("test.jsonl", "text_test.jsonl", "pairs.jsonl")
+    if not any((folder / name).is_file() for name in names):
+        raise InputError(
+            folder,
+            found="none of " + ", ".join(names),
+            wanted="a folder with test data",
+            remedy="run `make quickstart` or give --data",
+        )
+    return folder
+
+
+def _write(
+    assistant: Assistant,
+    measured: Measured,
+    data: Path,
+    output: Path,
+    stages: list[Stage],
+    command: str | None,
+) -> Scores:
+    environment = read_environment(command)
+    stages = [*stages, _this_stage(measured)]
+    report = {**_summary(assistant, stages, environment, data), **scores(measured)}
+    output.mkdir(parents=True, exist_ok=True)
+    _replace(output / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    configurations = {
+        path.parent.name: path.read_text(encoding="utf-8") for path in sorted(output.glob("*/config.yaml"))
+    }
+    _replace(
+        output / "report.html",
+        render_report(assistant, measured, report, stages, environment, configurations),
+    )
+    return report
+
+
+def _summary(assistant: Assistant, stages: list[Stage], environment: Environment, data: Path) -> Scores:
+    peaks = [stage.peak_rss_gb for stage in stages if stage.peak_rss_gb is not None]
+    waits = {stage.name: stage.wait_fraction for stage in stages}
+    train = data / "train.jsonl"
+    return {
+        "format": FORMAT,
+        "model": str(assistant.folder),
+        "num_parameters": sum(parameter.numel() for parameter in assistant.model.parameters()),
+        "vocabulary": len({word for text in read_texts(train) for word in words(text)})
+        if train.is_file()
+        else None,
+        "total_seconds": round(sum(stage.seconds for stage in stages), 1),
+        "peak_rss_gb": max(peaks, default=None),
+        "data_wait_fraction": waits.get("10_hearing"),
+        "stages": [stage.summary() for stage in stages],
+        "commit": environment.commit,
+        "commit_is_dirty": environment.is_dirty,
+        "hardware": environment.hardware,
+        "software": environment.software,
+        "command": environment.command,
+        "normaliser": NORMALISER,
+    }
+
+
+def _this_stage(measured: Measured) -> Stage:
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 3)
+    return Stage(EVALUATION, measured.seconds, peak, None, None, None, (), ())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file at once: a reader sees the old one or the new one."""
+    fresh = path.with_name(path.name + ".writing")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)

@@ -1,0 +1,157 @@
+"""What is measured on: typed rows of `test.jsonl`, `text_test.jsonl` and `pairs.jsonl`, checked when read.
+
+It knows the files' fields and nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amalia_mm.errors import InputError
+
+SYNTHETIC = "synthetic"
+"""The source of the built-in sentences; rows of any other source are the user's own and scored apart."""
+
+_HELDOUT = {"seen_template": False, "heldout_template": True}
+
+
+@dataclass(frozen=True)
+class SpokenItem:
+    """One clip and what is said in it; a question also carries its answer and kind."""
+
+    id: str
+    audio: Path
+    text: str
+    voice: str
+    source: str
+    task: str
+    is_new_template: bool
+    answer: str | None = None
+    kind: str | None = None
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the clip is of the built-in corpus."""
+        return self.source.startswith(SYNTHETIC)
+
+
+@dataclass(frozen=True)
+class WrittenQuestion:
+    """A written question, its answer, and its kind (known, reformulated, context or arithmetic)."""
+
+    question: str
+    answer: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class MinimalPair:
+    """The same sentence in European and in Brazilian Portuguese, and the contrast between them."""
+
+    european: str
+    brazilian: str
+    contrast: str
+
+
+def read_spoken(path: Path) -> list[SpokenItem]:
+    """Return the rows of a manifest that have audio; audio paths are relative to the manifest.
+
+    Raises:
+        InputError: The file, a field or an audio file is missing, or a question has no answer.
+    """
+    items: list[SpokenItem] = []
+    for where, row in _rows(path):
+        if row.get("audio") is None:
+            continue
+        task = row.get("task") or "transcribe"
+        audio = path.parent / _text(row, "audio", where)
+        if not audio.is_file():
+            raise InputError(
+                where,
+                field="audio",
+                found=audio,
+                wanted="an audio file",
+                remedy="correct the path or copy the file",
+            )
+        items.append(
+            SpokenItem(
+                id=str(row.get("id") or audio.stem),
+                audio=audio,
+                text=_text(row, "text", where),
+                voice=str(row.get("voice") or row.get("speaker") or "?"),
+                source=str(row.get("source") or SYNTHETIC),
+                task=task,
+                is_new_template=_is_new_template(row, where),
+                answer=_text(row, "answer", where) if task == "answer" else None,
+                kind=str(row.get("kind") or "?") if task == "answer" else None,
+            )
+        )
+    return items
+
+
+def read_questions(path: Path) -> list[WrittenQuestion]:
+    """Return the written questions of a file; `InputError` where the file or a field is missing."""
+    return [
+        WrittenQuestion(_text(row, "question", where), _text(row, "answer", where), _text(row, "kind", where))
+        for where, row in _rows(path)
+    ]
+
+
+def read_pairs(path: Path) -> list[MinimalPair]:
+    """Return the minimal pairs of a file; `InputError` where the file or a field is missing."""
+    return [
+        MinimalPair(
+            _text(row, "european", where), _text(row, "brazilian", where), str(row.get("contrast") or "?")
+        )
+        for where, row in _rows(path)
+    ]
+
+
+def read_texts(path: Path) -> set[str]:
+    """Return the distinct texts of a manifest, with or without audio; `InputError` where it is damaged."""
+    return {row["text"] for _, row in _rows(path) if isinstance(row.get("text"), str)}
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(
+            path, found="no such file", wanted="a JSONL file", remedy="prepare the data first"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, found=error, wanted="UTF-8 text", remedy="save the file as UTF-8") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                where, found=error, wanted="one JSON object", remedy="correct the line"
+            ) from None
+        if not isinstance(row, dict):
+            raise InputError(where, found=line, wanted="one JSON object", remedy="correct the line")
+        yield where, row
+
+
+def _text(row: Mapping[str, Any], field: str, where: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(
+            where, field=field, found=repr(value), wanted="text", remedy="fill the field or drop the row"
+        )
+    return value
+
+
+def _is_new_template(row: Mapping[str, Any], where: str) -> bool:
+    heldout = row.get("heldout") or "seen_template"
+    if heldout not in _HELDOUT:
+        wanted = " or ".join(_HELDOUT)
+        raise InputError(where, field="heldout", found=repr(heldout), wanted=wanted, remedy="correct the row")
+    return _HELDOUT[heldout]

@@ -1,0 +1,48 @@
+"""Questions: what the model answered and how much of it is exact, by kind; for text_qa and spoken_qa."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amalia_mm.evaluate.metrics import Share, exact, is_exact
+
+REFORMULATED = "reformulated"
+"""A known fact in a wording never seen: the kind that the targets are about."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, the answer wanted and the answer given."""
+
+    question: str
+    wanted: str
+    given: str
+    kind: str
+    audio: Path | None = None
+    """The clip, where the question was spoken."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the answer given is the one wanted, in strict form."""
+        return is_exact(self.given, self.wanted)
+
+
+@dataclass(frozen=True)
+class QuestionResult:
+    """All answers of a suite, and their exact shares."""
+
+    answers: tuple[Answer, ...]
+
+    def of_kind(self, kind: str) -> Share:
+        """Return the exact share of one kind of question."""
+        return _share([answer for answer in self.answers if answer.kind == kind])
+
+    def by_kind(self) -> dict[str, Share]:
+        """Return the exact share of each kind, in the order of their names."""
+        return {kind: self.of_kind(kind) for kind in sorted({answer.kind for answer in self.answers})}
+
+
+def _share(answers: Sequence[Answer]) -> Share:
+    return exact([answer.given for answer in answers], [answer.wanted for answer in answers])

@@ -1,0 +1,83 @@
+"""The figures a report leads with: their Portuguese names, how they are written, and their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["share", "seconds", "gigabytes", "count"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure of `report.json`, and the bound set for the quickstart where there is one."""
+
+    key: str
+    label: str
+    unit: Unit = "share"
+    at_most: float | None = None
+    at_least: float | None = None
+    strictly: bool = False
+
+    @property
+    def bound(self) -> str:
+        """The bound in words, "" without one."""
+        if self.at_most is not None:
+            return ("< " if self.strictly else "≤ ") + written(self.at_most, self.unit)
+        return "" if self.at_least is None else "≥ " + written(self.at_least, self.unit)
+
+    def is_met(self, value: float | None) -> bool | None:
+        """Return whether a value keeps the bound; None without value or bound."""
+        if value is None or (self.at_most is None and self.at_least is None):
+            return None
+        if self.at_most is not None:
+            return value < self.at_most if self.strictly else value <= self.at_most
+        return self.at_least is not None and value >= self.at_least
+
+
+TARGETS = (
+    Target("wer", "Palavras erradas (WER), moldes de frase conhecidos", at_most=0.06),
+    Target("wer_templates", "Palavras erradas (WER), moldes de frase novos", at_most=0.15),
+    Target("wer_ctc", "WER só com o codificador (CTC), moldes conhecidos"),
+    Target("wer_ctc_templates", "WER só com o codificador (CTC), moldes novos"),
+    Target("wer_frozen", "WER com um descodificador que nunca ouviu som"),
+    Target("cer", "Caracteres errados (CER), moldes conhecidos"),
+    Target("spoken_qa_exact", "Perguntas faladas reformuladas, resposta exata", at_least=0.80),
+    Target("text_qa_exact", "Perguntas escritas reformuladas, resposta exata", at_least=0.90),
+    Target("text_qa_exact_before_joint", "As mesmas, antes de o modelo aprender a ouvir", at_least=0.90),
+    Target("text_qa_context", "Perguntas escritas com contexto", at_least=0.80),
+    Target("text_qa_arithmetic", "Contas com operandos novos"),
+    Target("ptpt_preference", "Preferência pelo português europeu", at_least=0.95),
+    Target("no_speech_words", "Clipes sem fala que deram palavras", "count", at_most=0),
+    Target("no_speech_words_without_vad", "Os mesmos, sem deteção de fala", "count"),
+    Target("total_seconds", "Tempo de todas as etapas", "seconds", at_most=900),
+    Target("peak_rss_gb", "Memória máxima", "gigabytes", at_most=6),
+    Target("data_wait_fraction", "Espera por dados no treino do codificador", at_most=0.05, strictly=True),
+)
+
+
+def written(value: float | None, unit: Unit) -> str:
+    """Return a value as a Portuguese reader writes it: decimal comma, per cent with a space."""
+    if value is None:
+        return "–"
+    if unit == "share":
+        return f"{100 * value:.1f}\u202f%".replace(".", ",").replace(",0\u202f%", "\u202f%")
+    if unit == "seconds":
+        minutes, seconds = divmod(round(value), 60)
+        return f"{minutes}\u202fmin {seconds:02d}\u202fs" if minutes else f"{seconds}\u202fs"
+    if unit == "gigabytes":
+        return f"{value:.2f}\u202fGB".replace(".", ",")
+    return f"{value:g}"
+
+
+def counted(counts: Mapping[str, float] | None) -> str:
+    """Return the sums behind a rate: "12 de 480", and for errors what they were."""
+    if not counts:
+        return ""
+    if "errors" not in counts:
+        return f"{counts['hits']:g} de {counts['total']:g}".replace(".", ",")
+    return (
+        f"{counts['errors']} em {counts['total']} ({counts['substitutions']} trocas, "
+        f"{counts['deletions']} omissões, {counts['insertions']} acrescentos)"
+    )

@@ -1,0 +1,178 @@
+"""Conversations in, text out: renders prompts, hears their audio, runs the decoder to the end of its turn.
+
+The engine of `assistant`, which cuts audio into pieces and knows where models live; this file knows neither.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from amalia_mm.batch import Turn
+from amalia_mm.errors import InputError
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.text.chat import Rendered, render_document, render_prompt
+from amalia_mm.text.generate import Sampling, generate, pad_prompts
+from amalia_mm.text.tokenizer import TextStream, Tokenizer
+
+MAX_DOCUMENTS = 16
+"""Documents scored at once; their logits over the whole vocabulary are the largest thing in memory."""
+
+_log = logging.getLogger(__name__)
+
+
+class Responder:
+    """Writes the next turn of conversations, and scores documents.
+
+    Args:
+        model: In evaluation mode, on its device, its parameters frozen.
+        tokenizer: The tokenizer it was trained with.
+    """
+
+    def __init__(self, model: SpeechTextModel, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.device = next(model.parameters()).device
+        self.geometry = model.geometry
+        self._stop_ids = (tokenizer.im_end_id, tokenizer.eos_id)
+
+    def write(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        waveforms: list[Tensor],
+        limits: list[int],
+        sampling: Sampling,
+    ) -> list[str]:
+        """Return each conversation's next turn; the waveforms are those of turns with audio, in order."""
+        rows: list[list[int]] = [[] for _ in conversations]
+        for step in self._steps(conversations, waveforms, limits, sampling):
+            for row, token in step.items():
+                rows[row].append(token)
+        return [self.tokenizer.decode(ids).strip() for ids in rows]
+
+    def stream(self, turns: Sequence[Turn], waveforms: list[Tensor], sampling: Sampling) -> Iterator[str]:
+        """Yield the text of the next turn as it is made."""
+        stream = TextStream(self.tokenizer)
+        for step in self._steps([turns], waveforms, [sampling.max_new_tokens], sampling):
+            text = stream.push(list(step.values()))
+            if text:
+                yield text
+        rest = stream.flush()
+        if rest:
+            yield rest
+
+    @torch.no_grad()
+    def log_likelihood(self, texts: Sequence[str]) -> list[float]:
+        """Return log p of each text as a whole document, its end included, in nats.
+
+        Raises:
+            InputError: A text does not fit the decoder's context.
+        """
+        scores = [0.0] * len(texts)
+        documents = [render_document(text, self.tokenizer) for text in texts]
+        for rendered in documents:
+            self._room(len(rendered.ids) - 1)
+        order = sorted(range(len(texts)), key=lambda item: len(documents[item].ids))
+        for start in range(0, len(order), MAX_DOCUMENTS):
+            items = order[start : start + MAX_DOCUMENTS]
+            ids, has_loss, numbers = _pad_right([documents[item] for item in items], self.device)
+            hidden = self.model.decoder.hidden(ids[:, :-1], documents=numbers[:, :-1])
+            log_probs = self.model.decoder.logits(hidden).float().log_softmax(dim=-1)
+            chosen = log_probs.gather(-1, rearrange(ids[:, 1:], "b t -> b t 1"))
+            sums = (rearrange(chosen, "b t 1 -> b t").double() * has_loss[:, 1:]).sum(dim=1)
+            for item, score in zip(items, sums.tolist(), strict=True):
+                scores[item] = score
+        return scores
+
+    def pad_waveforms(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return (k n) float32, right-padded with zeros, and (k) int64, on the model's device."""
+        num_samples = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
+        padded = pad_sequence(list(waveforms), batch_first=True)
+        return padded.to(self.device), num_samples
+
+    def _room(self, num_tokens: int) -> int:
+        """Return how many tokens fit after `num_tokens`; `InputError` where they do not fit themselves."""
+        most = self.model.decoder.config.max_position_embeddings
+        if num_tokens >= most:
+            raise InputError(
+                "prompt",
+                found=f"{num_tokens} tokens",
+                wanted=f"fewer than the {most} of max_position_embeddings",
+                remedy="shorten the text or use a model with a longer context",
+            )
+        return most - num_tokens
+
+    def _steps(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        waveforms: list[Tensor],
+        limits: list[int],
+        sampling: Sampling,
+    ) -> Iterator[dict[int, int]]:
+        """Yield each step's tokens by row, without end tokens; a row that meets its limit is reported."""
+        prompts = self._render(conversations, waveforms)
+        longest = max(len(prompt.ids) for prompt in prompts)
+        limits = [min(limit, self._room(longest)) for limit in limits]
+        embeddings, documents = self._embed(prompts, waveforms)
+        sampling = replace(sampling, max_new_tokens=max(limits))
+        writing = set(range(len(prompts)))
+        steps = generate(
+            self.model.decoder, embeddings, documents=documents, stop_ids=self._stop_ids, sampling=sampling
+        )
+        for num_written, ids in enumerate(steps, start=1):
+            tokens = {row: token for row, token in enumerate(ids.tolist()) if row in writing}
+            writing -= {row for row, token in tokens.items() if token < 0 or token in self._stop_ids}
+            tokens = {row: token for row, token in tokens.items() if row in writing}
+            yield tokens
+            for row in [row for row in writing if num_written >= limits[row]]:
+                _log.warning("the text was cut at its limit of %d tokens before it ended", limits[row])
+                writing.discard(row)
+            if not writing:
+                return
+
+    def _render(self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor]) -> list[Rendered]:
+        counts = iter(self._num_audio_tokens(waveforms))
+        return [
+            render_prompt(turns, self.tokenizer, [next(counts) for turn in turns if turn.has_audio])
+            for turns in conversations
+        ]
+
+    @torch.no_grad()
+    def _embed(self, prompts: list[Rendered], waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the prompts as embeddings (b t d), padded on the left, and their document numbers (b t)."""
+        ids, documents = (value.to(self.device) for value in pad_prompts([prompt.ids for prompt in prompts]))
+        if not waveforms:
+            return self.model.decoder.embed(ids), documents
+        is_audio = documents.bool()
+        is_audio[documents > 0] = torch.tensor(
+            [flag for prompt in prompts for flag in prompt.is_audio], device=self.device
+        )
+        padded, num_samples = self.pad_waveforms(waveforms)
+        num_tokens = torch.tensor(self._num_audio_tokens(waveforms), device=self.device)
+        embeddings = self.model.embed_prompt(
+            ids, is_audio, num_tokens, waveforms=padded, num_samples=num_samples
+        )
+        return embeddings, documents
+
+    def _num_audio_tokens(self, waveforms: Sequence[Tensor]) -> list[int]:
+        if not waveforms:
+            return []
+        if self.geometry is None:
+            raise ValueError(f"{len(waveforms)} waveforms came to a model without an audio encoder")
+        return [self.geometry.num_audio_tokens(len(waveform)) for waveform in waveforms]
+
+
+def _pad_right(documents: Sequence[Rendered], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, loss mask and document numbers, (b t) each, right-padded with zeros."""
+    ids = pad_sequence([torch.tensor(rendered.ids) for rendered in documents], batch_first=True)
+    has_loss = pad_sequence([torch.tensor(rendered.has_loss) for rendered in documents], batch_first=True)
+    numbers = pad_sequence(
+        [torch.ones(len(rendered.ids), dtype=torch.long) for rendered in documents], batch_first=True
+    )
+    return ids.to(device), has_loss.to(device), numbers.to(device)

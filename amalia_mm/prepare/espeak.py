@@ -1,0 +1,304 @@
+"""Synthetic European Portuguese speech: sentences go to child processes, waveforms come back.
+
+The synthesiser (espeak-ng, GPL-3) runs in `espeak_child.py`, started by its path as a process of its own and
+never imported. This file knows the pipe, the time limit and the voices; not what is said or why.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from amalia_mm.errors import InputError
+from amalia_mm.units import SAMPLE_RATE_HZ
+
+CHILD = Path(__file__).with_name("espeak_child.py")
+LANGUAGE = "Portuguese (Portugal)"
+"""What espeak-ng calls its `pt`; a build that calls it anything else is refused."""
+
+_HEADER = "<4sII"
+_START_LIMIT_S = 60.0
+_ATTEMPTS = 2
+_SILENCE = 0.003  # the peak of what is no speech: about -50 dB
+_WAITING_PER_CHILD = 16
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of the synthesiser: `pt` as spoken by one of espeak-ng's variants.
+
+    Pitch and range run from 0 to 99 around the variant's own, which is 50.
+    """
+
+    name: str
+    variant: str
+    sex: Literal["female", "male"]
+    rate_wpm: int = 160
+    pitch: int = 50
+    pitch_range: int = 50
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What is said, by which voice and how; a rate or pitch of None is the voice's own."""
+
+    text: str
+    voice: Voice
+    rate_wpm: int | None = None
+    pitch: int | None = None
+
+
+def _voice(variant: str, sex: Literal["female", "male"]) -> Voice:
+    return Voice(name=variant.lower() or "pt", variant=f"pt+{variant}" if variant else "pt", sex=sex)
+
+
+# Chosen by measurement among the 106 variants: none that clips, has no steady pitch (whisper, croak, klatt2),
+# is monotone (robosoft8) or drags its words (AnxiousAndy, Demonic). The long-term spectrum of a test voice is
+# 2 dB or more (root mean square over 40 mel bands) from each training voice, as those are from each other.
+TRAIN_VOICES: tuple[Voice, ...] = (
+    _voice("", "male"),
+    _voice("m1", "male"),
+    _voice("m3", "male"),
+    _voice("m5", "male"),
+    _voice("m7", "male"),
+    _voice("max", "male"),
+    _voice("Denis", "male"),
+    _voice("Diogo", "male"),
+    _voice("michel", "male"),
+    _voice("f1", "female"),
+    _voice("f2", "female"),
+    _voice("f4", "female"),
+    _voice("f5", "female"),
+    _voice("linda", "female"),
+    _voice("belinda", "female"),
+    _voice("steph", "female"),
+)
+TEST_VOICES: tuple[Voice, ...] = (
+    _voice("m2", "male"),
+    _voice("edward2", "male"),
+    _voice("f3", "female"),
+    _voice("Annie", "female"),
+)
+
+
+class _ChildLostError(Exception):
+    """The child died or was killed at the time limit; the message says which."""
+
+
+class _Child:
+    """One running child process and its pipe."""
+
+    def __init__(self) -> None:
+        # -P keeps the child's folder off its module path, where files could pass for libraries.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        kind, _, body = self._receive(_START_LIMIT_S)
+        if kind != b"INFO":
+            self.close()
+            raise InputError(
+                "espeak-ng",
+                found=body.decode(errors="replace"),
+                wanted="the speech synthesiser",
+                remedy="install the package espeakng-loader (part of the extra `train`)",
+            )
+        self.info: dict[str, str] = json.loads(body)
+        if self.info["language"] != LANGUAGE:
+            self.close()
+            raise InputError(
+                "espeak-ng",
+                field="language",
+                found=self.info["language"],
+                wanted=LANGUAGE,
+                remedy="install the espeakng-loader named in constraints.txt",
+            )
+
+    def ask(self, request: dict[str, str | int], limit_s: float) -> tuple[bytes, int, bytes]:
+        """Return kind, sample rate and body of the answer; raise `_ChildLostError` where none comes."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise _ChildLostError("the synthesiser had ended") from error
+        return self._receive(limit_s)
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # what was left to write has no reader any more
+                    stream.close()
+
+    def _receive(self, limit_s: float) -> tuple[bytes, int, bytes]:
+        assert self.process.stdout is not None
+        # A blocking read has no time limit: at the limit the process is killed, which ends the read.
+        is_late = threading.Event()
+        timer = threading.Timer(limit_s, lambda: (is_late.set(), self.process.kill()))
+        timer.start()
+        try:
+            header = self.process.stdout.read(struct.calcsize(_HEADER))
+            if len(header) == struct.calcsize(_HEADER):
+                kind, sample_rate_hz, num_bytes = struct.unpack(_HEADER, header)
+                body = self.process.stdout.read(num_bytes)
+                if len(body) == num_bytes:
+                    return kind, sample_rate_hz, body
+        finally:
+            timer.cancel()
+        raise _ChildLostError(
+            f"no answer within {limit_s:g} s" if is_late.is_set() else "the synthesiser crashed"
+        )
+
+
+class Speaker:
+    """One synthesiser process, started when first asked and again whenever it is lost.
+
+    Args:
+        limit_s: Seconds a sentence may take before its process is killed and started anew.
+    """
+
+    def __init__(self, limit_s: float = 10.0) -> None:
+        self.limit_s = limit_s
+        self.num_restarts = 0
+        self._child: _Child | None = None
+
+    def speak(self, text: str, voice: Voice, rate_wpm: int | None = None, pitch: int | None = None) -> Tensor:
+        """Return the sentence as heard: (n) float32, mono, 16 kHz, about 5-40 ms of silence around it.
+
+        Raises:
+            InputError: The synthesiser is not installed, refuses the request, says nothing, or was lost twice
+                over the same sentence.
+        """
+        request: dict[str, str | int] = {
+            "text": " ".join(text.split()),
+            "voice": voice.variant,
+            "rate_wpm": voice.rate_wpm if rate_wpm is None else rate_wpm,
+            "pitch": voice.pitch if pitch is None else pitch,
+            "range": voice.pitch_range,
+        }
+        kind, sample_rate_hz, body = self._ask(request)
+        if kind != b"PCM1":
+            raise _unspoken(text, body.decode(errors="replace"))
+        samples = np.frombuffer(body, dtype="<i2").astype(np.float32) / 32768
+        if not samples.size or np.abs(samples).max() < _SILENCE:
+            raise _unspoken(text, f"no sound from voice {voice.variant}")
+        return torch.from_numpy(soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ))
+
+    def info(self) -> dict[str, str]:
+        """Return `version` and `language` of the synthesiser."""
+        return dict(self._running().info)
+
+    def close(self) -> None:
+        """End the process; the speaker can be used again and starts a new one."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _running(self) -> _Child:
+        if self._child is None:
+            try:
+                self._child = _Child()
+            except _ChildLostError as lost:
+                raise _unspoken("", f"{lost} at its start") from lost
+        return self._child
+
+    def _ask(self, request: dict[str, str | int]) -> tuple[bytes, int, bytes]:
+        reasons: list[str] = []
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._running().ask(request, self.limit_s)
+            except _ChildLostError as lost:
+                reasons.append(str(lost))
+                self.close()
+                self.num_restarts += 1
+        raise _unspoken(str(request["text"]), "; ".join(reasons))
+
+
+class SpeakerPool:
+    """Several synthesiser processes that speak side by side, one thread each."""
+
+    def __init__(self, num_children: int = 2, limit_s: float = 10.0) -> None:
+        self._num_children = num_children
+        self._idle = deque(Speaker(limit_s) for _ in range(num_children))
+        self.speakers = tuple(self._idle)
+
+    def speak(
+        self, utterances: Iterable[Utterance], finish: Callable[[int, Tensor], T]
+    ) -> Iterator[T | InputError]:
+        """Yield `finish(i, waveform)` for utterance i, in order, or the error where it cannot be said.
+
+        `finish` (noise, encoding) runs in the thread that heard the waveform. Only a few utterances are taken
+        ahead of the one that is yielded, so a corpus of any length passes through.
+        """
+        waiting: deque[Future[T | InputError]] = deque()
+        executor = ThreadPoolExecutor(self._num_children, thread_name_prefix="espeak")
+        try:
+            for i, utterance in enumerate(utterances):
+                waiting.append(executor.submit(self._one, i, utterance, finish))
+                if len(waiting) >= _WAITING_PER_CHILD * self._num_children:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _one(self, i: int, utterance: Utterance, finish: Callable[[int, Tensor], T]) -> T | InputError:
+        speaker = self._idle.popleft()  # a thread each, so one is always idle here
+        try:
+            waveform = speaker.speak(utterance.text, utterance.voice, utterance.rate_wpm, utterance.pitch)
+        except InputError as error:
+            return error
+        finally:
+            self._idle.append(speaker)
+        return finish(i, waveform)
+
+    def close(self) -> None:
+        """End all processes."""
+        for speaker in self.speakers:
+            speaker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _unspoken(text: str, found: str) -> InputError:
+    return InputError(
+        "espeak-ng",
+        field=f"text {text[:60]!r}",
+        found=found,
+        wanted="speech",
+        remedy="leave the sentence out, or correct it",
+    )

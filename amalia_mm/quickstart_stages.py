@@ -1,0 +1,93 @@
+"""The stages of the quickstart, as data: what is called, and what `--smoke` makes smaller.
+
+It knows nothing of how a stage is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RUN = "{run}"
+"""Stands for the run folder in a command."""
+
+_SMALL_DECODER = (
+    *("--model.init_args.decoder.hidden_size", "64", "--model.init_args.decoder.intermediate_size", "128"),
+    *("--model.init_args.decoder.num_hidden_layers", "2", "--model.init_args.decoder.vocab_size", "512"),
+)
+_SMALL_ENCODER = (
+    *(
+        "--model.init_args.encoder.init_args.width",
+        "64",
+        "--model.init_args.encoder.init_args.feed_forward",
+        "128",
+    ),
+    *("--model.init_args.encoder.init_args.num_layers", "2"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: a sub-command, what `--smoke` adds to it, and what it writes beside its own folder."""
+
+    name: str
+    says: str
+    command: tuple[str, ...]
+    smoke: tuple[str, ...] = ()
+    owns: tuple[str, ...] = ()
+    has_recipe: bool = True
+
+
+STAGES = (
+    Stage(
+        "00_corpus",
+        "frases, perguntas e vozes do corpus incluído",
+        ("corpus", "--output", RUN),
+        smoke=("--smoke",),
+        owns=("shards", "examples", "audio", "train.jsonl", "test.jsonl", "text_test.jsonl", "pairs.jsonl"),
+        has_recipe=False,
+    ),
+    Stage(
+        "01_tokenizer",
+        "as peças em que o texto se escreve",
+        ("tokenizer",),
+        smoke=("--vocab_size", "512"),
+        owns=("tokenizer",),
+    ),
+    Stage(
+        "02_pretrain",
+        "o descodificador aprende a língua",
+        ("fit",),
+        smoke=("--trainer.max_steps", "30", *_SMALL_DECODER),
+    ),
+    Stage(
+        "04_sft",
+        "o descodificador aprende a responder",
+        ("fit",),
+        smoke=("--trainer.max_steps", "30", *_SMALL_DECODER),
+    ),
+    Stage(
+        "10_hearing",
+        "o codificador aprende a ouvir (CTC)",
+        ("fit",),
+        smoke=("--trainer.max_steps", "30", *_SMALL_DECODER, *_SMALL_ENCODER),
+    ),
+    Stage(
+        "13_paths",
+        "o descodificador aprende a ler o que se ouve, só com texto",
+        ("fit",),
+        smoke=("--trainer.max_steps", "20", *_SMALL_DECODER, *_SMALL_ENCODER),
+    ),
+    Stage(
+        "14_joint",
+        "codificador e descodificador aprendem juntos",
+        ("fit",),
+        smoke=("--trainer.max_steps", "20", *_SMALL_DECODER, *_SMALL_ENCODER),
+    ),
+    Stage(
+        "30_evaluate",
+        "mede-se o que se aprendeu",
+        ("evaluate", RUN),
+        owns=("report.json", "report.html"),
+        has_recipe=False,
+    ),
+)

@@ -1,0 +1,184 @@
+"""A model folder, in and out: what training writes and what transcription, chat and evaluation read.
+
+    config.yaml           decoder sizes; encoder and projector as class_path + init_args; what made them
+    weights.safetensors   every parameter, named as in `SpeechTextModel`
+    tokenizer/            the tokenizer
+    README.md             the card
+
+A folder may hold only some of the parts: pre-training writes a decoder, CTC training an encoder and a projector.
+It knows nothing of Lightning.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from amalia_mm.audio.encoder import AudioEncoder
+from amalia_mm.errors import InputError
+from amalia_mm.fusion.projectors import Projector
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.tokenizer import Tokenizer
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer"
+CARD = "README.md"
+FORMAT = 1
+PARTS = ("decoder", "encoder", "projector")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to use: in evaluation mode, with its tokenizer and the configuration that built it."""
+
+    model: SpeechTextModel
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    folder: Path
+
+
+def build_part(spec: Mapping[str, Any], wanted: type, where: str) -> Callable[..., Any]:
+    """Return the constructor a `class_path` + `init_args` names, its arguments bound.
+
+    Raises:
+        InputError: The path does not lead to a subclass of `wanted`; a folder from elsewhere cannot run
+            anything but encoders and projectors.
+    """
+    path = str(spec.get("class_path", ""))
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            where,
+            field="class_path",
+            found=repr(path),
+            wanted=f"an importable {wanted.__name__}",
+            remedy="install the package that brings it, or correct the path",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, wanted)):
+        raise InputError(
+            where, field="class_path", found=path, wanted=f"a subclass of {wanted.__name__}", remedy="correct the path"
+        )
+    arguments = dict(spec.get("init_args") or {})
+    return lambda *given: found(*given, **arguments)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the checked `config.yaml` of a model folder; `InputError` where it is missing or of another format."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(
+            path, found="no such file", wanted="a model folder", remedy="give a folder that training or export wrote"
+        )
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = config.get("format") if isinstance(config, dict) else config
+    if found != FORMAT:
+        raise InputError(
+            path, field="format", found=found, wanted=str(FORMAT), remedy="write the folder again with this version"
+        )
+    return config
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the parameters of a model folder by name; `InputError` where the file is missing or cut short."""
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(path, found="no such file", wanted="the weights", remedy="copy the folder again") from None
+    except SafetensorError as error:
+        raise InputError(path, found=error, wanted="whole safetensors", remedy="copy the folder again") from error
+
+
+def save_model(folder: Path, model: nn.Module, *, config: Mapping[str, Any], tokenizer: Path, card: str) -> None:
+    """Write a model folder; a reader sees the old folder or the new one, never half of it.
+
+    Args:
+        folder: Where to write; an older model folder there is replaced.
+        model: A module with any of the children `decoder`, `encoder`, `projector`.
+        config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
+        tokenizer: The folder of the tokenizer, copied in.
+        card: The text of `README.md`.
+    """
+    fresh = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, fresh / WEIGHTS)
+    text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
+    (fresh / CONFIG).write_text(text, encoding="utf-8")
+    (fresh / CARD).write_text(card, encoding="utf-8")
+    shutil.copytree(tokenizer, fresh / TOKENIZER)
+    if folder.exists():
+        stale = folder.with_name(folder.name + ".old")
+        shutil.rmtree(stale, ignore_errors=True)
+        os.replace(folder, stale)
+        os.replace(fresh, folder)
+        shutil.rmtree(stale)
+    else:
+        os.replace(fresh, folder)
+
+
+def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
+    """Return the untrained model a configuration describes; `InputError` where it names no decoder."""
+    if not config.get("decoder"):
+        found = ", ".join(part for part in PARTS if config.get(part)) or "nothing"
+        raise InputError(
+            where,
+            field="decoder",
+            found=f"only {found}",
+            wanted="a model with a decoder",
+            remedy="give the folder of a later stage",
+        )
+    decoder_config = DecoderConfig(**config["decoder"])
+    if not config.get("encoder"):
+        return SpeechTextModel(encoder=None, projector=None, decoder=Decoder(decoder_config))
+    encoder = build_part(config["encoder"], AudioEncoder, where)()
+    projector = build_part(config["projector"], Projector, where)(encoder.width, decoder_config)
+    return SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(decoder_config))
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> LoadedModel:
+    """Return the model of a folder, in evaluation mode on `device`.
+
+    Raises:
+        InputError: A file is missing or cut, or a weight has another name or shape than the configuration says.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    model = build_model(config, str(folder / CONFIG))
+    load_weights(model, read_weights(folder), where=str(folder / WEIGHTS))
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    return LoadedModel(model.eval().to(device), tokenizer, config, folder)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Copy weights into a model; `InputError` naming the first key that is missing, unknown or of another shape."""
+    own = model.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        mine = tuple(own[name].shape) if name in own else "no such parameter"
+        theirs = tuple(weights[name].shape) if name in weights else "no such weight"
+        if mine != theirs:
+            raise InputError(
+                where,
+                field=name,
+                found=theirs,
+                wanted=str(mine),
+                remedy="use weights and configuration of the same model",
+            )
+    model.load_state_dict(dict(weights))

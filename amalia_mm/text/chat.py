@@ -1,0 +1,101 @@
+"""Turns to token ids: ChatML, the mask of what is learned, and runs of placeholders where audio goes.
+
+The one place that knows the template. It is told how many tokens each clip takes; it never computes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from amalia_mm.batch import Turn
+from amalia_mm.text.tokenizer import Tokenizer
+
+TEMPLATE = "chatml-1"
+"""Changes whenever the ids of the same turns change; part of the key of stored token counts."""
+
+PROMPTS: Mapping[str, str] = MappingProxyType({"transcribe": "Transcreve.", "answer": ""})
+"""The instruction of each task, put after the audio in the user's turn."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Token ids and two masks of the same length."""
+
+    ids: list[int] = field(default_factory=list)
+    has_loss: list[bool] = field(default_factory=list)
+    """True where `ids[i]` is to be predicted: an assistant's words and the token that ends its turn."""
+    is_audio: list[bool] = field(default_factory=list)
+    """True on audio placeholders."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _add(self, ids: Sequence[int], *, has_loss: bool = False, is_audio: bool = False) -> None:
+        self.ids.extend(ids)
+        self.has_loss.extend([has_loss] * len(ids))
+        self.is_audio.extend([is_audio] * len(ids))
+
+
+def render(turns: Sequence[Turn], tokenizer: Tokenizer, num_audio_tokens: Sequence[int] = ()) -> Rendered:
+    """Return a whole conversation in ChatML, with loss on the assistant's turns.
+
+    `<s><|im_start|>role\\ncontent<|im_end|>\\n...`; the audio of a turn stands before its text, as one run of
+    `tokenizer.audio_id`. No system turn is added.
+
+    Args:
+        turns: At least one.
+        tokenizer: Any; roles and contents are encoded apart, so that neither changes the tokens of the other.
+        num_audio_tokens: The length of each run, one for each turn with audio, in order.
+
+    Raises:
+        ValueError: Other than one count for each turn with audio, or a count below 1.
+    """
+    rendered = Rendered()
+    rendered._add([tokenizer.bos_id])
+    for turn, num_tokens in _with_counts(turns, num_audio_tokens):
+        has_loss = turn.role == "assistant"
+        rendered._add(_opening(turn.role, tokenizer))
+        rendered._add([tokenizer.audio_id] * num_tokens, is_audio=True)
+        rendered._add(tokenizer.encode(turn.text), has_loss=has_loss)
+        rendered._add([tokenizer.im_end_id], has_loss=has_loss)
+        rendered._add(tokenizer.newline_ids)
+    return rendered
+
+
+def render_prompt(
+    turns: Sequence[Turn], tokenizer: Tokenizer, num_audio_tokens: Sequence[int] = ()
+) -> Rendered:
+    """Return the conversation as `render` does, with the assistant's next turn open for generation."""
+    rendered = render(turns, tokenizer, num_audio_tokens)
+    rendered._add(_opening("assistant", tokenizer))
+    return rendered
+
+
+def render_document(text: str, tokenizer: Tokenizer) -> Rendered:
+    """Return a plain document between bos and eos, with loss on everything after bos."""
+    rendered = Rendered()
+    rendered._add([tokenizer.bos_id])
+    rendered._add(tokenizer.encode(text), has_loss=True)
+    rendered._add([tokenizer.eos_id], has_loss=True)
+    return rendered
+
+
+def _opening(role: str, tokenizer: Tokenizer) -> list[int]:
+    return [tokenizer.im_start_id, *tokenizer.encode(f"{role}\n")]
+
+
+def _with_counts(turns: Sequence[Turn], num_audio_tokens: Sequence[int]) -> Iterator[tuple[Turn, int]]:
+    """Yield each turn with the length of its audio run, 0 without audio."""
+    num_clips = sum(turn.has_audio for turn in turns)
+    if not turns:
+        raise ValueError("0 turns to render; at least 1 is needed")
+    if num_clips != len(num_audio_tokens):
+        raise ValueError(f"{num_clips} turns with audio, but {len(num_audio_tokens)} counts of audio tokens")
+    counts = iter(num_audio_tokens)
+    for turn in turns:
+        num_tokens = next(counts) if turn.has_audio else 0
+        if turn.has_audio and num_tokens < 1:
+            raise ValueError(f"an audio clip of {num_tokens} tokens; at least 1 is needed")
+        yield turn, num_tokens

@@ -1,0 +1,268 @@
+"""Text to token ids and back: a byte-fallback BPE trained here, or any Hugging Face tokenizer folder.
+
+Special tokens never come out of `encode`: what a user types stays plain text, and only `chat.py` places them
+by id. It knows nothing of turns, templates or audio lengths; it only reserves the id that stands for audio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from amalia_mm.errors import InputError
+
+FILE_NAME = "tokenizer.json"
+CONFIG_NAME = "tokenizer_config.json"
+
+UNK, BOS, EOS, IM_START, IM_END = "<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"
+AUDIO = "<|audio|>"
+SPECIALS = (UNK, BOS, EOS, IM_START, IM_END, AUDIO)
+"""Special tokens of a tokenizer trained here, in the order of their ids (EuroLLM's, plus audio)."""
+
+_SPACE = "▁"
+_BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+_ALPHABET = (_SPACE, *"\n0123456789abcdefghijklmnopqrstuvwxyzàáâãçéêíóôõú.,?!-")
+_ROLES = "system user assistant"
+
+
+class Tokenizer:
+    """A tokenizer with EuroLLM's special ids and a reserved id for audio.
+
+    `decode(encode(text))` is `text` in NFC (with U+2581, the space mark, as an underscore) for a tokenizer
+    trained here. A word has the same tokens at the start of a text, of a line and inside a sentence.
+    Instances can be pickled.
+    """
+
+    def __init__(self, serialised: str, where: str | Path = "tokenizer") -> None:
+        """Take the text of a `tokenizer.json`; `where` names it in the `InputError` of any flaw."""
+        self._serialised = serialised
+        self._where = str(where)
+        self._backend = _parse(serialised, self._where)
+        self.vocab_size: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
+        """Rows that an embedding table needs."""
+        self.unk_id: int = self._backend.token_to_id(UNK) or 0
+        self.bos_id: int = self._special(BOS)
+        self.eos_id: int = self._special(EOS)
+        self.im_start_id: int = self._special(IM_START)
+        self.im_end_id: int = self._special(IM_END)
+        audio_id = self._backend.token_to_id(AUDIO)
+        self.audio_id: int = self.vocab_size if audio_id is None else audio_id
+        """The placeholder of an audio token; outside the table where the tokenizer was not trained here."""
+        last_byte_id = self._backend.token_to_id(_BYTES[-1])
+        self.first_text_id: int = 0 if last_byte_id is None else last_byte_id + 1
+        """Special tokens and single bytes lie below this id, tokens of text from here on."""
+        self.newline_ids: tuple[int, ...] = tuple(self.encode("a\n")[len(self.encode("a")) :])
+        """The tokens of a line break in the middle of a text."""
+        self.fingerprint: str = hashlib.sha256(serialised.encode()).hexdigest()
+        """sha256 of the `tokenizer.json`, in hexadecimal."""
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+        """Return a byte-fallback BPE of exactly `vocab_size` entries, the same for the same texts.
+
+        Digits, punctuation and line breaks are tokens of their own. Raises `InputError` where the size has no
+        room for specials, bytes and letters, or where the texts do not hold that many different pieces.
+        """
+        smallest = len(SPECIALS) + len(_BYTES) + len(_ALPHABET)
+        if vocab_size < smallest:
+            raise InputError(
+                "tokenizer",
+                field="vocab_size",
+                found=vocab_size,
+                wanted=f"at least {smallest}",
+                remedy="raise it",
+            )
+        backend = _untrained()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            show_progress=False,
+            special_tokens=[
+                AddedToken(token, special=True, normalized=False) for token in (*SPECIALS, *_BYTES)
+            ],
+            initial_alphabet=list(_ALPHABET),
+            limit_alphabet=max(len(_ALPHABET), (vocab_size - len(SPECIALS) - len(_BYTES)) // 4),
+        )
+        backend.train_from_iterator(_with_roles(texts), trainer)
+        if backend.get_vocab_size() != vocab_size:
+            raise InputError(
+                "tokenizer",
+                field="vocab_size",
+                found=f"text for only {backend.get_vocab_size()} entries",
+                wanted=f"{vocab_size} entries",
+                remedy="lower vocab_size or give more text",
+            )
+        content = json.loads(backend.to_str())
+        # Bytes got their ids as special tokens; as such they would be skipped when decoding.
+        content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in SPECIALS]
+        return cls(json.dumps(content, ensure_ascii=False, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Tokenizer:
+        """Return the tokenizer of a folder with a `tokenizer.json`; `InputError` names file and field."""
+        path = Path(folder) / FILE_NAME
+        if not path.is_file():
+            raise InputError(
+                folder,
+                field=FILE_NAME,
+                found="no such file",
+                wanted="a tokenizer folder (ours or Hugging Face's)",
+                remedy="give the folder that holds tokenizer.json, or train a tokenizer first",
+            )
+        try:
+            return cls(path.read_text(encoding="utf-8"), path)
+        except UnicodeDecodeError as error:
+            raise InputError(path, found=error, wanted="UTF-8 text", remedy="copy the file again") from error
+
+    def save(self, folder: Path | str) -> None:
+        """Write `tokenizer.json` and the `tokenizer_config.json` with which transformers loads the same."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE_NAME).write_text(self._serialised, encoding="utf-8")
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": BOS,
+            "eos_token": EOS,
+            "unk_token": UNK,
+            "pad_token": EOS,
+            "clean_up_tokenization_spaces": False,
+        }
+        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, none of them special, whatever the text says."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of many texts at once, each as `encode` gives them."""
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids: specials left out, no space before the first word.
+
+        Bytes that are not UTF-8 become U+FFFD. Ids outside the vocabulary raise `ValueError`; `audio_id` never.
+        """
+        ids = [token for token in ids if token != self.audio_id]
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            raise ValueError(f"ids from {min(ids)} to {max(ids)} for a vocabulary of {self.vocab_size}")
+        return self._backend.decode(ids, skip_special_tokens=True)
+
+    def token(self, token_id: int) -> str:
+        """Return one entry of the vocabulary as written there (`▁` is a space), for plots and reports."""
+        return self._backend.id_to_token(token_id) or f"<{token_id}>"
+
+    def _special(self, token: str) -> int:
+        token_id = self._backend.token_to_id(token)
+        if token_id is None:
+            raise InputError(
+                self._where,
+                field="added_tokens",
+                found=f"no {token}",
+                wanted=f"the special tokens {', '.join(SPECIALS[1:5])}",
+                remedy="use a tokenizer with EuroLLM's special tokens (ChatML)",
+            )
+        return token_id
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[str, str]]:
+        # The backend pickles without the switch that keeps special tokens out of typed text.
+        return Tokenizer, (self._serialised, self._where)
+
+
+class TextStream:
+    """Text out of tokens that arrive one by one; what comes out, joined, is `decode` of all of them.
+
+    A character of several tokens is held back until it is complete.
+    """
+
+    _KEPT_IDS = 8
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._emitted = ""
+
+    def push(self, ids: Iterable[int]) -> str:
+        """Take more ids and return the text that is now certain, often one word, sometimes nothing."""
+        self._ids.extend(ids)
+        text = self._tokenizer.decode(self._ids)
+        if text.endswith("\ufffd"):
+            return ""
+        new = text[len(self._emitted) :]
+        self._emitted = text
+        if len(self._ids) > 4 * self._KEPT_IDS:
+            self._forget()
+        return new
+
+    def flush(self) -> str:
+        """Return what was held back, as it stands, and start over."""
+        new = self._tokenizer.decode(self._ids)[len(self._emitted) :]
+        self._ids, self._emitted = [], ""
+        return new
+
+    def _forget(self) -> None:
+        # A few ids stay as context, so that the next word keeps the space before it; they must decode to the
+        # end of what was said, which a cut inside a character would not.
+        kept = self._ids[-self._KEPT_IDS :]
+        text = self._tokenizer.decode(kept)
+        if text and "\ufffd" not in text and self._emitted.endswith(text):
+            self._ids, self._emitted = kept, text
+
+
+def _parse(serialised: str, where: str) -> tokenizers.Tokenizer:
+    try:
+        backend: Any = tokenizers.Tokenizer.from_str(serialised)
+    except Exception as error:  # the library raises bare Exception for everything wrong in the file
+        raise InputError(
+            where,
+            found=error,
+            wanted="a tokenizer.json of the tokenizers library",
+            remedy="copy the file again",
+        ) from error
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _untrained() -> tokenizers.Tokenizer:
+    backend: Any = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token=UNK))
+    # Every line that is not empty begins with a space mark, so that its first word is a word like any other.
+    backend.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(_SPACE, "_"),
+            normalizers.Replace(" ", _SPACE),
+            normalizers.Replace(Regex(r"(?<![^\n])(?=[^\n])"), _SPACE),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(_SPACE, "merged_with_next"),
+            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Punctuation("isolated"),
+        ]
+    )
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace(_SPACE, " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Replace("\n ", "\n"),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return backend
+
+
+def _with_roles(texts: Iterable[str]) -> Iterator[str]:
+    # Every conversation pays for the names of its roles, so each text counts them once and they become short.
+    for text in texts:
+        yield text
+        yield _ROLES

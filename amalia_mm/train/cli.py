@@ -1,0 +1,134 @@
+"""`amalia fit | validate | test | predict`: the LightningCLI, its links and its one-line errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from amalia_mm.errors import InputError
+from amalia_mm.train.callbacks import GracefulStop, SeedEveryStep, StepProgress
+from amalia_mm.train.run_folder import RunFolder
+
+PRECISIONS = ("32-true", "32", "bf16-mixed")
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+    "devices": 1,
+    "precision": "bf16-mixed",
+    "gradient_clip_val": 1.0,
+    "max_epochs": -1,
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 1,
+}
+"""Training is counted in steps, never in epochs, and the order of the data is ours (`data/order.py`)."""
+
+
+class AmaliaCLI(LightningCLI):
+    """LightningCLI with a run folder, and what must be equal in two places linked."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `--run_folder` and the links."""
+        parser.add_argument("--run_folder", type=str, required=True, help="where config, figures, checkpoint and model go")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "last",
+                "checkpoint.every_n_train_steps": 200,
+                "checkpoint.enable_version_counter": False,
+                "checkpoint.save_on_train_epoch_end": False,
+            }
+        )
+        parser.add_lightning_class_args(SeedEveryStep, "randomness")
+        parser.link_arguments("run_folder", "checkpoint.dirpath")
+        parser.link_arguments("data.init_args.seed", "randomness.seed")
+        parser.link_arguments("data.init_args.tokenizer", "model.init_args.tokenizer")
+        parser.link_arguments(
+            "model.geometry", "data.init_args.geometry", compute_fn=dataclasses.asdict, apply_on="instantiate"
+        )
+
+    def before_fit(self) -> None:
+        """Refuse what would fail late: a precision that makes waveforms bf16, or a run without an end."""
+        trainer: Trainer = self.trainer
+        if str(trainer.precision) not in PRECISIONS:
+            raise InputError(
+                "trainer",
+                field="precision",
+                found=trainer.precision,
+                wanted=" or ".join(PRECISIONS),
+                remedy="choose bf16-mixed; for bf16 weights set decoder.dtype",
+            )
+        if trainer.max_steps < 1:
+            raise InputError(
+                "trainer", field="max_steps", found=trainer.max_steps, wanted="at least 1", remedy="train by steps"
+            )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one sub-command of the LightningCLI.
+
+    Raises:
+        InputError: An option is unknown or has a value that does not fit; one line, before any work.
+        KeyboardInterrupt: The run was stopped by a signal; its checkpoint is written.
+    """
+    _quieten()
+    # Two processes on a machine without a GPU are a supported way to run; more threads than cores are not.
+    torch.set_float32_matmul_precision("high")
+    kwargs: dict[str, Any] = {"exit_on_error": False}
+    stop = GracefulStop()
+    try:
+        AmaliaCLI(
+            save_config_callback=RunFolder,
+            trainer_defaults={"callbacks": [stop, StepProgress()], **TRAINER_DEFAULTS},
+            parser_kwargs={**kwargs, **{name: dict(kwargs) for name in LightningCLI.subcommands()}},
+            seed_everything_default=0,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=list(argv),
+        )
+    except ArgumentError as error:
+        raise _one_line(argv, error) from error
+    if stop.received is not None:
+        raise KeyboardInterrupt
+
+
+def _one_line(argv: Sequence[str], error: ArgumentError) -> InputError:
+    """Return jsonargparse's message as one line that names the key; it prints its whole usage otherwise."""
+    message = " ".join(str(error).split())
+    key = re.search(r"""(?:key|[Kk]eys?|argument|option)s?:? ?["'`]?(?:-{0,2})([\w.]+)["'`]?""", message)
+    return InputError(
+        "amalia " + " ".join(argv[:3]),
+        field=key.group(1) if key else "",
+        found=message[-160:] if len(message) > 160 else message,
+        wanted="options and keys that exist, with values that fit",
+        remedy="correct the key; `--print_config` shows every one",
+    )
+
+
+def _quieten() -> None:
+    """Silence the notes of Lightning that are wrong here: warnings of our own making still come through."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*`IterableDataset` has `__len__` defined.*",
+        ".*The number of training batches.*",
+        ".*LightningCLI's args parameter is intended.*",
+        ".*Total length of `list` across ranks is zero.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,70 @@
+"""Next-token training of the text decoder: pre-training, context extension and supervised fine-tuning.
+
+Which of them it is, the data decides: documents carry loss everywhere, conversations on the assistant's turns.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from amalia_mm.batch import TextBatch
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.train.freeze import freeze as freeze_parameters
+from amalia_mm.train.losses import Loss, token_nll
+from amalia_mm.train.optim import OptimConfig
+from amalia_mm.train.summed import SummedStep
+from amalia_mm.train.vocabulary import check_vocabulary
+from amalia_mm.train.warmstart import warm_start
+
+
+class _DecoderOnly(nn.Module):
+    """Gives the decoder the name it has in every model folder."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+
+class Language(SummedStep):
+    """Trains a decoder on packed rows of text.
+
+    Args:
+        decoder: The sizes of the decoder.
+        optim: Learning rate and schedule.
+        tokenizer: The tokenizer's folder; linked from the data.
+        init_from: Model folder -> parts to start from (`decoder`).
+        freeze: Regular expressions over parameter names; each must match one.
+    """
+
+    def __init__(
+        self,
+        decoder: DecoderConfig,
+        optim: OptimConfig,
+        tokenizer: str,
+        init_from: dict[str, list[str]] | None = None,
+        freeze: list[str] | None = None,
+    ) -> None:
+        super().__init__(optim)
+        self.decoder_config = decoder
+        self.tokenizer = tokenizer
+        self.init_from = init_from or {}
+        self.freeze_patterns = freeze or []
+        self.model: _DecoderOnly | None = None
+
+    def configure_model(self) -> None:
+        """Build, warm-start and freeze the decoder, once."""
+        if self.model is not None:
+            return
+        check_vocabulary(Tokenizer.load(self.tokenizer), self.decoder_config, self.tokenizer)
+        model = _DecoderOnly(Decoder(self.decoder_config))
+        warm_start(model, self.init_from)
+        freeze_parameters(model, self.freeze_patterns)
+        self.model = model
+
+    def loss_terms(self, batch: TextBatch) -> dict[str, Loss]:
+        """Return the next-token loss of packed rows."""
+        assert self.model is not None
+        decoder = self.model.decoder
+        hidden = decoder.hidden(batch.ids, documents=batch.documents, positions=batch.positions)
+        return {"loss": token_nll(hidden, batch.labels, decoder.logits)}

@@ -1,0 +1,153 @@
+"""What a training run leaves behind: its resolved configuration, a line of figures a step, and the model folder.
+
+    config.yaml       every value, fragments inlined
+    metrics.jsonl     one JSON object a step, kept exact across resumes
+    last.ckpt         to go on (Lightning's checkpoint callback writes it)
+    model/            to use (`amalia_mm.run`), written when training ends
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from jsonargparse import Namespace
+from lightning import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+
+from amalia_mm import __version__
+from amalia_mm.errors import InputError
+from amalia_mm.run import PARTS, save_model
+from amalia_mm.train.summed import SummedStep
+
+METRICS = "metrics.jsonl"
+MODEL = "model"
+
+
+class RunFolder(SaveConfigCallback):
+    """Writes a run folder from the first rank; LightningCLI hands it the parsed configuration."""
+
+    def __init__(
+        self,
+        parser: LightningArgumentParser,
+        config: Namespace,
+        config_filename: str = "config.yaml",
+        overwrite: bool = True,
+        multifile: bool = False,
+    ) -> None:
+        super().__init__(parser, config, config_filename, overwrite, multifile, save_to_log_dir=False)
+        self.folder = Path(config.run_folder)
+        self._written_step = -1
+        self._started = self._batch_ended = time.perf_counter()
+        self._wait_s = 0.0
+        self._previous_s = 0.0
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the resolved configuration before any work."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError(
+                "--run_folder", found=f"{self.folder} is a file", wanted="a folder", remedy="choose another place"
+            ) from None
+        text = self.parser.dump(self.config, skip_none=False)
+        _replace(self.folder / self.config_filename, text)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut the figures of steps that a killed run had made after its last checkpoint: they are made again."""
+        self._written_step = trainer.global_step
+        if trainer.is_global_zero:
+            lines = [line for line in _read_lines(self.folder / METRICS) if line["step"] <= trainer.global_step]
+            self._previous_s = max((line.get("seconds", 0.0) for line in lines), default=0.0)
+            _replace(self.folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
+        self._started = self._batch_ended = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the time spent waiting for the batch."""
+        self._wait_s += time.perf_counter() - self._batch_ended
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a line when an optimiser step is complete."""
+        step = trainer.global_step
+        due = step % max(1, trainer.log_every_n_steps) == 0 or step == trainer.max_steps
+        if step != self._written_step and due and trainer.is_global_zero:
+            assert isinstance(pl_module, SummedStep)
+            self._append(
+                {
+                    "step": step,
+                    **{name: float(value) for name, value in pl_module.step_losses.items()},
+                    "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+                    "seconds": round(self._previous_s + time.perf_counter() - self._started, 3),
+                    "wait_seconds": round(self._wait_s, 4),
+                    "rss_gb": round(psutil.Process().memory_info().rss / 2**30, 3),
+                }
+            )
+            self._wait_s = 0.0
+        self._written_step = step
+        self._batch_ended = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the validation figures."""
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
+        if figures and trainer.is_global_zero and not trainer.sanity_checking:
+            self._append({"step": trainer.global_step, **figures})
+        self._batch_ended = time.perf_counter()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the model folder when the run came to its end, not when it was interrupted."""
+        if trainer.is_global_zero and trainer.global_step >= trainer.max_steps > 0:
+            assert isinstance(pl_module, SummedStep) and pl_module.model is not None
+            arguments = self._resolved()["model"]["init_args"]
+            config = {part: arguments[part] for part in PARTS if getattr(pl_module.model, part, None) is not None}
+            made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
+            # The sizes of the decoder travel with a CTC model too: its head and blank depend on them.
+            config.setdefault("decoder_sizes", arguments["decoder"])
+            save_model(
+                self.folder / MODEL,
+                pl_module.model,
+                config={**config, "made_by": made_by, "init_from": arguments.get("init_from") or {}},
+                tokenizer=Path(arguments["tokenizer"]),
+                card=_card(self._resolved(), trainer.global_step),
+            )
+
+    def _resolved(self) -> dict[str, Any]:
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
+
+    def _append(self, line: dict[str, float]) -> None:
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break  # the process died while writing its last line
+    return lines
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(path.name + ".writing")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def _card(config: dict[str, Any], num_steps: int) -> str:
+    arguments = config["data"]["init_args"]
+    sources = "\n".join(f"- `{folder}` (weight {weight})" for folder, weight in arguments["shards"].items())
+    return (
+        f"# {config['model']['class_path'].rsplit('.', 1)[-1]} model\n\n"
+        f"Trained for {num_steps} steps by amalia_mm {__version__} on\n\n{sources}\n\n"
+        "The licence of the weights follows from the licences of these sources, kept in every record.\n"
+    )

@@ -1,0 +1,105 @@
+"""A training step over sums: the mean is taken once, over all ranks and all accumulated micro-batches.
+
+Averages of averages weigh a token by how many neighbours it happened to share a micro-batch with. Here the step's
+loss is the sum; DDP's and Lightning's own averages are undone, and the gradients are divided once by the count of
+the whole global step. It knows nothing of what is learned: `loss_terms` is the child's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from amalia_mm.train.losses import Loss
+from amalia_mm.train.optim import OptimConfig, build_optimizer
+
+
+class SummedStep(L.LightningModule):
+    """The part of a LightningModule that turns sums and counts into one honest mean."""
+
+    model: nn.Module | None
+    """The parts that are trained, named as in a model folder; built by `configure_model`."""
+
+    def __init__(self, optim: OptimConfig) -> None:
+        super().__init__()
+        self.optim_config = optim
+        self.step_losses: dict[str, Tensor] = {}
+        """The mean of every term over the last global step, for the log; `loss` is what was minimised."""
+        self._pending: dict[str, Tensor] = {}
+        self._validation: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def loss_terms(self, batch: Any) -> dict[str, Loss]:
+        """Return the terms of the loss of one micro-batch; `loss` is the one to minimise, others are logged."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the summed loss of a micro-batch, scaled so that all later averages cancel."""
+        terms = self.loss_terms(batch)
+        _add(self._pending, terms)
+        return terms["loss"].sum * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the gradients by the count of the whole global step; runs before gradient clipping."""
+        totals = self._reduce(self._pending)
+        self._pending = {}
+        count = totals["loss/count"].clamp(min=1)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.div_(count.to(parameter.grad.device))
+        self.step_losses = _means(totals)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Add the sums of a validation batch; the means are taken once at the end."""
+        _add(self._validation, self.loss_terms(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val_<term>` as means over the whole validation set of all ranks."""
+        totals = self._reduce(self._validation)
+        self._validation = {}
+        means = {f"val_{name}": value for name, value in _means(totals).items()}
+        self.log_dict(means, batch_size=1, rank_zero_only=True, sync_dist=False)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW and a schedule that moves every optimiser step."""
+        optimizer, schedule = build_optimizer(self, self.optim_config, self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep trained parameters only: frozen ones come back from where they came."""
+        frozen = self._frozen_names()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Complete a checkpoint with the frozen parameters `configure_model` has just loaded."""
+        own = self.state_dict()
+        for name in self._frozen_names():
+            checkpoint["state_dict"].setdefault(name, own[name])
+
+    def _frozen_names(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+
+    def _reduce(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not sums:
+            raise ValueError("an optimiser step or a validation without a single batch")
+        values = torch.stack(list(sums.values())).double()
+        total = self.trainer.strategy.reduce(values, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return dict(zip(sums, total.unbind(), strict=True))
+
+
+def _add(sums: dict[str, Tensor], terms: dict[str, Loss]) -> None:
+    for name, loss in terms.items():
+        for kind, value in (("sum", loss.sum), ("count", loss.count)):
+            key = f"{name}/{kind}"
+            sums[key] = sums.get(key, torch.zeros_like(value, dtype=torch.float64)) + value.detach().double()
+
+
+def _means(totals: dict[str, Tensor]) -> dict[str, Tensor]:
+    names = [key.removesuffix("/sum") for key in totals if key.endswith("/sum")]
+    return {name: totals[f"{name}/sum"] / totals[f"{name}/count"].clamp(min=1) for name in names}

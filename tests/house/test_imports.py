@@ -1,0 +1,148 @@
+"""Who may import whom: the walls of the house, read from the source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "amalia_mm"
+
+_LEAVES = {"batch", "units", "variety", "lora"}
+_UNDERSTANDING = {"fusion", "voice", "text", "audio"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "units": set(),
+    "variety": set(),
+    "lora": set(),
+    "batch": {"units", "variety"},
+    "portuguese": {"variety"},
+    "text": _LEAVES,
+    "audio": _LEAVES,
+    "fusion": {"text", "audio", "batch", "units", "lora"},
+    "voice": {"audio", "portuguese", "batch", "units", "lora"},
+    "data": {
+        *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat"),
+        *("audio.geometry", "audio.io", "audio.features", "audio.augment"),
+    },
+    "run": {*_UNDERSTANDING, "lora"},
+    "evaluate.metrics": {"portuguese", "batch"},
+    "train": {*_UNDERSTANDING, "run", "data", "batch", "units", "lora", "evaluate.metrics", "halo.emg"},
+    "assistant": {*_UNDERSTANDING, "run", "portuguese", "batch", "units"},
+    "evaluate": {*_UNDERSTANDING, "assistant", "run", "data", "portuguese", "batch", "units", "variety"},
+    "prepare": {"data", "audio", "portuguese", "text.tokenizer", "batch", "units", "variety"},
+    "prepare.distil": {"data", "audio", "portuguese", "text.tokenizer", *_LEAVES, "assistant"},
+    "halo": {"assistant", "portuguese", "voice.bank"},
+    "serve": {"assistant", "halo", "portuguese"},
+    "quickstart": set(),
+    "doctor": set(),
+}
+EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
+NO_TORCH = (
+    "portuguese",
+    "units",
+    "variety",
+    "errors",
+    "cli",
+    "doctor",
+    "quickstart",
+    "halo.emergency",
+    "voice.bank",
+)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name inside it ("text.decoder")."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def inside(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield every imported module's full name, and whether it is imported when the file is."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    late = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) not in late
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                ours = name.removeprefix("amalia_mm.") in MODULES
+                yield (name if ours else str(node.module)), id(node) not in late
+
+
+def own(name: str) -> str | None:
+    """The name inside the package, or None for somebody else's module."""
+    return name.removeprefix("amalia_mm").removeprefix(".") if inside(name, "amalia_mm") else None
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name not in ("", "errors", "cli", "chat_terminal")]
+)
+def test_imports_follow_the_plan(module):
+    rooms = [room for room in MAY_IMPORT if inside(module, room)]
+    assert rooms, f"{module} has no row in the plan: say in MAY_IMPORT what it may import"
+    room = max(rooms, key=len)
+    allowed = MAY_IMPORT[room] | {room.split(".")[0]}
+    if room == "evaluate.metrics":
+        allowed = MAY_IMPORT[room] | {room}
+    for name, _ in imports(MODULES[module]):
+        target = own(name)
+        if target is None or target in EVERYONE_MAY_IMPORT:
+            continue
+        assert any(inside(target, wall) for wall in allowed), f"{module} may not import {target}"
+
+
+@pytest.mark.parametrize("module", ["", "cli", "errors"])
+def test_the_command_line_imports_its_rooms_when_called(module):
+    at_start = {own(name) for name, early in imports(MODULES[module]) if early} - {None}
+    assert at_start <= EVERYONE_MAY_IMPORT
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if any(inside(m, room) for room in NO_TORCH)])
+def test_language_and_edges_start_without_torch(module):
+    heavy = {
+        name
+        for name, early in imports(MODULES[module])
+        if early and name.split(".")[0] in ("torch", "lightning")
+    }
+    assert not heavy
+
+
+def test_preparation_is_never_imported_by_training():
+    for module, path in MODULES.items():
+        if inside(module, "train"):
+            assert not any(inside(name, "amalia_mm.prepare") for name, _ in imports(path)), module
+
+
+def test_the_espeak_process_is_imported_by_nobody_and_imports_nothing_of_ours():
+    child = "prepare.espeak_child"
+    assert child in MODULES
+    for module, path in MODULES.items():
+        names = {own(name) for name, _ in imports(path)}
+        assert child not in names, f"{module} imports espeak-ng into our process: its licence is GPL-3"
+    assert {own(name) for name, _ in imports(MODULES[child])} == {None}
+
+
+def test_lightning_stays_in_training_and_data():
+    for module, path in MODULES.items():
+        if not inside(module, "train") and module != "data.module":
+            assert not any(inside(name, "lightning") for name, _ in imports(path)), module

@@ -1,0 +1,287 @@
+"""What the assistant does with a tiny model of random weights: it cannot speak, but order, limits and gates show."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from amalia_mm import assistant as assistant_module
+from amalia_mm.assistant import CHUNK_S, Assistant, resolve_model
+from amalia_mm.audio.encoder import ConvTransformer
+from amalia_mm.audio.io import write_audio
+from amalia_mm.batch import Turn
+from amalia_mm.errors import InputError
+from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.run import save_model
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.generate import Sampling
+from amalia_mm.text.tokenizer import Tokenizer
+
+SIZES = {
+    "vocab_size": 360,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 1024,
+    # Large enough that random weights write different things for different inputs.
+    "initializer_range": 0.5,
+}
+EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
+PROJECTORS = {"CtcPosterior": CtcPosterior, "StackMLP": StackMLP}
+TEXTS = [
+    "Bom dia, quero um café e um pastel de nata.",
+    "O comboio para o Porto parte às oito e meia.",
+    "Tenho sede.",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    Tokenizer.train(TEXTS, 360).save(folder)
+    return folder
+
+
+def make_model(folder, tokenizer_folder, projector="CtcPosterior"):
+    torch.manual_seed(0)
+    config = DecoderConfig(**SIZES)
+    ears = {}
+    if projector:
+        ears = {
+            "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
+            "projector": {"class_path": f"amalia_mm.fusion.projectors.{projector}"},
+        }
+        model = SpeechTextModel(ConvTransformer(**EARS), PROJECTORS[projector](8, config), Decoder(config))
+        if projector == "CtcPosterior":
+            torch.nn.init.normal_(model.projector.head.weight, std=2.0)
+    else:
+        model = SpeechTextModel(None, None, Decoder(config))
+    # No single bytes: a stream cannot take back half a character, a whole text shows it as U+FFFD.
+    torch.nn.init.zeros_(model.decoder.lm_head.weight[6:262])
+    save_model(folder, model, config={"decoder": SIZES, **ears}, tokenizer=tokenizer_folder, card="")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory, tokenizer_folder):
+    return make_model(tmp_path_factory.mktemp("run") / "model", tokenizer_folder)
+
+
+@pytest.fixture(scope="module")
+def assistant(model_folder):
+    return Assistant.load(model_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory, tokenizer_folder):
+    folder = make_model(tmp_path_factory.mktemp("reader") / "model", tokenizer_folder, projector=None)
+    return Assistant.load(folder, device="cpu")
+
+
+@pytest.fixture
+def everything_is_speech(monkeypatch):
+    monkeypatch.setattr(assistant_module.speech_detection, "speech_segments", lambda waveform: [object()])
+
+
+def noise(seconds, seed=0):
+    return 0.1 * torch.randn(round(16_000 * seconds), generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_run_is_known_by_its_joint_stage_else_by_its_last_one_that_can_write(
+    tmp_path, tokenizer_folder, model_folder
+):
+    make_model(tmp_path / "04_sft" / "model", tokenizer_folder, projector=None)
+    deaf = make_model(tmp_path / "10_hearing" / "model", tokenizer_folder)
+    config = deaf / "config.yaml"
+    config.write_text(config.read_text().replace("decoder:", "decoder_sizes:"))
+    assert resolve_model(tmp_path) == tmp_path / "04_sft" / "model"
+    make_model(tmp_path / "14_joint" / "model", tokenizer_folder)
+    make_model(tmp_path / "20_speaker" / "model", tokenizer_folder)
+    assert resolve_model(tmp_path) == tmp_path / "14_joint" / "model"
+    assert resolve_model(tmp_path / "04_sft") == tmp_path / "04_sft" / "model"
+    assert resolve_model(model_folder) == model_folder
+
+
+def test_without_a_path_the_environment_and_then_the_quickstart_is_meant(monkeypatch, tmp_path, model_folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMALIA_MODEL", str(model_folder))
+    assert resolve_model() == model_folder
+    monkeypatch.delenv("AMALIA_MODEL")
+    with pytest.raises(
+        InputError, match=r"runs/quickstart: found no such folder.*run `make quickstart` or give --model"
+    ):
+        Assistant.load()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no model with a decoder"):
+        Assistant.load(tmp_path / "empty")
+
+
+def test_texts_come_in_the_order_of_the_audios_whatever_the_batch(assistant, tmp_path):
+    clips = [noise(0.5 + 0.3 * (number % 3), seed=number) for number in range(5)]
+    alone = [assistant.transcribe([clip], vad=False)[0] for clip in clips]
+    assert len(set(alone)) > 1
+    assert assistant.transcribe(clips, batch_size=2, vad=False) == alone
+    assert assistant.transcribe(clips, batch_size=16, vad=False) == alone
+    assert assistant.transcribe([], vad=False) == []
+    write_audio(tmp_path / "clip.wav", clips[0])
+    path = tmp_path / "clip.wav"
+    from_file, from_bytes = assistant.transcribe([path, path.read_bytes()], vad=False)
+    assert from_file == from_bytes
+
+
+def test_ctc_merges_repeats_and_removes_blanks(assistant, monkeypatch):
+    tokenizer = assistant.tokenizer
+    bom, dia = tokenizer.encode("bom"), tokenizer.encode("dia")
+    blank = SIZES["vocab_size"]
+    path = [blank, *[token for token in bom for _ in range(2)], blank, *dia, blank, blank, *dia]
+    log_probs = torch.full((len(path), blank + 1), -9.0)
+    log_probs[torch.arange(len(path)), torch.tensor(path)] = 0.0
+    monkeypatch.setattr(assistant, "ctc_log_probs", lambda waveforms: [log_probs for _ in waveforms])
+    assert assistant.transcribe_ctc([noise(1), noise(2)], vad=False) == ["bom dia dia"] * 2
+
+
+def test_ctc_of_a_clip_in_a_batch_is_that_of_the_clip_alone(assistant):
+    clips = [noise(0.7, seed=1), noise(1.3, seed=2)]
+    together = assistant.ctc_log_probs(clips)
+    for clip, log_probs in zip(clips, together, strict=True):
+        torch.testing.assert_close(log_probs, assistant.ctc_log_probs([clip])[0], rtol=0, atol=1e-4)
+        assert log_probs.shape == (
+            assistant.model.geometry.num_audio_tokens(len(clip)),
+            SIZES["vocab_size"] + 1,
+        )
+        torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(len(log_probs)))
+
+
+def test_a_clip_without_speech_is_empty_and_never_reaches_the_model(assistant, monkeypatch):
+    monkeypatch.setattr(assistant.model, "hear", pytest.fail)
+    silence = torch.zeros(16_000)
+    assert assistant.transcribe([silence]) == [""]
+    assert assistant.transcribe_ctc([silence]) == [""]
+    assert assistant.answer([silence]) == [""]
+    assert list(assistant.listen(silence)) == []
+
+
+def test_long_audio_is_heard_piece_by_piece_at_its_pauses(assistant, monkeypatch):
+    class Piece:
+        def __init__(self, start, end):
+            self.start_samples, self.end_samples = start, end
+
+    long = noise(30, seed=3)
+    cuts = [Piece(1_000, 40_000), Piece(60_000, 90_000), Piece(200_000, 207_000)]
+    monkeypatch.setattr(assistant_module.speech_detection, "chunk", lambda waveform, max_seconds: cuts)
+    pieces = [long[cut.start_samples : cut.end_samples] for cut in cuts]
+    texts = [text for text in assistant.transcribe(pieces, vad=False) if text]
+    assert texts
+    assert assistant.transcribe([long]) == [" ".join(texts)]
+
+
+def test_without_speech_detection_nothing_of_a_long_audio_is_left_out(assistant):
+    long = noise(2.5 * CHUNK_S)
+    pieces = assistant._pieces(long, vad=False)
+    assert torch.equal(torch.cat(pieces), long)
+    assert max(map(len, pieces)) <= 16_000 * CHUNK_S
+
+
+def test_clips_are_read_as_they_are_needed():
+    read = []
+
+    def clips():
+        for number in range(1_000):
+            read.append(number)
+            yield assistant_module._Clip(number, 0, torch.zeros(1 + number % 7))
+
+    batches = assistant_module._by_length(clips(), 4)
+    first = next(batches)
+    assert len(read) == assistant_module.POOL_BATCHES * 4
+    assert [len(clip.waveform) for clip in first] == [7] * 4
+    rest = [clip.item for batch in batches for clip in batch]
+    assert sorted(rest + [clip.item for clip in first]) == list(range(1_000))
+
+
+def test_audio_shorter_than_a_token_says_both_numbers(assistant):
+    shortest = assistant.model.geometry.min_samples
+    with pytest.raises(
+        InputError, match=rf"found {shortest - 1} samples; wanted at least {shortest} samples"
+    ):
+        assistant.transcribe([torch.zeros(shortest - 1)])
+    with pytest.raises(ValueError, match="one axis"):
+        assistant.transcribe([torch.zeros(2, 16_000)])
+
+
+def test_a_model_of_written_text_says_that_it_cannot_hear(reader):
+    assert not reader.has_ears
+    for listen in (reader.transcribe, reader.transcribe_ctc, reader.answer):
+        with pytest.raises(InputError, match="found a model of written text alone"):
+            listen([noise(1)])
+
+
+def test_a_model_without_a_ctc_head_transcribes_but_not_by_ctc(tmp_path, tokenizer_folder):
+    stacked = Assistant.load(
+        make_model(tmp_path / "model", tokenizer_folder, projector="StackMLP"), device="cpu"
+    )
+    clips = [noise(0.6, seed=1), noise(1.1, seed=2)]
+    assert stacked.transcribe(clips, vad=False) == [
+        stacked.transcribe([clip], vad=False)[0] for clip in clips
+    ]
+    assert not stacked.has_ctc
+    with pytest.raises(InputError, match="projector: found StackMLP; wanted CtcPosterior"):
+        stacked.transcribe_ctc(clips, vad=False)
+
+
+def test_a_streamed_reply_is_the_batched_one(reader):
+    conversations = [
+        [Turn("user", "Bom dia.")],
+        [Turn("user", "Tenho sede."), Turn("assistant", "Quero um café."), Turn("user", "E um pastel?")],
+        [Turn("system", "Sê breve."), Turn("user", "O comboio parte?")],
+    ]
+    sampling = Sampling(max_new_tokens=12)
+    streamed = ["".join(reader.reply(turns, sampling=sampling)).strip() for turns in conversations]
+    assert reader.reply_batch(conversations, sampling=sampling) == streamed
+    assert reader.reply_batch(conversations, batch_size=1, sampling=sampling) == streamed
+    assert reader.reply_batch([]) == []
+
+
+def test_a_streamed_answer_is_the_batched_one(assistant, everything_is_speech):
+    clips = [noise(0.6, seed=4), noise(0.9, seed=5)]
+    assert assistant.answer(clips) == ["".join(assistant.listen(clip)).strip() for clip in clips]
+
+
+def test_a_long_question_is_transcribed_and_then_answered(assistant, monkeypatch):
+    monkeypatch.setattr(assistant, "transcribe", lambda audios: ["Tenho sede."])
+    wanted = assistant.reply_batch([[Turn("user", "Tenho sede.")]])
+    assert assistant.answer([noise(CHUNK_S + 1)]) == wanted
+    monkeypatch.setattr(assistant, "transcribe", lambda audios: [""])
+    assert assistant.answer([noise(CHUNK_S + 1)]) == [""]
+
+
+def test_a_text_cut_at_its_limit_is_told(reader, caplog):
+    with caplog.at_level(logging.WARNING):
+        text = "".join(reader.reply([Turn("user", "Bom dia.")], sampling=Sampling(max_new_tokens=2)))
+    assert len(reader.tokenizer.encode(text)) <= 3
+    assert "cut at its limit of 2 tokens" in caplog.text
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(reader):
+    with pytest.raises(
+        InputError, match=r"found \d{4,} tokens; wanted fewer than the 1024 of max_position_embeddings"
+    ):
+        list(reader.reply([Turn("user", "comboio " * 2_000)]))
+    with pytest.raises(InputError, match="max_position_embeddings"):
+        reader.log_likelihood(["comboio " * 2_000])
+
+
+def test_likelihood_is_the_sum_over_the_words_and_the_end(reader):
+    tokenizer, decoder = reader.tokenizer, reader.model.decoder
+    wanted = []
+    for text in TEXTS:
+        ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]])
+        log_probs = decoder(ids).log_softmax(dim=-1)[0]
+        wanted.append(sum(log_probs[i, ids[0, i + 1]].item() for i in range(ids.shape[1] - 1)))
+    assert reader.log_likelihood(TEXTS) == pytest.approx(wanted, rel=1e-4)
+    assert reader.log_likelihood(TEXTS[:1]) == pytest.approx(wanted[:1], rel=1e-4)
+    assert reader.log_likelihood([]) == []

@@ -1,0 +1,119 @@
+"""A model folder comes back as it went, and a damaged one says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from amalia_mm.audio.encoder import ConvTransformer
+from amalia_mm.errors import InputError
+from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.run import load_model, save_model
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.train.warmstart import warm_start
+
+DECODER = {
+    "vocab_size": 320,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+ENCODER = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
+
+
+def _config() -> dict[str, Any]:
+    return {
+        "decoder": DECODER,
+        "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": ENCODER},
+        "projector": {"class_path": "amalia_mm.fusion.projectors.CtcPosterior", "init_args": {"top_k": 3}},
+    }
+
+
+def _model() -> SpeechTextModel:
+    config = DecoderConfig(**DECODER)  # type: ignore[arg-type]
+    return SpeechTextModel(ConvTransformer(**ENCODER), CtcPosterior(8, config, top_k=3), Decoder(config))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tokenizer = tmp_path / "tokenizer"
+    Tokenizer.train(["olá, bom dia a todos", "o comboio parte às oito e meia"], 320).save(tokenizer)
+    torch.manual_seed(0)
+    save_model(tmp_path / "model", _model(), config=_config(), tokenizer=tokenizer, card="# Cartão\n")
+    return tmp_path / "model"
+
+
+def test_a_model_comes_back_as_it_went(folder: Path) -> None:
+    torch.manual_seed(0)
+    original = _model().eval()
+    loaded = load_model(folder)
+    waveform, num_samples = torch.randn(1, 8000), torch.tensor([8000])
+    for mine, theirs in zip(loaded.model.hear(waveform, num_samples).features, original.hear(waveform, num_samples).features, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    ids = torch.tensor([[1, 7, 9]])
+    torch.testing.assert_close(loaded.model.decoder(ids), original.decoder(ids), rtol=0, atol=0)
+    assert not loaded.model.training
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("bom dia")) == "bom dia"
+
+
+def test_writing_again_replaces_the_folder_and_leaves_nothing_beside_it(folder: Path) -> None:
+    save_model(folder, _model(), config=_config(), tokenizer=folder.parent / "tokenizer", card="# Novo\n")
+    assert (folder / "README.md").read_text() == "# Novo\n"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model", "tokenizer"]
+
+
+def test_a_folder_without_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.yaml: found no such file"):
+        load_model(tmp_path)
+
+
+def test_cut_weights_are_named(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
+        load_model(folder)
+
+
+def test_a_checkpoint_of_another_shape_names_the_weight_and_both_shapes(folder: Path) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["decoder"]["intermediate_size"] = 32
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=r"mlp\.down_proj\.weight: found \(16, 24\); wanted \(16, 32\)"):
+        load_model(folder)
+
+
+def test_a_configuration_cannot_run_anything_but_encoders_and_projectors(folder: Path) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["encoder"] = {"class_path": "subprocess.Popen", "init_args": {"args": "true"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="a subclass of AudioEncoder"):
+        load_model(folder)
+
+
+def test_warm_start_takes_whole_parts_from_each_folder(folder: Path) -> None:
+    torch.manual_seed(1)
+    model = _model()
+    own_projector = {k: v.clone() for k, v in model.projector.state_dict().items()}  # type: ignore[union-attr]
+    warm_start(model, {str(folder): ["decoder", "encoder"]})
+    source = load_model(folder).model
+    for name, value in source.decoder.state_dict().items():
+        torch.testing.assert_close(model.decoder.state_dict()[name], value, rtol=0, atol=0)
+    for name, value in own_projector.items():
+        torch.testing.assert_close(model.projector.state_dict()[name], value, rtol=0, atol=0)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [(["decodr"], "a part of this model"), (["decoder", "decoder"], "each part once")],
+)
+def test_warm_start_refuses_what_it_cannot_do(folder: Path, parts: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        warm_start(_model(), {str(folder): parts})

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from amalia_mm.errors import InputError
+from amalia_mm.train.optim import OptimConfig, build_optimizer, lr_factor
+
+
+def test_warm_up_is_a_straight_line_to_the_peak() -> None:
+    factor = lr_factor(OptimConfig(lr=1.0, warmup_steps=4), max_steps=100)
+    assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
+def test_every_schedule_ends_at_its_final_fraction_and_never_rises_after_warm_up(schedule: str) -> None:
+    config = OptimConfig(lr=1.0, warmup_steps=10, schedule=schedule, final_fraction=0.05)  # type: ignore[arg-type]
+    factor = lr_factor(config, max_steps=200)
+    values = [factor(step) for step in range(201)]
+    assert values[200] == pytest.approx(0.05)
+    assert all(later <= earlier + 1e-12 for earlier, later in zip(values[10:], values[11:], strict=False))
+
+
+def test_cosine_is_half_way_down_in_the_middle() -> None:
+    factor = lr_factor(OptimConfig(lr=1.0, warmup_steps=0, final_fraction=0.0), max_steps=100)
+    assert factor(50) == pytest.approx(0.5)
+
+
+def test_wsd_holds_the_peak_until_the_decay() -> None:
+    factor = lr_factor(OptimConfig(lr=1.0, warmup_steps=10, schedule="wsd", decay_fraction=0.2), max_steps=100)
+    assert {factor(step) for step in range(10, 81)} == {1.0}
+    assert factor(90) == pytest.approx((1 + 0.02) / 2)
+
+
+def test_vectors_are_not_decayed_and_scales_apply_to_what_they_match() -> None:
+    module = nn.ModuleDict({"encoder": nn.Linear(3, 3), "decoder": nn.Linear(3, 3)})
+    config = OptimConfig(lr=1.0, warmup_steps=0, weight_decay=0.5, lr_scales={r"^encoder\.": 0.1})
+    optimizer, _ = build_optimizer(module, config, max_steps=10)
+    by_parameter = {id(p): g for g in optimizer.param_groups for p in g["params"]}
+    for name, parameter in module.named_parameters():
+        group = by_parameter[id(parameter)]
+        assert group["weight_decay"] == (0.5 if parameter.ndim > 1 else 0.0)
+        assert group["initial_lr"] == pytest.approx(0.1 if name.startswith("encoder") else 1.0)
+
+
+def test_a_scale_that_matches_nothing_is_an_error() -> None:
+    with pytest.raises(InputError, match="lr_scales"):
+        build_optimizer(nn.Linear(2, 2), OptimConfig(lr=1.0, lr_scales={"nothing": 0.1}), max_steps=10)
+
+
+def test_a_model_frozen_whole_is_an_error() -> None:
+    module = nn.Linear(2, 2)
+    module.requires_grad_(False)
+    with pytest.raises(InputError, match="freeze less"):
+        build_optimizer(module, OptimConfig(lr=1.0), max_steps=10)
+
+
+def test_the_schedule_moves_the_optimiser_of_torch() -> None:
+    module = nn.Linear(2, 2)
+    optimizer, schedule = build_optimizer(module, OptimConfig(lr=0.4, warmup_steps=2, schedule="linear"), 10)
+    seen = []
+    for _ in range(10):
+        seen.append(optimizer.param_groups[0]["lr"])
+        module(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        schedule.step()
+    assert seen[:3] == pytest.approx([0.2, 0.4, 0.4])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.4 * 0.02)
