@@ -21,7 +21,7 @@ from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
-from amalia_mm.fusion.responder import Responder
+from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.run import LoadedModel, load_model, read_config
 from amalia_mm.text.chat import PROMPTS
 from amalia_mm.text.generate import Sampling
@@ -30,10 +30,15 @@ from amalia_mm.units import samples_to_seconds, seconds_to_samples
 AudioSource = Path | str | bytes | Tensor
 """A file, the bytes of one, or a waveform (n) float32, mono, at the model's sample rate."""
 
+Writer = Callable[[list[Tensor]], list[Written]]
+
 DEFAULT_RUN = Path("runs/quickstart")
 BEST_STAGE = "14_joint"
 CHUNK_S = 12.0
 """The longest piece heard at once; training clips are shorter, so longer pieces would be a guess."""
+SPEECH_THRESHOLD = 0.4
+MIN_SPEECH_MS = 100
+"""More sensitive than the detector's own: at 0.5 and 250 ms one "bom dia" in thirty was taken for silence."""
 MAX_TOKENS_PER_S = 25
 """Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
 MAX_EXTRA_TOKENS = 16
@@ -125,12 +130,7 @@ class Assistant:
             InputError: An audio cannot be read or is shorter than one audio token, or the model has no ears.
         """
 
-        def write(waveforms: list[Tensor]) -> list[str]:
-            turns = [Turn("user", PROMPTS["transcribe"], has_audio=True)]
-            limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
-            return self._responder.write([turns] * len(waveforms), waveforms, limits, Sampling())
-
-        return self._by_pieces(audios, write, batch_size, vad, progress)
+        return self._by_pieces(audios, [self._write_transcripts], batch_size, vad, progress)[0]
 
     def transcribe_ctc(
         self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
@@ -141,10 +141,19 @@ class Assistant:
             InputError: As `transcribe`; also when the model has no CTC head.
         """
 
-        def write(waveforms: list[Tensor]) -> list[str]:
-            return [self._collapse(log_probs) for log_probs in self.ctc_log_probs(waveforms)]
+        return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress)[0]
 
-        return self._by_pieces(audios, write, batch_size, vad, progress)
+    def transcribe_both(
+        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+    ) -> tuple[list[str], list[str]]:
+        """Return what `transcribe` and `transcribe_ctc` return, reading and cutting each audio once.
+
+        Raises:
+            InputError: As `transcribe_ctc`.
+        """
+        writers = [self._write_transcripts, self._write_ctc]
+        decoder, ctc = self._by_pieces(audios, writers, batch_size, vad, progress)
+        return decoder, ctc
 
     @torch.no_grad()
     def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -192,14 +201,10 @@ class Assistant:
             InputError: As `transcribe`.
         """
 
-        def write(waveforms: list[Tensor]) -> list[str]:
-            limits = [Sampling().max_new_tokens] * len(waveforms)
-            return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, Sampling())
-
         waveforms = [self._waveform(audio) for audio in audios]
         is_long = [len(waveform) > self._chunk_samples for waveform in waveforms]
         short = [waveform for waveform, long in zip(waveforms, is_long, strict=True) if not long]
-        answers = iter(self._by_pieces(short, write, batch_size, vad, progress))
+        answers = iter(self._by_pieces(short, [self._write_answers], batch_size, vad, progress)[0])
         return [
             "".join(self.listen(waveform)) if long else next(answers)
             for waveform, long in zip(waveforms, is_long, strict=True)
@@ -229,14 +234,15 @@ class Assistant:
         order = sorted(
             range(len(conversations)), key=lambda item: sum(len(turn.text) for turn in conversations[item])
         )
-        replies = [""] * len(conversations)
+        replies = [Written("")] * len(conversations)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             limits = [sampling.max_new_tokens] * len(batch)
             texts = self._responder.write([conversations[item] for item in batch], [], limits, sampling)
             for item, text in zip(batch, texts, strict=True):
                 replies[item] = text
-        return replies
+        report_cuts(sum(reply.is_cut for reply in replies), len(replies))
+        return [reply.text for reply in replies]
 
     def log_likelihood(self, texts: Sequence[str]) -> list[float]:
         """Return log p of each text as a whole document, its end included, in nats.
@@ -283,21 +289,24 @@ class Assistant:
         """Return what of an audio goes to the model: the whole, its speech cut at pauses, or nothing."""
         if not vad:
             return list(waveform.tensor_split(-(-len(waveform) // self._chunk_samples)))
+        speech = speech_detection.speech_segments(
+            waveform, threshold=SPEECH_THRESHOLD, min_speech_ms=MIN_SPEECH_MS
+        )
         if len(waveform) <= self._chunk_samples:
-            return [waveform] if speech_detection.speech_segments(waveform) else []
-        segments = speech_detection.chunk(waveform, CHUNK_S)
-        return [waveform[segment.start_samples : segment.end_samples] for segment in segments]
+            return [waveform] if speech else []
+        pieces = speech_detection.chunk(waveform, CHUNK_S, segments=speech)
+        return [waveform[piece.start_samples : piece.end_samples] for piece in pieces]
 
     def _by_pieces(
         self,
         audios: Sequence[AudioSource],
-        write: Callable[[list[Tensor]], list[str]],
+        writers: Sequence[Writer],
         batch_size: int,
         vad: bool,
         progress: bool,
-    ) -> list[str]:
-        """Return the text of each audio: cut, sorted by length, written in batches, put together in order."""
-        texts: dict[tuple[int, int], str] = {}
+    ) -> list[list[str]]:
+        """Return every writer's text of each audio: cut, sorted by length, batched, put together in order."""
+        texts: dict[tuple[int, int], list[Written]] = {}
         clips = (
             _Clip(item, part, piece)
             for item, audio in enumerate(audios)
@@ -306,13 +315,28 @@ class Assistant:
         with tqdm(desc="a ouvir", unit=" s", disable=not progress) as bar:
             for batch in _by_length(clips, batch_size):
                 waveforms = [clip.waveform for clip in batch]
-                for clip, text in zip(batch, write(waveforms), strict=True):
-                    texts[clip.item, clip.part] = text
+                written = zip(*[write(waveforms) for write in writers], strict=True)
+                for clip, each in zip(batch, written, strict=True):
+                    texts[clip.item, clip.part] = list(each)
                 bar.update(round(sum(samples_to_seconds(len(waveform)) for waveform in waveforms)))
-        joined: list[list[str]] = [[] for _ in audios]
-        for (item, _), text in sorted(texts.items()):
-            joined[item] += [text] if text else []
-        return [" ".join(parts) for parts in joined]
+        report_cuts(sum(any(piece.is_cut for piece in each) for each in texts.values()), len(texts))
+        joined: list[list[list[str]]] = [[[] for _ in audios] for _ in writers]
+        for item, part in sorted(texts):
+            for writer, piece in enumerate(texts[item, part]):
+                joined[writer][item] += [piece.text] if piece.text else []
+        return [[" ".join(parts) for parts in of_writer] for of_writer in joined]
+
+    def _write_transcripts(self, waveforms: list[Tensor]) -> list[Written]:
+        turns = [Turn("user", PROMPTS["transcribe"], has_audio=True)]
+        limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
+        return self._responder.write([turns] * len(waveforms), waveforms, limits, Sampling())
+
+    def _write_answers(self, waveforms: list[Tensor]) -> list[Written]:
+        limits = [Sampling().max_new_tokens] * len(waveforms)
+        return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, Sampling())
+
+    def _write_ctc(self, waveforms: list[Tensor]) -> list[Written]:
+        return [Written(self._collapse(log_probs)) for log_probs in self.ctc_log_probs(waveforms)]
 
     def _transcript_limit(self, num_samples: int) -> int:
         return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))

@@ -59,7 +59,7 @@ def _read_line() -> str | None:
 
 
 def _answer(assistant: Replies, turns: list[Turn]) -> list[Turn]:
-    """Write the answer and return the conversation with it; begin anew where it no longer fits the context."""
+    """Write the answer and return the conversation with it, begun anew where it no longer fits."""
     pieces: list[str] = []
     try:
         for piece in assistant.reply(turns):

@@ -7,20 +7,18 @@ Results go to stdout, progress and messages to stderr. What a user can mend is o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from amalia_mm import __version__
 from amalia_mm.errors import InputError
-
-if TYPE_CHECKING:
-    from amalia_mm.data.index import ShardIndex
+from amalia_mm.shards_commands import add_shards
+from amalia_mm.terminal import note, result
 
 LIGHTNING = {
     "fit": "train one stage (LightningCLI): amalia fit -c recipes/10_hearing/recipe.yaml",
@@ -34,7 +32,7 @@ MODEL_HELP = "model, stage or run folder (default: $AMALIA_MODEL, else runs/quic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one sub-command and return the exit code; never raises what a user caused, unless `--debug` is given."""
+    """Run one sub-command and return the exit code; with `--debug` errors are raised."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -43,15 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # `amalia ... | head`: nobody reads on. The interpreter must not try to flush again at its end.
+        # `amalia ... | head`: nobody reads on, and the interpreter must not flush again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except KeyboardInterrupt:
         if debug:
             raise
-        _say(_interrupted(words))
+        note(_interrupted(words))
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 (the one place where everything ends)
+    except Exception as error:
         if debug:
             raise
         return _failed(error)
@@ -73,12 +71,12 @@ def _failed(error: Exception) -> int:
 
     line = explain(error)
     if line is not None:
-        _say(f"amalia: {line}")
+        note(f"amalia: {line}")
         return BAD_INPUT
     with tempfile.NamedTemporaryFile("w", prefix="amalia-", suffix=".traceback", delete=False) as file:
         file.write("".join(traceback.format_exception(error)))
     message = " ".join(str(error).split())[:300]
-    _say(f"amalia: {type(error).__name__}: {message} (the traceback is in {file.name})")
+    note(f"amalia: {type(error).__name__}: {message} (the traceback is in {file.name})")
     return BUG
 
 
@@ -92,7 +90,7 @@ def _interrupted(words: list[str]) -> str:
     checkpoint = None if folder is None else folder / "last.ckpt"
     if checkpoint is None or not checkpoint.is_file():
         return "amalia: interrupted before the first checkpoint; run the same command again"
-    return f"amalia: interrupted; {checkpoint} is kept: run the same command with --ckpt_path {checkpoint} to go on"
+    return f"amalia: interrupted; {checkpoint} is kept: add --ckpt_path {checkpoint} to the command to go on"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_quickstart(commands)
     _add_model_commands(commands)
     _add_preparation(commands)
-    _add_shards(commands)
+    add_shards(commands)
     for name, says in LIGHTNING.items():
         commands.add_parser(name, help=says, add_help=False)
     doctor = commands.add_parser("doctor", help="versions, devices, what is missing and how to get it")
@@ -173,6 +171,7 @@ def _add_model_commands(commands: Commands) -> None:
     evaluate.add_argument(
         "--show", action="store_true", help="print the figures of an earlier evaluation again"
     )
+    evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument("--command", help=argparse.SUPPRESS)
     evaluate.set_defaults(run=_evaluate)
 
@@ -194,35 +193,6 @@ def _add_preparation(commands: Commands) -> None:
     tokenizer.add_argument("--vocab_size", type=int)
     tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
     tokenizer.set_defaults(run=_tokenizer)
-
-
-def _add_shards(commands: Commands) -> None:
-    shards = commands.add_parser("shards", help="write, check, count and look into shards")
-    actions = shards.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    write = actions.add_parser("write", help="recordings with text, as a folder of shards")
-    write.add_argument("manifest", type=Path, help="JSONL with audio (relative to the file) and text")
-    write.add_argument("--output", type=Path, required=True)
-    write.set_defaults(run=_shards_write)
-
-    verify = actions.add_parser("verify", help="read, check and decode every record")
-    verify.add_argument("folders", nargs="+", type=Path)
-    verify.set_defaults(run=_shards_verify)
-
-    stats = actions.add_parser("stats", help="counts, hours, sources and varieties")
-    stats.add_argument("folders", nargs="+", type=Path)
-    stats.set_defaults(run=_shards_stats)
-
-    show = actions.add_parser("show", help="records as JSON, one a line")
-    show.add_argument("folder", type=Path)
-    show.add_argument("records", nargs="*", help="numbers or ids (default: the first three)")
-    show.add_argument("--audio", type=Path, help="also write the clips into this folder")
-    show.set_defaults(run=_shards_show)
-
-    index = actions.add_parser("index", help="index tars made elsewhere; with a tokenizer, count tokens too")
-    index.add_argument("folders", nargs="+", type=Path)
-    index.add_argument("--tokenizer", type=Path)
-    index.set_defaults(run=_shards_index)
 
 
 def _quickstart(options: argparse.Namespace) -> int:
@@ -258,7 +228,7 @@ def _transcribe(options: argparse.Namespace) -> int:
                 num_failed += 1
             else:
                 line = " ".join(text.split())
-                _write(line if len(options.audio) == 1 else f"{path}\t{line}")
+                result(line if len(options.audio) == 1 else f"{path}\t{line}")
     return BAD_INPUT if num_failed else 0
 
 
@@ -266,7 +236,7 @@ def _text_or_complaint(hear: Callable[[list[Path]], list[str]], path: Path) -> s
     try:
         return hear([path])[0]
     except InputError as error:
-        _say(f"amalia: {error}")
+        note(f"amalia: {error}")
         return None
 
 
@@ -278,9 +248,9 @@ def _ask(options: argparse.Namespace) -> int:
         has_answer = True
         sys.stdout.write(piece)
         sys.stdout.flush()
-    _write("")
+    result("")
     if not has_answer:
-        _say(f"{options.audio}: não se ouviu ninguém a falar")
+        note(f"{options.audio}: não se ouviu ninguém a falar")
     return 0
 
 
@@ -303,7 +273,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             evaluate(options.model, options.data, output, command=options.command)
         else:
             evaluate_run(output, command=options.command)
-    _write(table(read_report(output)) + str(output / "report.html"))
+    if not options.quiet:
+        result(table(read_report(output)) + str(output / "report.html"))
     return 0
 
 
@@ -326,86 +297,7 @@ def _tokenizer(options: argparse.Namespace) -> int:
     }
     recipe = parse_recipe(values, str(options.config or "amalia tokenizer"))
     tokenizer = train_tokenizer(recipe)
-    _say(f"{recipe.output}: {tokenizer.vocab_size} entries")
-    return 0
-
-
-def _shards_verify(options: argparse.Namespace) -> int:
-    from amalia_mm.data.shards import verify
-
-    num_bad = 0
-    for folder in options.folders:
-        found = verify(folder)
-        for error in found.bad:
-            _say(f"amalia: {error}")
-        num_bad += len(found.bad)
-        _write(f"{folder}\t{found.num_shards} shards\t{found.num_records} records\t{len(found.bad)} bad")
-    return BAD_INPUT if num_bad else 0
-
-
-def _shards_stats(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
-    from amalia_mm.data.shards import stats
-
-    for folder in options.folders:
-        _write(json.dumps({"folder": str(folder), **asdict(stats(folder))}, ensure_ascii=False, indent=1))
-    return 0
-
-
-def _shards_show(options: argparse.Namespace) -> int:
-    from amalia_mm.data.index import ShardIndex, read_record
-
-    index = ShardIndex.load(options.folder)
-    numbers = [_record_number(index, word) for word in options.records] or range(min(3, len(index)))
-    for number in numbers:
-        record, audio = read_record(index, number)
-        _write(json.dumps({"record": number, **record.to_json()}, ensure_ascii=False))
-        if options.audio is not None and audio is not None:
-            options.audio.mkdir(parents=True, exist_ok=True)
-            path = options.audio / f"{index.strings['key'][number]}.{index.coded['suffix'][number]}"
-            path.write_bytes(audio)
-            _say(str(path))
-    return 0
-
-
-def _record_number(index: ShardIndex, word: str) -> int:
-    """Return which record a number or an id means; an id may look like a number, so ids come first."""
-    if word in index.strings["id"]:
-        return index.strings["id"].index(word)
-    if word.isdecimal() and int(word) < len(index):
-        return int(word)
-    raise InputError(
-        index.folder,
-        field="record",
-        found=word,
-        wanted=f"an id, or a number below {len(index)}",
-        remedy="`amalia shards stats` counts them",
-    )
-
-
-def _shards_index(options: argparse.Namespace) -> int:
-    from amalia_mm.data.index import INDEX_NAME, ShardIndex
-    from amalia_mm.data.shards import index_folder
-
-    for folder in options.folders:
-        # Only tars without an index are indexed: a new index would hide that a tar was changed.
-        index = ShardIndex.load(folder) if (folder / INDEX_NAME).is_file() else index_folder(folder)
-        tokens = ""
-        if options.tokenizer is not None:
-            from amalia_mm.data.tokens import index_tokens
-            from amalia_mm.text.tokenizer import Tokenizer
-
-            counts = index_tokens(folder, Tokenizer.load(options.tokenizer))
-            tokens = f"\t{int(counts.num_tokens.sum())} tokens"
-        _write(f"{folder}\t{len(index)} records{tokens}")
-    return 0
-
-
-def _shards_write(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.recordings import write_shards
-
-    _write(json.dumps(write_shards(options.manifest, options.output), ensure_ascii=False))
+    note(f"{recipe.output}: {tokenizer.vocab_size} entries")
     return 0
 
 
@@ -414,16 +306,6 @@ def _doctor(options: argparse.Namespace) -> int:
 
     sys.stdout.write(render(examine()))
     return 0
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ _FREE_SPACE = "free some space and run the same command again: what is finished 
 
 
 def explain(error: BaseException) -> str | None:
-    """Return one line that says what is wrong and what to do, or None where only a programmer could tell."""
+    """Return one line that says what is wrong and what to do, or None where it looks like a bug."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("amalia_mm"):
@@ -52,7 +52,7 @@ def explain(error: BaseException) -> str | None:
     if any(words in str(error) for words in _FULL_IN_OTHER_WORDS):
         return f"the disk is full, or a file can no longer be written ({_first_line(error)}); {_FREE_SPACE}"
     if isinstance(error, MemoryError):
-        return "found too little memory; wanted more; make the batch or the file smaller, or close other programs"
+        return "found too little memory; make the batch or the file smaller, or close other programs"
     return None
 
 

@@ -24,8 +24,9 @@ from typing import Any
 from amalia_mm import __version__
 from amalia_mm.child_process import Ended, run_child
 from amalia_mm.errors import InputError
-from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
 from amalia_mm.quickstart_stages import RUN, STAGES, Stage
+from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
+from amalia_mm.terminal import note
 
 DEFAULT_RUN = Path("runs/quickstart")
 """The run folder that the recipes name; another `--output` is put in its place."""
@@ -70,7 +71,7 @@ class Record:
 
 
 def run(options: Options) -> int:
-    """Run what is left to do and print the figures; return 0, 130 after Ctrl-C, or a failed child's exit code.
+    """Run what is left to do, print the figures, and return 0, 130 after Ctrl-C, or a failed child's code.
 
     Raises:
         InputError: The run folder is somebody else's or in use, a recipe is broken, or an input does not
@@ -84,8 +85,8 @@ def run(options: Options) -> int:
         for number, job in enumerate(jobs, start=1):
             code = _run_stage(job, options, lock, f"[{number}/{len(jobs)}] {job.stage.name}")
             if code == INTERRUPTED:
-                _say(f"Interrompido em {job.stage.name}; nada do que está feito se perde. Para continuar:")
-                _say(f"  {how_to_go_on(options)}")
+                note(f"Interrompido em {job.stage.name}; nada do que está feito se perde. Para continuar:")
+                note(f"  {how_to_go_on(options)}")
             if code:
                 return code
         return _child(["evaluate", "--show", str(options.output)], lock, to_stdout=True).exit_code
@@ -157,18 +158,18 @@ def _run_stage(job: Job, options: Options, lock: int, header: str) -> int:
     folder = options.output / job.stage.name
     done = read_record(folder)
     if done is not None and done.fingerprint == job.fingerprint:
-        _say(f"{header} · já feito ({done.seconds:.0f} s)")
+        note(f"{header} · já feito ({done.seconds:.0f} s)")
         return 0
     begun = read_record(folder, "begun.json")
-    _say(f"{header} · {job.stage.says}")
+    note(f"{header} · {job.stage.says}")
     command = list(job.command)
     if begun is None or begun.fingerprint != job.fingerprint:
         if done is not None or begun is not None:
-            _say("  a receita, uma opção ou os dados mudaram: faz-se de novo, e o que vem depois também")
+            note("  a receita, uma opção ou os dados mudaram: faz-se de novo, e o que vem depois também")
         _clear(options.output, job.stage)
         begun = Record(job.stage.name, job.fingerprint, command=command)
     elif (folder / "last.ckpt").is_file():
-        _say(f"  continua de {folder / 'last.ckpt'}")
+        note(f"  continua de {folder / 'last.ckpt'}")
         command += ["--ckpt_path", str(folder / "last.ckpt")]
     _write(folder / "begun.json", begun)
     ended = _child(command, lock)
@@ -181,7 +182,7 @@ def _run_stage(job: Job, options: Options, lock: int, header: str) -> int:
     if ended.was_interrupted:
         return INTERRUPTED
     if ended.exit_code < 0:
-        _say(f"{job.stage.name} was killed by signal {-ended.exit_code} (9 is often a lack of memory)")
+        note(f"{job.stage.name} was killed by signal {-ended.exit_code} (9 is often a lack of memory)")
         return 128 - ended.exit_code
     return ended.exit_code
 
@@ -218,10 +219,11 @@ def _run_folder(output: Path) -> Iterator[int]:
         raise InputError(
             "--output", found=f"{output} is a file", wanted="a folder", remedy="choose another place"
         )
-    if output.is_dir() and any(output.iterdir()) and not (output / MARKER).is_file():
+    strangers = {path.name for path in output.iterdir()} - _known_names() if output.is_dir() else set()
+    if strangers and not (output / MARKER).is_file():
         raise InputError(
             "--output",
-            found=f"{output} has other files in it",
+            found=f"{output} holds {', '.join(sorted(strangers))}",
             wanted="a new folder or an earlier quickstart's",
             remedy="choose another folder: stages that are run again are first removed from it",
         )
@@ -246,6 +248,10 @@ def _run_folder(output: Path) -> Iterator[int]:
         yield file.fileno()
 
 
+def _known_names() -> set[str]:
+    return {MARKER, LOCK, *(name for stage in STAGES for name in (stage.name, *stage.owns))}
+
+
 def _clear(output: Path, stage: Stage) -> None:
     """Remove what a stage wrote in an earlier run."""
     for name in (stage.name, *stage.owns):
@@ -257,7 +263,7 @@ def _clear(output: Path, stage: Stage) -> None:
 
 
 def _inputs_digest(options: Options) -> str:
-    """Return a digest of the user's own files: text and manifests whole, not the recordings a manifest names."""
+    """Return a digest of the user's own text and manifests; the recordings they name are not read."""
     digest = hashlib.sha256()
     for path in (*options.text, *options.speech):
         if not path.exists():
@@ -282,8 +288,3 @@ def _write_text(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".writing")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,7 @@ def recipe_options(recipe: dict[str, Any], run: str, new_run: str, *, as_json: b
         if isinstance(value, dict) and not any(_names(inner, run) for inner in value):
             inner_options = recipe_options(value, run, new_run, as_json=as_json)
             options += [f"--{key}.{part[2:]}" if part.startswith("--") else part for part in inner_options]
-        elif run in json.dumps(value):
-            moved = _moved(value, run, new_run)
+        elif (moved := _moved(value, run, new_run)) != value:
             if isinstance(moved, str):
                 options += [f"--{key}", moved]
             else:
@@ -71,10 +71,8 @@ def recipe_options(recipe: dict[str, Any], run: str, new_run: str, *, as_json: b
 
 
 def run_folder_of(words: Sequence[str]) -> Path | None:
-    """Return the run folder that a `fit` command line means: its `--run_folder`, else its recipe's; None without one."""
-    options = dict(zip(words, words[1:], strict=False)) | dict(
-        word.split("=", 1) for word in words if "=" in word
-    )
+    """Return the run folder of a `fit` command line: its `--run_folder`, else its recipe's, else None."""
+    options = dict(pairwise(words)) | dict(word.split("=", 1) for word in words if "=" in word)
     if "--run_folder" in options:
         return Path(options["--run_folder"])
     recipe = options.get("-c") or options.get("--config")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("toy_data",)
 TESTS = Path(__file__).parent
 LIMIT_S = 60.0
 

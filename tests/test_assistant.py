@@ -1,4 +1,4 @@
-"""What the assistant does with a tiny model of random weights: it cannot speak, but order, limits and gates show."""
+"""What the assistant does with a tiny model of random weights: order, limits and gates show all the same."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def reader(tmp_path_factory, tokenizer_folder):
 
 @pytest.fixture
 def everything_is_speech(monkeypatch):
-    monkeypatch.setattr(assistant_module.speech_detection, "speech_segments", lambda waveform: [object()])
+    monkeypatch.setattr(assistant_module.speech_detection, "speech_segments", lambda *_, **__: [object()])
 
 
 def noise(seconds, seed=0):
@@ -128,6 +128,7 @@ def test_texts_come_in_the_order_of_the_audios_whatever_the_batch(assistant, tmp
     assert assistant.transcribe(clips, batch_size=2, vad=False) == alone
     assert assistant.transcribe(clips, batch_size=16, vad=False) == alone
     assert assistant.transcribe([], vad=False) == []
+    assert assistant.transcribe_both(clips, vad=False) == (alone, assistant.transcribe_ctc(clips, vad=False))
     write_audio(tmp_path / "clip.wav", clips[0])
     path = tmp_path / "clip.wav"
     from_file, from_bytes = assistant.transcribe([path, path.read_bytes()], vad=False)
@@ -162,6 +163,7 @@ def test_a_clip_without_speech_is_empty_and_never_reaches_the_model(assistant, m
     silence = torch.zeros(16_000)
     assert assistant.transcribe([silence]) == [""]
     assert assistant.transcribe_ctc([silence]) == [""]
+    assert assistant.transcribe_both([silence]) == ([""], [""])
     assert assistant.answer([silence]) == [""]
     assert list(assistant.listen(silence)) == []
 
@@ -173,7 +175,7 @@ def test_long_audio_is_heard_piece_by_piece_at_its_pauses(assistant, monkeypatch
 
     long = noise(30, seed=3)
     cuts = [Piece(1_000, 40_000), Piece(60_000, 90_000), Piece(200_000, 207_000)]
-    monkeypatch.setattr(assistant_module.speech_detection, "chunk", lambda waveform, max_seconds: cuts)
+    monkeypatch.setattr(assistant_module.speech_detection, "chunk", lambda *_, **__: cuts)
     pieces = [long[cut.start_samples : cut.end_samples] for cut in cuts]
     texts = [text for text in assistant.transcribe(pieces, vad=False) if text]
     assert texts
@@ -262,8 +264,10 @@ def test_a_long_question_is_transcribed_and_then_answered(assistant, monkeypatch
 def test_a_text_cut_at_its_limit_is_told(reader, caplog):
     with caplog.at_level(logging.WARNING):
         text = "".join(reader.reply([Turn("user", "Bom dia.")], sampling=Sampling(max_new_tokens=2)))
+        reader.reply_batch([[Turn("user", "Bom dia.")]] * 3, sampling=Sampling(max_new_tokens=2))
     assert len(reader.tokenizer.encode(text)) <= 3
-    assert "cut at its limit of 2 tokens" in caplog.text
+    assert "1 of 1 texts met the limit" in caplog.text
+    assert "3 of 3 texts met the limit" in caplog.text
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(reader):

@@ -56,7 +56,11 @@ def test_a_model_comes_back_as_it_went(folder: Path) -> None:
     original = _model().eval()
     loaded = load_model(folder)
     waveform, num_samples = torch.randn(1, 8000), torch.tensor([8000])
-    for mine, theirs in zip(loaded.model.hear(waveform, num_samples).features, original.hear(waveform, num_samples).features, strict=True):
+    for mine, theirs in zip(
+        loaded.model.hear(waveform, num_samples).features,
+        original.hear(waveform, num_samples).features,
+        strict=True,
+    ):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
     ids = torch.tensor([[1, 7, 9]])
     torch.testing.assert_close(loaded.model.decoder(ids), original.decoder(ids), rtol=0, atol=0)

@@ -24,6 +24,7 @@ NO_SPEECH: tuple[NoSpeech, ...] = get_args(NoSpeech)
 _COLOURS: tuple[NoiseColour, ...] = get_args(NoiseColour)
 _LOWEST_RMS = 1e-3  # -60 dB; noise below it would vanish in the 16 bits of most recordings
 _CUT_HZ = 20.0
+_FFT_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,15 @@ def coloured_noise(colour: NoiseColour, num_samples: int, generator: Generator) 
     """Return noise (n) float32 of root mean square 1; power falls by 0, 3 or 6 dB an octave from 20 Hz on."""
     if num_samples == 0:
         return torch.zeros(0)
-    noise = torch.randn(num_samples, generator=generator)
+    # A length with large prime factors costs six times the transform: make a little more and cut it.
+    padded = num_samples if colour == "white" else -(-num_samples // _FFT_SAMPLES) * _FFT_SAMPLES
+    noise = torch.randn(padded, generator=generator)
     if colour != "white":
         spectrum = torch.fft.rfft(noise)
         frequencies_hz = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, len(spectrum)).clamp(min=_CUT_HZ)
-        noise = torch.fft.irfft(
-            spectrum * frequencies_hz ** (-0.5 if colour == "pink" else -1.0), n=num_samples
-        )
+        noise = torch.fft.irfft(spectrum * frequencies_hz ** (-0.5 if colour == "pink" else -1.0), n=padded)[
+            :num_samples
+        ]
     return noise / _rms(noise).clamp(min=1e-12)
 
 

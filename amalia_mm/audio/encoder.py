@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from amalia_mm.audio.features import LogMel
+from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage
 
 
@@ -109,6 +109,8 @@ class ConvTransformer(AudioEncoder):
         """Return features (k f e) and num_frames (k), as `AudioEncoder.forward` says."""
         with torch.no_grad():
             mel, num_frames = self.features(waveforms, num_samples)
+            if mel.shape[2] == 0:
+                raise ValueError(f"{waveforms.shape[1]} samples are shorter than a frame of {HOP_SAMPLES}")
             hidden = normalise_clips(mel, num_frames)
             if self.training:
                 hidden = self.spec_augment(hidden, num_frames)

@@ -52,6 +52,8 @@ class LogMel(nn.Module):
             raise ValueError(f"waveforms must be float32, not {waveforms.dtype}")
         num_frames = self.stages[0].lengths(num_samples)
         max_frames = self.stages[0](waveforms.shape[1])
+        if max_frames == 0:
+            return waveforms.new_zeros(len(waveforms), self.num_mels, 0), num_frames
         valid = torch.arange(max_frames, device=waveforms.device) < num_frames[:, None]
         with torch.autocast(waveforms.device.type, enabled=False):
             power = _power_spectrum(_reflect_edges(waveforms, num_samples), max_frames)
@@ -83,8 +85,6 @@ def _reflect_edges(waveforms: Tensor, num_samples: Tensor) -> Tensor:
 
 def _power_spectrum(padded: Tensor, num_frames: int) -> Tensor:
     """Return (k w f), the squared magnitudes of the windows, w = 201 frequencies."""
-    if num_frames == 0:
-        return padded.new_zeros(padded.shape[0], WINDOW_SAMPLES // 2 + 1, 0)
     used = padded[:, : (num_frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES]
     spectrum = torch.stft(
         used, WINDOW_SAMPLES, HOP_SAMPLES, window=_window(padded.device), center=False, return_complex=True

@@ -15,7 +15,7 @@ class LengthStage:
 
     The output is `emits` positions for each window of `kernel` inputs, windows `stride` apart, over the input
     with `pad_left` and `pad_right` positions added. `partial="pad"` completes a last window that is cut
-    short; `"drop"` leaves it out, as convolutions do.
+    short, and makes none that would hold padding alone; `"drop"` leaves it out, as convolutions do.
     """
 
     kernel: int
@@ -36,7 +36,9 @@ class LengthStage:
         room = length + self.pad_left + self.pad_right - self.kernel
         if self.partial == "drop":
             return 0 if room < 0 else (room // self.stride + 1) * self.emits
-        return (-(-max(room, 0) // self.stride) + 1) * self.emits
+        to_the_end = -(-max(room, 0) // self.stride) + 1
+        with_input = -(-(length + self.pad_left) // self.stride)
+        return min(to_the_end, with_input) * self.emits
 
     def lengths(self, lengths: Tensor) -> Tensor:
         """Return `self(length)` for each of the lengths (k) int64, on their device."""
@@ -44,8 +46,12 @@ class LengthStage:
         if self.partial == "drop":
             windows = (room.div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
         else:
-            windows = (room.clamp(min=0) + self.stride - 1).div(self.stride, rounding_mode="floor") + 1
+            to_the_end = self._divided_up(room.clamp(min=0)) + 1
+            windows = torch.minimum(to_the_end, self._divided_up(lengths + self.pad_left))
         return torch.where(lengths > 0, windows * self.emits, torch.zeros_like(lengths))
+
+    def _divided_up(self, lengths: Tensor) -> Tensor:
+        return (lengths + self.stride - 1).div(self.stride, rounding_mode="floor")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -20,18 +18,17 @@ import soxr
 import torch
 from torch import Tensor
 
+from amalia_mm.audio.truncation import FETCH_AGAIN, check_whole
 from amalia_mm.errors import InputError
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 _CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG")
 _WANTED = "audio as wav, flac, mp3, ogg or opus"
 _CONVERT = "check the file by listening to it, or convert it to wav or flac"
-_FETCH_AGAIN = "copy or record the file again: its end is missing"
 _BLOCK_VALUES = 1 << 20  # floats decoded at a time over all channels: 4 MB
 _RATES_HZ = range(1_000, 768_001)  # a header outside it is damaged, and resampling it would fill the memory
 _MAX_KNOWN_FRAMES = 1 << 62  # libsndfile's "unknown" is 2**63 - 1
 _MP3_SLACK_FRAMES = 2 * 1152  # the lengths in MP3 headers are good to a codec frame or two, not to the sample
-_STREAMED_WAV_BYTES = 0x7FFFF000  # programs that write WAV to a pipe put this or more as the length
 
 
 def load_audio(source: Path | str | bytes, *, where: str = "", max_seconds: float | None = None) -> Tensor:
@@ -120,7 +117,7 @@ def _opened(source: Path | str | bytes, where: str) -> Iterator[tuple[soundfile.
             raise InputError(
                 where, found="an empty file (0 bytes)", wanted=_WANTED, remedy="remove or replace it"
             )
-        says_its_length = _check_wav_is_whole(file, where)
+        says_its_length = check_whole(file, where)
         file.seek(0)
         # A file descriptor instead of a path: soundfile guesses the format of some paths by their ending.
         handle = file if isinstance(file, io.BytesIO) else file.fileno()
@@ -135,12 +132,13 @@ def _opened(source: Path | str | bytes, where: str) -> Iterator[tuple[soundfile.
 
 
 @contextmanager
-def _binary(source: Path | str | bytes, where: str) -> Iterator[BinaryIO]:
+def _binary(source: Path | str | bytes, where: str) -> Iterator[io.BytesIO | io.FileIO]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
         return
     try:
-        with Path(source).open("rb") as file:
+        # Without a buffer: libsndfile goes on reading where the descriptor, not the buffer, stands.
+        with Path(source).open("rb", buffering=0) as file:
             yield file
     except OSError as error:
         found = error.strerror or str(error)
@@ -156,49 +154,6 @@ def _check_header(sound: soundfile.SoundFile, where: str) -> None:
     if sound.frames == 0:
         raise InputError(
             where, found="0 samples", wanted="at least one sample", remedy="remove or replace the file"
-        )
-
-
-def _check_wav_is_whole(file: BinaryIO, where: str) -> bool:
-    """Raise where a WAV file ends before its header says; return False where it does not say how long it is.
-
-    libsndfile quietly shortens what the header promises to what the file holds, so the header is read here.
-    """
-    file.seek(0)
-    start = file.read(12)
-    if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
-        return True
-    end = file.seek(0, os.SEEK_END)
-    file.seek(12)
-    tag, block_align, long_data_bytes = 1, 1, 0
-    while len(header := file.read(8)) == 8:
-        name, num_bytes = header[:4], struct.unpack("<I", header[4:])[0]
-        if name == b"data":
-            num_bytes = long_data_bytes or num_bytes
-            if not long_data_bytes and num_bytes >= _STREAMED_WAV_BYTES:
-                return False
-            _check_data_chunk(num_bytes, end - file.tell(), tag, block_align, where)
-            return True
-        next_chunk = file.tell() + num_bytes + num_bytes % 2
-        if name == b"fmt " and num_bytes >= 14:
-            tag, block_align = struct.unpack("<H10xH", file.read(14))
-        if name == b"ds64" and num_bytes >= 16:
-            long_data_bytes = struct.unpack("<8xQ", file.read(16))[0]
-        file.seek(next_chunk)
-    found = f"a WAV header and no samples in {end} bytes"
-    raise InputError(where, found=found, wanted="a WAV file with a data chunk", remedy=_FETCH_AGAIN)
-
-
-def _check_data_chunk(promised_bytes: int, held_bytes: int, tag: int, block_align: int, where: str) -> None:
-    plain = tag in (1, 3, 6, 7, 0xFFFE)  # integers, floats, A-law, mu-law, extensible: a block is one sample
-    promised, held = promised_bytes // max(block_align, 1), held_bytes // max(block_align, 1)
-    if held < promised:
-        unit = "samples" if plain else "blocks"
-        raise InputError(
-            where,
-            found=f"{held} {unit}",
-            wanted=f"the {promised} {unit} its header promises",
-            remedy=_FETCH_AGAIN,
         )
 
 
@@ -233,7 +188,7 @@ def _mono_blocks(
             if promised is None
             else f"the {promised} samples its header promises"
         )
-        raise InputError(where, found=f"{decoded} samples{problem}", wanted=wanted, remedy=_FETCH_AGAIN)
+        raise InputError(where, found=f"{decoded} samples{problem}", wanted=wanted, remedy=FETCH_AGAIN)
 
 
 def _check_seconds(found_s: float, max_seconds: float, where: str) -> None:

@@ -15,6 +15,9 @@ _LOG = logging.getLogger(__name__)
 _FEWEST_SEEN = 200
 """Bad records are weighed against at least this many, or one early in the run would stop it."""
 
+_MOST_TOLD = 10
+"""Bad records told one by one in each process; after that they are only counted."""
+
 
 class BadRecords:
     """Counts of records read and found bad, in memory that data workers share.
@@ -33,15 +36,18 @@ class BadRecords:
         self._counts: Tensor = torch.zeros(max(1, num_workers), len(self.sources), 2, dtype=torch.int64)
         """One row of (read, bad) for each worker and source."""
         self._counts.share_memory_()
+        self._num_told = 0
 
-    def add_read(self, source: int) -> None:
-        """Count one record read."""
-        self._counts[_worker(), source, 0] += 1
+    def add_read(self, source: int, count: int) -> None:
+        """Count records that are read."""
+        self._counts[_worker(), source, 0] += count
 
     def add_bad(self, source: int, error: InputError) -> None:
         """Count one bad record of those read; raise `InputError` with all counts where they are too many."""
         self._counts[_worker(), source, 1] += 1
-        _LOG.warning("bad record left out: %s", error)
+        self._num_told += 1
+        if self._num_told <= _MOST_TOLD:
+            _LOG.warning("bad record left out: %s", error)
         num_read, num_bad = (int(count) for count in self._counts.sum(dim=(0, 1)))
         if num_bad > self.max_fraction * max(num_read, _FEWEST_SEEN):
             raise _too_many(self.counts(), self.max_fraction, error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -141,7 +141,8 @@ class ShardWriter:
         from webdataset.writer import TarWriter  # heavy, and not needed to read
 
         self._file = self._part.open("wb")
-        self._tar = TarWriter(self._file, encoder=False, mtime=0.0)
+        # A whole number of seconds: a fraction would cost two more blocks for every member.
+        self._tar = TarWriter(self._file, encoder=False, mtime=0)
 
     @property
     def _name(self) -> str:
@@ -169,6 +170,9 @@ class ShardWriter:
 
     def _discard(self) -> None:
         # Tars without an index are of no use to anybody, and a full disk wants its room back.
+        with suppress(OSError, ValueError):
+            if self._tar is not None:  # left open, it would write to a closed file when it is collected
+                self._tar.close()
         if self._file is not None:
             self._file.close()
         self._part.unlink(missing_ok=True)

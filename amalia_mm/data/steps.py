@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -69,13 +70,14 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
         """
         try:
             rows, is_filler = share(self.order.batch(micro_step), self._rank, self._world_size)
+            for source, count in Counter(ref.source for row in rows for ref in row).items():
+                self._bad_records.add_read(source, count)
             read = [tuple(item for ref in row if (item := self._read(ref)) is not None) for row in rows]
             return self._collate([row for row in read if row], has_loss=not is_filler)
         except InputError as error:
             return Failed(error)
 
     def _read(self, ref: Ref) -> Item | None:
-        self._bad_records.add_read(ref.source)
         try:
             return self._reader.read(ref)
         except StaleCountsError:
@@ -91,8 +93,15 @@ class Loader(DataLoader[BatchT]):
     def __iter__(self) -> Iterator[BatchT]:  # pyright: ignore[reportIncompatibleMethodOverride]
         for batch in super().__iter__():
             if isinstance(batch, Failed):
+                self._end_workers()
                 raise batch.error
             yield batch
+
+    def _end_workers(self) -> None:
+        # Left to the garbage collector, workers are waited for in vain for five seconds.
+        iterator, self._iterator = self._iterator, None
+        if self.num_workers and iterator is not None:
+            iterator._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _From(Sampler[int]):

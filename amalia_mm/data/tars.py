@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 from amalia_mm.data.schema import AUDIO_SUFFIXES
 from amalia_mm.errors import InputError
+
+_MOST_PADDING_BYTES = 1 << 20
 
 
 class Members(NamedTuple):
@@ -34,7 +35,7 @@ def members_of(path: Path) -> Iterator[Members]:
                 match = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", member.name)
                 if member.isfile() and match:
                     files.setdefault(match[1], {})[match[2]] = member
-        _check_end(path)
+            _check_end(path, tar.offset)
     except (tarfile.TarError, OSError) as error:
         remedy = "copy the shard again, or write it again from its source"
         raise InputError(path, found=str(error) or "no tar", wanted="a whole tar", remedy=remedy) from error
@@ -54,12 +55,17 @@ def members_of(path: Path) -> Iterator[Members]:
         yield place
 
 
-def _check_end(path: Path) -> None:
-    # A tar cut between two members reads well to its new end; only the two empty blocks are missing.
+def _check_end(path: Path, offset: int) -> None:
+    """Raise where the members end in anything but empty blocks.
+
+    The tar library stops without a word at a damaged header, and at the end of a tar cut between two members.
+    """
     with path.open("rb") as file:
-        file.seek(-min(1024, path.stat().st_size), os.SEEK_END)
-        if file.read().strip(b"\0"):
-            raise tarfile.ReadError("the end of the archive is missing: the tar is cut short")
+        file.seek(offset)
+        rest = file.read(_MOST_PADDING_BYTES)
+    if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
+        found = "damage" if rest else "the end of the file, and not of the archive,"
+        raise tarfile.ReadError(f"{found} at byte {offset}")
 
 
 def sha256(path: Path) -> str:

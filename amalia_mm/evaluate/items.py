@@ -55,6 +55,8 @@ class MinimalPair:
     european: str
     brazilian: str
     contrast: str
+    in_vocabulary: bool
+    """Whether training has every word of the European member."""
 
 
 def read_spoken(path: Path) -> list[SpokenItem]:
@@ -105,7 +107,10 @@ def read_pairs(path: Path) -> list[MinimalPair]:
     """Return the minimal pairs of a file; `InputError` where the file or a field is missing."""
     return [
         MinimalPair(
-            _text(row, "european", where), _text(row, "brazilian", where), str(row.get("contrast") or "?")
+            _text(row, "european", where),
+            _text(row, "brazilian", where),
+            contrast=str(row.get("contrast") or "?"),
+            in_vocabulary=row.get("in_vocabulary") is True,
         )
         for where, row in _rows(path)
     ]

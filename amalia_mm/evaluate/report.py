@@ -23,6 +23,7 @@ from amalia_mm.evaluate.measured import Measured
 from amalia_mm.evaluate.metrics import WordPair, align, confusions
 from amalia_mm.evaluate.stages import Stage
 from amalia_mm.evaluate.suites.asr import AsrResult, Transcript
+from amalia_mm.evaluate.suites.preference import PairScore, PreferenceResult
 from amalia_mm.evaluate.suites.questions import Answer, QuestionResult
 from amalia_mm.evaluate.targets import TARGETS, counted, written
 
@@ -30,7 +31,9 @@ NUM_SAMPLES = 12
 NUM_WORST = 6
 NUM_ANSWERS = 12
 NUM_CONFUSIONS = 20
+NUM_DRIFTS = 12
 STAGES = {
+    "00_corpus": "corpus e voz sintética",
     "01_tokenizer": "léxico de unidades",
     "02_pretrain": "pré-treino do descodificador",
     "04_sft": "afinação com perguntas e respostas",
@@ -93,7 +96,7 @@ def render_report(
         written_answers=_answers(measured.text_qa),
         spoken_kinds=report["spoken_qa_by_kind"],
         written_kinds=report["text_qa_by_kind"],
-        contrasts=report["preference_by_contrast"],
+        drifts=_drifts(measured.preference),
         invented=[row for row in measured.no_speech.rows if row[1] or row[2]] if measured.no_speech else [],
         stages=[(_stage_label(stage), stage, _stage_cells(stage)) for stage in stages],
         configurations=configurations,
@@ -188,6 +191,12 @@ def _answers(result: QuestionResult | None) -> list[Answer]:
 def _spoken_answers(result: QuestionResult | None) -> list[tuple[Answer, str]]:
     """Return spoken questions with the data URI of their sound."""
     return [(answer, _player(answer)) for answer in _answers(result)[: NUM_ANSWERS // 2]]
+
+
+def _drifts(result: PreferenceResult | None) -> list[PairScore]:
+    """Return the pairs where the Brazilian member is the likelier one, the clearest first."""
+    scores = [] if result is None else [score for score in result.scores if not score.is_european]
+    return sorted(scores, key=lambda score: score.european - score.brazilian)[:NUM_DRIFTS]
 
 
 def _player(answer: Answer) -> str:

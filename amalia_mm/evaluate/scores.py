@@ -46,6 +46,9 @@ def _all_counts(measured: Measured) -> dict[str, ErrorCount | Share | None]:
         "text_qa_context": _of_kind(measured.text_qa, "context"),
         "text_qa_arithmetic": _of_kind(measured.text_qa, "arithmetic"),
         "ptpt_preference": None if measured.preference is None else measured.preference.share,
+        "ptpt_preference_in_vocabulary": None
+        if measured.preference is None
+        else measured.preference.in_vocabulary,
         "no_speech": None if silence is None else silence.with_words,
         "no_speech_without_vad": None if silence is None else silence.with_words_without_vad,
     }

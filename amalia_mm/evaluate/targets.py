@@ -49,6 +49,7 @@ TARGETS = (
     Target("text_qa_context", "Perguntas escritas com contexto", at_least=0.80),
     Target("text_qa_arithmetic", "Contas com operandos novos"),
     Target("ptpt_preference", "Preferência pelo português europeu", at_least=0.95),
+    Target("ptpt_preference_in_vocabulary", "A mesma, só com palavras do treino"),
     Target("no_speech_words", "Clipes sem fala que deram palavras", "count", at_most=0),
     Target("no_speech_words_without_vad", "Os mesmos, sem deteção de fala", "count"),
     Target("total_seconds", "Tempo de todas as etapas", "seconds", at_most=900),

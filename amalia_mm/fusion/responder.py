@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -25,6 +25,14 @@ MAX_DOCUMENTS = 16
 """Documents scored at once; their logits over the whole vocabulary are the largest thing in memory."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A turn that was written; `is_cut` when it met its limit before it ended."""
+
+    text: str
+    is_cut: bool = False
 
 
 class Responder:
@@ -48,24 +56,38 @@ class Responder:
         waveforms: list[Tensor],
         limits: list[int],
         sampling: Sampling,
-    ) -> list[str]:
-        """Return each conversation's next turn; the waveforms are those of turns with audio, in order."""
+    ) -> list[Written]:
+        """Return each conversation's next turn.
+
+        Args:
+            conversations: The turns so far.
+            waveforms: (n) each, those of the turns with audio, in order.
+            limits: The most tokens of each turn.
+            sampling: How tokens are chosen.
+
+        Raises:
+            InputError: A conversation does not fit the decoder's context.
+        """
         rows: list[list[int]] = [[] for _ in conversations]
-        for step in self._steps(conversations, waveforms, limits, sampling):
+        cut: set[int] = set()
+        for step in self._steps(conversations, waveforms, limits, sampling, cut):
             for row, token in step.items():
                 rows[row].append(token)
-        return [self.tokenizer.decode(ids).strip() for ids in rows]
+        texts = [self.tokenizer.decode(ids).strip() for ids in rows]
+        return [Written(text, row in cut) for row, text in enumerate(texts)]
 
     def stream(self, turns: Sequence[Turn], waveforms: list[Tensor], sampling: Sampling) -> Iterator[str]:
-        """Yield the text of the next turn as it is made."""
+        """Yield the text of the next turn as it is made; arguments and errors as `write`."""
         stream = TextStream(self.tokenizer)
-        for step in self._steps([turns], waveforms, [sampling.max_new_tokens], sampling):
+        cut: set[int] = set()
+        for step in self._steps([turns], waveforms, [sampling.max_new_tokens], sampling, cut):
             text = stream.push(list(step.values()))
             if text:
                 yield text
         rest = stream.flush()
         if rest:
             yield rest
+        report_cuts(len(cut), 1)
 
     @torch.no_grad()
     def log_likelihood(self, texts: Sequence[str]) -> list[float]:
@@ -114,8 +136,9 @@ class Responder:
         waveforms: list[Tensor],
         limits: list[int],
         sampling: Sampling,
+        cut: set[int],
     ) -> Iterator[dict[int, int]]:
-        """Yield each step's tokens by row, without end tokens; a row that meets its limit is reported."""
+        """Yield each step's tokens by row, without end tokens; rows that meet their limit go to `cut`."""
         prompts = self._render(conversations, waveforms)
         longest = max(len(prompt.ids) for prompt in prompts)
         limits = [min(limit, self._room(longest)) for limit in limits]
@@ -130,9 +153,9 @@ class Responder:
             writing -= {row for row, token in tokens.items() if token < 0 or token in self._stop_ids}
             tokens = {row: token for row, token in tokens.items() if row in writing}
             yield tokens
-            for row in [row for row in writing if num_written >= limits[row]]:
-                _log.warning("the text was cut at its limit of %d tokens before it ended", limits[row])
-                writing.discard(row)
+            too_long = {row for row in writing if num_written >= limits[row]}
+            cut |= too_long
+            writing -= too_long
             if not writing:
                 return
 
@@ -166,6 +189,14 @@ class Responder:
         if self.geometry is None:
             raise ValueError(f"{len(waveforms)} waveforms came to a model without an audio encoder")
         return [self.geometry.num_audio_tokens(len(waveform)) for waveform in waveforms]
+
+
+def report_cuts(num_cut: int, total: int) -> None:
+    """Warn that texts were cut: nothing is shortened in silence."""
+    if num_cut:
+        _log.warning(
+            "%d of %d texts met the limit of their length before they ended, and are cut", num_cut, total
+        )
 
 
 def _pad_right(documents: Sequence[Rendered], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

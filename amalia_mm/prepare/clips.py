@@ -43,7 +43,7 @@ _NO_SPEECH_S = (0.5, 4.0)
 class Line:
     """What one clip says, why, and by which voice; without a voice it is only text.
 
-    `answer` makes it a spoken question. `template`, `kind` and `heldout` say where a built-in sentence comes from.
+    `answer` makes it a spoken question. `template`, `kind` and `heldout` say where a sentence comes from.
     """
 
     id: str
@@ -75,7 +75,9 @@ class Line:
             licence=self.licence,
             split=self.split,
             text=None if is_answered else self.text,
-            turns=(Turn("user", "", has_audio=True), Turn("assistant", self.answer or "")) if is_answered else (),
+            turns=(Turn("user", "", has_audio=True), Turn("assistant", self.answer or ""))
+            if is_answered
+            else (),
             spoken=spoken_form(self.text) if is_answered else None,
             seconds=seconds,
         )
@@ -117,8 +119,8 @@ def voiced(lines: Iterable[Line], voices: Sequence[Voice], rng: random.Random) -
 def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator[Clip | InputError]:
     """Yield the clip of each line, in order, or the error where it cannot be said.
 
-    Rate, pitch, silence, level and noise are drawn from the seed and the line's id alone, so a clip is the same in
-    whatever order and by however many processes it is made.
+    Rate, pitch, silence, level and noise are drawn from the seed and the line's id alone, so a clip is the
+    same in whatever order and by however many processes it is made.
     """
 
     def finish(number: int, waveform: Tensor) -> Clip:
@@ -129,7 +131,7 @@ def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator
 
 
 def dress(waveform: Tensor, generator: Generator) -> Tensor:
-    """Return a synthetic sentence (n) as a recording might have it: pauses around it, some level, a little noise."""
+    """Return a sentence (n) as a recording might have it: pauses around it, some level, a little noise."""
     rms = waveform.square().mean().sqrt().clamp(min=1e-6)
     gain = 10.0 ** (_between(_LEVEL_DB, generator) / 20.0) / rms
     before, after = (seconds_to_samples(_between(_SILENCE_S, generator)) for _ in range(2))

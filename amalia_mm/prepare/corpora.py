@@ -56,13 +56,13 @@ class Written:
 def read_speech_manifest(path: Path) -> tuple[list[Recording], Counter[str]]:
     """Return the recordings of a JSONL manifest, and what was left out or changed, counted by reason.
 
-    Fields: `audio` (relative to the manifest) and `text`; optional `id`, `speaker`, `variety`, `lang`, `split`
-    and `licence`. A row whose `text` is null is left out. A row without a `split` gets one from its words; one
-    whose `variety` is none of ours counts as other.
+    Fields: `audio` (relative to the manifest) and `text`; optional `id`, `speaker`, `variety`, `lang`,
+    `split` and `licence`. A row whose `text` is null is left out. A row without a `split` gets one from its
+    words; one whose `variety` is none of ours counts as other.
 
     Raises:
-        InputError: The file cannot be read or has no row with text, or a row has no audio or text, or a field of
-            another type or value; it names file, line and field.
+        InputError: The file cannot be read or has no row with text, or a row has no audio or text, or a field
+            of another type or value; it names file, line and field.
     """
     recordings: list[Recording] = []
     notes: Counter[str] = Counter()
@@ -103,15 +103,15 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
     """Return the documents and conversations of a file or folder, and what was left out, counted by reason.
 
     - `.txt`: a document is what stands between blank lines, or a line where the file has no blank lines;
-    - `.jsonl`: a document is a `text`; a conversation is `messages` (`role`, `content`), or an `instruction` with
-      its `input` (if any) and `output`;
+    - `.jsonl`: a document is a `text`; a conversation is `messages` (`role`, `content`), or an `instruction`
+      with its `input` (if any) and `output`;
     - `.tsv` with a header: a document is a `text`.
 
     A folder is read with those below it; files with other endings are counted and not read.
 
     Raises:
-        InputError: Nothing can be read there, a file is not UTF-8 (it names the byte), or a row has none of these
-            fields (it names file, line and field).
+        InputError: Nothing can be read there, a file is not UTF-8 (it names the byte), or a row has none of
+            these fields (it names file, line and field).
     """
     if not path.exists():
         _fail(path, "", "no such file or folder", "a file or folder of text", "check the path")
@@ -267,7 +267,7 @@ def _content(path: Path) -> str:
             remedy="check the path",
         ) from error
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise InputError(
             path,
@@ -276,7 +276,7 @@ def _content(path: Path) -> str:
             wanted="UTF-8 text",
             remedy=f"convert it: iconv -f ISO-8859-1 -t UTF-8 {path.name}",
         ) from error
-    return text.replace("\r\n", "\n")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def _required(

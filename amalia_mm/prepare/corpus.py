@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from amalia_mm.batch import Role, Turn
@@ -16,7 +16,7 @@ from amalia_mm.portuguese.normalise import spoken_form, words
 from amalia_mm.prepare.grammar import Grammar, Sentence, read_patterns, sample_texts
 from amalia_mm.prepare.lexicon import load_lexicon, read_data
 from amalia_mm.prepare.pairs import Pair, build_pairs
-from amalia_mm.prepare.questions import Question, build_questions
+from amalia_mm.prepare.questions import Question, QuestionSets, build_questions
 
 Dialogue = tuple[Turn, ...]
 
@@ -49,14 +49,25 @@ class Corpus:
 
 @dataclass(frozen=True)
 class _Sizes:
+    """How much of everything; the counts of questions hold for training, those held out are a tenth or so."""
+
     sentences: int
-    heldout: int
-    val_per_template: int
-    test_per_template: int
-    context: int
-    questions_heldout: int
+    heldout_sentences: int
+    val_every: int
+    test_every: int
+    context_questions: int
+    heldout_questions: int
     dialogues: int
     grammar_pairs: int
+    num_questions: int | None
+    """A cut through all kinds of questions; None keeps them all."""
+
+
+_SMOKE = _Sizes(400, 40, 12, 12, 100, 40, 40, 1, num_questions=300)
+
+
+def _full(num_sentences: int) -> _Sizes:
+    return _Sizes(num_sentences, min(2000, num_sentences // 10), 100, 40, 7000, 300, 800, 12, num_questions=None)
 
 
 def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = False) -> Corpus:
@@ -67,19 +78,15 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
         num_sentences: How many distinct sentences, over all splits.
         smoke: A few hundred of everything, in the same shape, whatever `num_sentences` says.
     """
-    sizes = (
-        _Sizes(400, 40, 1, 1, 140, 14, 40, 1)
-        if smoke
-        else _Sizes(num_sentences, 2000, 10, 30, 7000, 300, 800, 12)
-    )
+    sizes = _SMOKE if smoke else _full(num_sentences)
     rng = random.Random(f"built-in corpus {seed}")
     grammar = Grammar.load()
     seen_templates = [name for name in grammar.templates if name not in grammar.heldout]
     pairs = build_pairs(rng, grammar.vocabulary(seen_templates), sizes.grammar_pairs)
     taken = {spoken_form(pair.european) for pair in pairs}
-    questions = build_questions(rng, sizes.context, sizes.questions_heldout, taken)
+    questions = _questions(rng, sizes, taken)
     taken |= {spoken_form(q.text) for q in (*questions.train, *questions.val, *questions.test)}
-    heldout = grammar.sample(sizes.heldout, rng, sorted(grammar.heldout), taken)
+    heldout = grammar.sample(sizes.heldout_sentences, rng, sorted(grammar.heldout), taken)
     taken |= {spoken_form(sentence.text) for sentence in heldout}
     pool = grammar.sample(sizes.sentences - len(heldout), rng, seen_templates, taken)
     train, val, test_seen = _split(pool, sizes)
@@ -97,19 +104,22 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
     )
 
 
-def _split(pool: Iterable[Sentence], sizes: _Sizes) -> tuple[tuple[Sentence, ...], ...]:
-    """Return train, val and test: the latter take a tenth of a small template at most."""
-    by_template: defaultdict[str, list[Sentence]] = defaultdict(list)
-    for sentence in pool:
-        by_template[sentence.template].append(sentence)
-    train, val, test = [], [], []
-    for sentences in by_template.values():
-        num_test = min(sizes.test_per_template, len(sentences) // 10)
-        num_val = min(sizes.val_per_template, len(sentences) // 10)
-        test += sentences[:num_test]
-        val += sentences[num_test : num_test + num_val]
-        train += sentences[num_test + num_val :]
-    return tuple(train), tuple(val), tuple(test)
+def _questions(rng: random.Random, sizes: _Sizes, taken: Collection[str]) -> QuestionSets:
+    sets = build_questions(rng, sizes.context_questions, sizes.heldout_questions, taken)
+    parts = []
+    for questions, share in ((sets.train, 1.0), (sets.val, 0.1), (sets.test, 0.2)):
+        num = len(questions) if sizes.num_questions is None else round(share * sizes.num_questions)
+        parts.append(tuple(rng.sample(questions, min(num, len(questions)))))
+    return QuestionSets(*parts)
+
+
+def _split(pool: list[Sentence], sizes: _Sizes) -> tuple[tuple[Sentence, ...], ...]:
+    """Return train, val and test: every so manieth sentence of the pool when it stands in order of template."""
+    by_template = sorted(range(len(pool)), key=lambda i: pool[i].template)
+    val = set(by_template[sizes.val_every // 2 :: sizes.val_every])
+    test = set(by_template[:: sizes.test_every]) - val
+    train = (sentence for i, sentence in enumerate(pool) if i not in val and i not in test)
+    return tuple(train), tuple(pool[i] for i in sorted(val)), tuple(pool[i] for i in sorted(test))
 
 
 def _dialogues(rng: random.Random, num: int) -> tuple[Dialogue, ...]:
@@ -125,11 +135,11 @@ def _dialogues(rng: random.Random, num: int) -> tuple[Dialogue, ...]:
     return tuple(found)
 
 
-def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 8) -> tuple[Sentence, ...]:
+def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 10) -> tuple[Sentence, ...]:
     """Return `num` training sentences to be spoken: every word form often enough, then templates in balance.
 
-    Words are served in rounds, so that each is heard once before any is heard twice on purpose, until each stands in
-    `min_uses` sentences or `num` is reached. Asking for more than there are raises `ValueError`.
+    Words are served in rounds, so that each is heard once before any is heard twice on purpose, until each stands
+    in `min_uses` sentences or `num` is reached. Asking for more than there are raises `ValueError`.
     """
     if num > len(corpus.train):
         raise ValueError(f"{num} sentences to be spoken out of {len(corpus.train)}")
@@ -141,17 +151,13 @@ def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 8) -> tup
             by_template[corpus.train[i].template].append(i)
     uses = Counter(corpus.train[i].template for i in chosen)
     while len(chosen) < num:
-        template = min(
-            (name for name in by_template if by_template[name]), key=lambda name: (uses[name], name)
-        )
+        template = min((name for name in by_template if by_template[name]), key=lambda name: (uses[name], name))
         uses[template] += 1
-        chosen[by_template[template].pop()] = None
-    order = list(chosen)
-    rng.shuffle(order)
-    return tuple(corpus.train[i] for i in order)
+        chosen.add(by_template[template].pop())
+    return tuple(corpus.train[i] for i in rng.sample(sorted(chosen), num))
 
 
-def _cover(train: tuple[Sentence, ...], num: int, min_uses: int, rng: random.Random) -> dict[int, None]:
+def _cover(train: tuple[Sentence, ...], num: int, min_uses: int, rng: random.Random) -> set[int]:
     """Return the numbers of up to `num` sentences in which every word stands `min_uses` times where it can."""
     spoken = [frozenset(words(sentence.text)) for sentence in train]
     where: defaultdict[str, list[int]] = defaultdict(list)
@@ -160,12 +166,26 @@ def _cover(train: tuple[Sentence, ...], num: int, min_uses: int, rng: random.Ran
             where[word].append(i)
     rarest_first = sorted(where, key=lambda word: (len(where[word]), word))
     heard: Counter[str] = Counter()
-    chosen: dict[int, None] = {}
+    chosen: set[int] = set()
     for uses in range(1, min_uses + 1):
         for word in rarest_first:
-            while heard[word] < uses and where[word] and len(chosen) < num:
-                i = where[word].pop()
-                if i not in chosen:
-                    chosen[i] = None
-                    heard.update(spoken[i])
+            while heard[word] < uses and len(chosen) < num:
+                candidates = _draw(where[word], chosen)
+                if not candidates:
+                    break
+                # The sentence that serves most words that still wait.
+                best = max(candidates, key=lambda i: sum(heard[other] < uses for other in spoken[i]))
+                chosen.add(best)
+                heard.update(spoken[best])
     return chosen
+
+
+def _draw(numbers: list[int], chosen: set[int], num: int = 12) -> list[int]:
+    """Return the next few numbers that are not chosen yet, and move them to the front of the list for later."""
+    drawn: list[int] = []
+    while numbers and len(drawn) < num:
+        number = numbers.pop()
+        if number not in chosen:
+            drawn.append(number)
+    numbers[:0] = drawn
+    return drawn

@@ -164,7 +164,7 @@ def _computed() -> Iterator[tuple[str, tuple[Entry, ...]]]:
     yield "count", tuple(_number(n) for n in (*range(2, 21), 25, 30, 40, 50))
     yield "age", tuple(_number(n) for n in range(3, 100))
     yield "cents", tuple(_number(n) for n in range(10, 100, 5))
-    yield "day_of_month", tuple(_number(n) for n in range(2, 32))
+    yield "day_of_month", tuple(_number(n) for n in range(1, 29))
 
 
 def _number(number: int) -> Entry:

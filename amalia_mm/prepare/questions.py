@@ -8,14 +8,14 @@ here.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.portuguese.spoken import cardinal
 from amalia_mm.prepare.grammar import Pattern, expand_choices, read_patterns, sample_texts
-from amalia_mm.prepare.lexicon import Entry, Lexicon, load_lexicon, noun, read_data
+from amalia_mm.prepare.lexicon import Entry, Lexicon, load_lexicon, read_data
 
 Kind = Literal["known", "reformulated", "context", "arithmetic"]
 
@@ -90,64 +90,39 @@ def _distinct(questions: Iterable[Question], seen: set[str]) -> tuple[Question, 
 Split = dict[str, list[Question]]
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One thing to know: the forms that wordings ask of its key, and the answer."""
-
-    relation: str
-    entry: Entry
-    answer: str
-
-
-def load_facts() -> tuple[Fact, ...]:
-    """Return every known fact, in the order of the file."""
-    relations = read_data("questions.yaml")["known"]
-    return tuple(fact for name, relation in relations.items() for fact in _facts(name, relation))
-
-
-def _facts(name: str, relation: Mapping[str, Any]) -> Iterator[Fact]:
-    columns = relation.get("columns", "").split() or [""]
-    for gender, answers in relation["facts"].items():
-        for key, answer in answers.items():
-            cells = [cell.strip() for cell in key.split("|")]
-            entry = Entry(dict(zip(columns, cells, strict=True))) if gender == "-" else noun(key, gender)
-            yield Fact(name, entry, answer)
-
-
 def _known(data: Mapping[str, Any], rng: random.Random) -> Split:
     split: Split = {"train": [], "val": [], "test": []}
     for name, relation in data["known"].items():
         asked = [wording for text in relation["wordings"] for wording in expand_choices(text)]
         new = [wording for text in relation["new_wordings"] for wording in expand_choices(text)]
-        for rank, fact in enumerate(_facts(name, relation)):
-            held = rng.sample(range(len(asked)), 2)
+        for fact in range(len(load_lexicon()[relation["facts"]])):
+            to_test, to_watch = rng.sample(range(len(asked)), 2)
             for number, wording in enumerate(asked):
                 template = f"{name}/{number}"
-                if number in held:
-                    part = "test" if number == held[0] else "val"
-                    split[part].append(_ask(fact, wording, "reformulated", f"{template}/new-pair"))
+                if number in (to_test, to_watch):
+                    part = "test" if number == to_test else "val"
+                    split[part].append(_ask(wording, relation, fact, "reformulated", f"{template}/new-pair"))
                     continue
-                question = _ask(fact, wording, "known", template)
-                split["train"] += [question, _opened(question, wording, rng.choice(data["openings"]))]
-            number = rank % len(new)
+                question = _ask(wording, relation, fact, "known", template)
+                split["train"] += [question, _opened(question, rng.choice(data["openings"]))]
+            number = fact % len(new)
             template = f"{name}/{len(asked) + number}/new-wording"
-            split["test"].append(_ask(fact, new[number], "reformulated", template))
+            split["test"].append(_ask(new[number], relation, fact, "reformulated", template))
     return split
 
 
-def _ask(fact: Fact, wording: str, kind: Kind, template: str) -> Question:
-    text = Pattern(wording, {"key": (fact.entry,)}).text(0)
+def _ask(wording: str, relation: Mapping[str, Any], fact: int, kind: Kind, template: str) -> Question:
+    text = Pattern(f"{wording} || {relation['answer']}", load_lexicon()).text(fact)
     if text is None:
-        raise ValueError(f"the wording {wording!r} of {fact.relation} gives no question")
-    return Question(text, f"{fact.answer}.", kind, template)
+        raise ValueError(f"the wording {wording!r} gives no question")
+    question, answer = text.split(" || ")
+    return Question(question, answer, kind, template)
 
 
-def _opened(question: Question, wording: str, opening: str) -> Question:
-    # A wording that starts with the fact itself may start with a name, which keeps its capital.
-    text = (
-        question.question if wording.startswith("{") else question.question[0].lower() + question.question[1:]
-    )
-    return Question(f"{opening} {text}", question.answer, question.kind, question.template)
+def _opened(question: Question, opening: str) -> Question:
+    # No wording starts with a name, so none loses a capital that it keeps inside a sentence.
+    text = f"{opening} {question.question[0].lower()}{question.question[1:]}"
+    return replace(question, question=text)
 
 
 def _context(frames: Mapping[str, Any], rng: random.Random, num: int, num_heldout: int) -> Split:
@@ -168,7 +143,8 @@ def _context(frames: Mapping[str, Any], rng: random.Random, num: int, num_heldou
 
 def _arithmetic(wordings: Mapping[str, list[str]], rng: random.Random, num_heldout: int) -> Split:
     split: Split = {"train": [], "val": [], "test": []}
-    for operation, texts in wordings.items():
+    for operation, content in wordings.items():
+        texts = [text for wording in content for text in expand_choices(wording)]
         operands = _operands(operation)
         # 3 + 4 and 4 + 3 are held out together, or the one would give the other away.
         kept_apart = sorted({tuple(sorted(pair)) for pair in operands})
@@ -182,7 +158,8 @@ def _arithmetic(wordings: Mapping[str, list[str]], rng: random.Random, num_heldo
                     _calculate(wording, lexicon, f"arithmetic/{operation}-{number}")
                 )
     rng.shuffle(split["test"])
-    split["test"], split["val"] = split["test"][:num_heldout], split["test"][num_heldout : 2 * num_heldout]
+    num_test = min(num_heldout, len(split["test"]) * 2 // 3)
+    split["test"], split["val"] = split["test"][:num_test], split["test"][num_test:]
     return split
 
 

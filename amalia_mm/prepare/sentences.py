@@ -42,8 +42,8 @@ def split_of(text: str) -> Split:
 def split_sentences(text: str) -> list[str]:
     """Return the sentences of a text, in order, without the space around them.
 
-    A sentence ends at `.`, `!`, `?` or `…` before a capital or a digit (abbreviations such as "Sr." apart), and
-    at the end of a line, unless the line is long and has no final mark: such a line was wrapped.
+    A sentence ends at `.`, `!`, `?` or `…` before a capital or a digit (abbreviations such as "Sr." apart),
+    and at the end of a line, unless the line is long and has no final mark: such a line was wrapped.
     """
     lines: list[str] = []
     is_wrapped = False

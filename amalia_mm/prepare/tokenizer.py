@@ -1,72 +1,104 @@
-"""Trains the tokenizer on the text of shards: what is written there, and what is heard in spoken form.
+"""The tokenizer of a run, trained on the text of its shards.
 
-CTC targets are made of spoken forms, so that they must be cheap too. It knows nothing of models.
+What is heard is written in lower case and without punctuation, and is said in the decoder's own tokens: so
+every text is trained on twice, as written and as spoken. It knows shards; `text/tokenizer.py` knows how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import Any, NoReturn
 
 from amalia_mm.data.index import ShardIndex, read_record
-from amalia_mm.data.pipeline import spoken_of, turns_of
 from amalia_mm.errors import InputError
+from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """What a tokenizer is made of, and where it goes."""
+    """What a tokenizer is trained on, and where it goes.
+
+    Args:
+        shards: Folders of shards; audio is not read.
+        vocab_size: Entries of the tokenizer, specials included.
+        output: The folder that gets `tokenizer.json`.
+        max_records: Records read of a folder, spread over it evenly: more of them do not change the pieces.
+    """
 
     shards: tuple[Path, ...]
     vocab_size: int
     output: Path
+    max_records: int = 10_000
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> TokenizerRecipe:
-    """Return the checked recipe of a mapping; `InputError` where a key is missing, unknown or of another type."""
-    names = [field.name for field in fields(TokenizerRecipe)]
+    """Return the recipe in a mapping read from YAML; `InputError` names `where` and the wrong field."""
+    known = ("shards", "vocab_size", "output", "max_records")
     for name in values:
-        if name not in names:
-            _fail(where, name, "an unknown key", "one of " + ", ".join(names))
-    for name in names:
-        if name not in values:
-            _fail(where, name, "nothing", "a value")
-    shards, vocab_size = values["shards"], values["vocab_size"]
-    if not isinstance(shards, list) or not shards:
-        _fail(where, "shards", repr(shards), "a list of folders")
-    if not isinstance(vocab_size, int):
-        _fail(where, "vocab_size", repr(vocab_size), "a whole number")
-    return TokenizerRecipe(tuple(map(Path, shards)), vocab_size, Path(values["output"]))
+        if name not in known:
+            _fail(where, str(name), "an unknown field", "one of " + ", ".join(known))
+    shards = values.get("shards")
+    if isinstance(shards, str | Path) or not isinstance(shards, Sequence) or not shards:
+        _fail(where, "shards", shards, "a list of folders")
+    if not all(isinstance(folder, str | Path) for folder in shards):
+        _fail(where, "shards", shards, "a list of folders")
+    numbers = {
+        name: values.get(name, default) for name, default in (("vocab_size", None), ("max_records", 10_000))
+    }
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            _fail(where, name, number, "a whole number of at least 1")
+    output = values.get("output")
+    if not isinstance(output, str | Path):
+        _fail(where, "output", output, "a folder")
+    return TokenizerRecipe(
+        tuple(map(Path, shards)), numbers["vocab_size"], Path(output), numbers["max_records"]
+    )
 
 
 def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
-    """Return the tokenizer after writing it; the same shards give the same tokenizer.
+    """Return the tokenizer of a recipe, after saving it; an earlier one is replaced when the new one is whole.
 
     Raises:
-        InputError: A folder of shards is missing or damaged, or its text is too little for so many entries.
+        InputError: A folder has no index or a record in it cannot be read, there is no text for that many
+            entries, or the disk is full.
     """
-    tokenizer = Tokenizer.train(_texts(recipe.shards), recipe.vocab_size)
-    tokenizer.save(recipe.output)
+    tokenizer = Tokenizer.train(texts_of(recipe.shards, recipe.max_records), recipe.vocab_size)
+    output = recipe.output
+    part = output.with_name(f".{output.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        tokenizer.save(part)
+        shutil.rmtree(output, ignore_errors=True)
+        part.replace(output)
+    except OSError as error:
+        raise InputError(
+            error.filename or output,
+            found=error.strerror or str(error),
+            wanted="a folder with room and the right to write",
+            remedy="free some space or choose another folder, and run the same again",
+        ) from error
     return tokenizer
 
 
-def _texts(folders: tuple[Path, ...]) -> Iterator[str]:
-    indices = [ShardIndex.load(folder) for folder in folders]
-    with tqdm(total=sum(map(len, indices)), desc="tokenizer", unit=" records", dynamic_ncols=True) as bar:
-        for index in indices:
-            for number in range(len(index)):
-                record, _ = read_record(index, number, with_audio=False)
-                texts = [turn.text for turn in turns_of(record)] or [record.text or ""]
-                yield from (text for text in (*texts, spoken_of(record)) if text)
-                bar.update()
+def texts_of(shards: Sequence[Path], max_records: int) -> Iterator[str]:
+    """Yield the texts of up to `max_records` of each folder, as written and as spoken where that differs."""
+    for folder in shards:
+        index = ShardIndex.load(folder)
+        num = min(len(index), max_records)
+        for number in (i * len(index) // num for i in range(num)):
+            record, _ = read_record(index, number, with_audio=False)
+            texts = (record.text, record.spoken, *(turn.text for turn in record.turns))
+            for text in filter(None, texts):
+                yield text
+                heard = spoken_form(text)
+                if heard and heard != text:
+                    yield heard
 
 
-def _fail(where: str, field: str, found: str, wanted: str) -> None:
-    raise InputError(
-        where, field=field, found=found, wanted=wanted, remedy="correct the recipe or the options"
-    )
+def _fail(where: str, field: str, found: object, wanted: str) -> NoReturn:
+    raise InputError(where, field=field, found=repr(found), wanted=wanted, remedy="correct the recipe")

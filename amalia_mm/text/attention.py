@@ -49,7 +49,10 @@ class KVCache:
             self.documents = torch.cat([before, documents], dim=1)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values (b h t w) of a layer, return all it has; `advance` comes after the last."""
+        """Store a layer's new keys and values (b h t w) and return all it has.
+
+        `advance` comes after the last layer.
+        """
         if self._keys[layer] is None:
             shape = (*keys.shape[:2], self.max_length, keys.shape[3])
             self._keys[layer], self._values[layer] = keys.new_empty(shape), values.new_empty(shape)

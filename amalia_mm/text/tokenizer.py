@@ -146,7 +146,8 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids: specials left out, no space before the first word.
 
-        Bytes that are not UTF-8 become U+FFFD. Ids outside the vocabulary raise `ValueError`; `audio_id` never.
+        Bytes that are not UTF-8 become U+FFFD. Ids outside the vocabulary, other than `audio_id`, raise
+        `ValueError`.
         """
         ids = [token for token in ids if token != self.audio_id]
         if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
@@ -177,7 +178,8 @@ class Tokenizer:
 class TextStream:
     """Text out of tokens that arrive one by one; what comes out, joined, is `decode` of all of them.
 
-    A character of several tokens is held back until it is complete.
+    A character of several tokens is held back until it is complete. Bytes that never become UTF-8 come out as
+    U+FFFD; there the number of those may differ from what `decode` gives.
     """
 
     _KEPT_IDS = 8

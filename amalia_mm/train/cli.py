@@ -17,9 +17,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from amalia_mm.errors import InputError
 from amalia_mm.train.callbacks import GracefulStop, SeedEveryStep, StepProgress
+from amalia_mm.train.precision import ALLOWED, native_precision
 from amalia_mm.train.run_folder import RunFolder
-
-PRECISIONS = ("32-true", "32", "bf16-mixed")
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
@@ -27,7 +26,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "use_distributed_sampler": False,
     "devices": 1,
-    "precision": "bf16-mixed",
     "gradient_clip_val": 1.0,
     "max_epochs": -1,
     "check_val_every_n_epoch": None,
@@ -63,12 +61,12 @@ class AmaliaCLI(LightningCLI):
     def before_fit(self) -> None:
         """Refuse what would fail late: a precision that makes waveforms bf16, or a run without an end."""
         trainer: Trainer = self.trainer
-        if str(trainer.precision) not in PRECISIONS:
+        if str(trainer.precision) not in ALLOWED:
             raise InputError(
                 "trainer",
                 field="precision",
                 found=trainer.precision,
-                wanted=" or ".join(PRECISIONS),
+                wanted=" or ".join(ALLOWED),
                 remedy="choose bf16-mixed; for bf16 weights set decoder.dtype",
             )
         if trainer.max_steps < 1:
@@ -92,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         AmaliaCLI(
             save_config_callback=RunFolder,
-            trainer_defaults={"callbacks": [stop, StepProgress()], **TRAINER_DEFAULTS},
+            trainer_defaults={"callbacks": [stop, StepProgress()], "precision": native_precision(), **TRAINER_DEFAULTS},
             parser_kwargs={**kwargs, **{name: dict(kwargs) for name in LightningCLI.subcommands()}},
             seed_everything_default=0,
             subclass_mode_model=True,

@@ -29,7 +29,8 @@ class SummedStep(L.LightningModule):
         super().__init__()
         self.optim_config = optim
         self.step_losses: dict[str, Tensor] = {}
-        """The mean of every term over the last global step, for the log; `loss` is what was minimised."""
+        """The mean of every term over the last global step, for the log; `loss` is what was minimised, and
+        `grad_norm` the norm of its gradient before clipping."""
         self._pending: dict[str, Tensor] = {}
         self._validation: dict[str, Tensor] = {}
 
@@ -48,11 +49,10 @@ class SummedStep(L.LightningModule):
         totals = self._reduce(self._pending)
         self._pending = {}
         count = totals["loss/count"].clamp(min=1)
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad.div_(count.to(parameter.grad.device))
-        self.step_losses = _means(totals)
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        for gradient in gradients:
+            gradient.div_(count.to(gradient.device))
+        self.step_losses = {**_means(totals), "grad_norm": nn.utils.get_total_norm(gradients)}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add the sums of a validation batch; the means are taken once at the end."""

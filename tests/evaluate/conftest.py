@@ -94,7 +94,12 @@ def run(tmp_path_factory):
     _write_rows(
         run / "pairs.jsonl",
         [
-            {"european": "Apanho o autocarro.", "brazilian": "Pego o ônibus.", "contrast": "autocarro"},
+            {
+                "european": "Apanho o autocarro.",
+                "brazilian": "Pego o ônibus.",
+                "contrast": "autocarro",
+                "in_vocabulary": True,
+            },
             {"european": "Igual.", "brazilian": "Igual.", "contrast": "empate"},
         ],
     )

@@ -32,14 +32,18 @@ def test_the_loopback_stays_open():
 
 def test_a_slow_test_fails(tmp_path, root):
     (tmp_path / "conftest.py").write_text(
-        (root / "tests" / "conftest.py").read_text().replace("LIMIT_S = 60.0", "LIMIT_S = 0.5")
+        "import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('ours', {str(root / 'tests' / 'conftest.py')!r})\n"
+        "ours = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(ours)\n"
+        "ours.LIMIT_S = 0.3\n"
+        "pytest_runtest_makereport = ours.pytest_runtest_makereport\n"
     )
-    (tmp_path / "network_guard").symlink_to(root / "tests" / "network_guard")
     (tmp_path / "test_speed.py").write_text(
-        "import time, pytest, torch, numpy\n"
-        "def test_slow(): time.sleep(0.8)\n"
+        "import time, pytest\n"
+        "def test_slow(): time.sleep(0.5)\n"
         "@pytest.mark.long\n"
-        "def test_long(): time.sleep(0.8)\n"
+        "def test_long(): time.sleep(0.5)\n"
         "def test_quick(): pass\n"
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = long\n")

@@ -81,7 +81,9 @@ def test_logits_of_left_padded_rows_equal_llamas(pair):
 @pytest.mark.parametrize("is_tied", [False, True])
 @torch.no_grad()
 def test_transformers_loads_what_we_save(tmp_path, is_tied):
-    config = DecoderConfig(97, 64, 112, 2, 4, 2, rope_theta=1e6, tie_word_embeddings=is_tied, initializer_range=0.2)
+    config = DecoderConfig(
+        97, 64, 112, 2, 4, 2, rope_theta=1e6, tie_word_embeddings=is_tied, initializer_range=0.2
+    )
     decoder = Decoder(config).eval()
     save_hf(decoder, tmp_path)
     llama, report = LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)

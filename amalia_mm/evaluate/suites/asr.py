@@ -64,8 +64,8 @@ def measure(
     """
     chosen = [item for item in items if item.task == "transcribe"]
     audios = [item.audio for item in chosen]
-    decoder = assistant.transcribe(audios, batch_size=batch_size)
-    ctc: Sequence[str | None] = [None] * len(chosen)
     if with_ctc and assistant.has_ctc:
-        ctc = assistant.transcribe_ctc(audios, batch_size=batch_size)
+        decoder, ctc = assistant.transcribe_both(audios, batch_size=batch_size)
+    else:
+        decoder, ctc = assistant.transcribe(audios, batch_size=batch_size), [None] * len(chosen)
     return AsrResult(tuple(Transcript(*row) for row in zip(chosen, decoder, ctc, strict=True)))

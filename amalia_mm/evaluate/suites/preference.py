@@ -21,6 +21,11 @@ class PairScore:
     european: float
     brazilian: float
 
+    @property
+    def is_european(self) -> bool:
+        """Whether the European member is the likelier one."""
+        return self.european > self.brazilian
+
 
 @dataclass(frozen=True)
 class PreferenceResult:
@@ -33,6 +38,11 @@ class PreferenceResult:
         """Over all pairs."""
         return _share(self.scores)
 
+    @property
+    def in_vocabulary(self) -> Share:
+        """Over the pairs whose European words all stand in the training text."""
+        return _share([score for score in self.scores if score.pair.in_vocabulary])
+
     def by_contrast(self) -> dict[str, Share]:
         """Return the share for each contrast, in the order of their names."""
         names = sorted({score.pair.contrast for score in self.scores})
@@ -43,13 +53,19 @@ class PreferenceResult:
 
 def measure(assistant: Assistant, pairs: Sequence[MinimalPair]) -> PreferenceResult:
     """Return the scores of all pairs."""
-    european = _per_character(assistant, [pair.european for pair in pairs])
-    brazilian = _per_character(assistant, [pair.brazilian for pair in pairs])
-    return PreferenceResult(tuple(PairScore(*row) for row in zip(pairs, european, brazilian, strict=True)))
-
-
-def _per_character(assistant: Assistant, texts: Sequence[str]) -> list[float]:
-    return [score / len(text) for score, text in zip(assistant.log_likelihood(texts), texts, strict=True)]
+    # Each text is scored once: in another batch it may differ in its last digit, and no tie is left.
+    texts = sorted({text for pair in pairs for text in (pair.european, pair.brazilian)})
+    scores = dict(zip(texts, assistant.log_likelihood(texts), strict=True))
+    return PreferenceResult(
+        tuple(
+            PairScore(
+                pair,
+                scores[pair.european] / len(pair.european),
+                scores[pair.brazilian] / len(pair.brazilian),
+            )
+            for pair in pairs
+        )
+    )
 
 
 def _share(scores: Sequence[PairScore]) -> Share:

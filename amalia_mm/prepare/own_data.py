@@ -1,0 +1,165 @@
+"""The user's own text and recordings, sorted into what is read, what is spoken and what is heard.
+
+It knows splits and limits; it does not know the built-in corpus, voices or shards.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.data.schema import TRANSCRIBE, Record, Split
+from amalia_mm.errors import InputError
+from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.prepare.clips import Line
+from amalia_mm.prepare.corpora import Recording, Written, read_speech_manifest, read_text
+from amalia_mm.prepare.sentences import speakable, split_of
+from amalia_mm.units import samples_to_seconds
+
+MAX_RECORDING_S = 30.0
+"""Longer recordings have one text for several breaths, and do not fit a batch."""
+MIN_RECORDING_S = 0.1
+MAX_BAD_SHARE = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OwnText:
+    """The user's text by split; the sentences of each split are those that a voice can say."""
+
+    documents: dict[Split, list[Written]] = field(default_factory=dict)
+    conversations: dict[Split, list[Written]] = field(default_factory=dict)
+    sentences: dict[Split, list[Line]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    unspoken: Counter[str] = field(default_factory=Counter)
+
+
+def read_own_text(paths: Sequence[Path]) -> OwnText:
+    """Return the user's files of text, split so that no sentence stands on two sides.
+
+    A document is held out as a whole; a sentence of it that also stands in a training document is training.
+
+    Raises:
+        InputError: A file is missing or cannot be read, or a row is not what it should be.
+    """
+    own = OwnText()
+    for part in ("train", "val", "test"):
+        own.documents[part], own.conversations[part], own.sentences[part] = [], [], []
+    for path in paths:
+        written, notes = read_text(path)
+        own.notes.update(notes)
+        for one in written:
+            # A conversation is not tested on: there is no one right answer to compare with.
+            part = split_of(one.text or "\n".join(turn.text for turn in one.turns))
+            group = own.documents if one.text else own.conversations
+            group["val" if one.turns and part == "test" else part].append(one)
+    seen: set[str] = set()
+    for part in ("train", "test", "val"):
+        for one in own.documents[part]:
+            spoken, left_out = speakable([one.text])
+            own.unspoken.update(left_out)
+            for form, sentence in spoken.items():
+                if form in seen:
+                    own.unspoken["repeated"] += 1
+                    continue
+                seen.add(form)
+                name = f"{part}-own-{len(own.sentences[part]):06d}"
+                source = f"text:{_source_name(one.where, paths)}"
+                line = Line(name, sentence, part, source=source, variety=one.variety, licence="")
+                own.sentences[part].append(line)
+    return own
+
+
+def _source_name(where: str, paths: Sequence[Path]) -> str:
+    return next(path.name for path in paths if where.startswith(str(path)))
+
+
+@dataclass
+class OwnSpeech:
+    """The user's recordings, read from their manifests, and what became of them."""
+
+    recordings: list[tuple[str, Recording]] = field(default_factory=list)
+    """Source and row."""
+    notes: Counter[str] = field(default_factory=Counter)
+    bad: list[InputError] = field(default_factory=list)
+    """The recordings that could not be used; filled while they are decoded."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By split."""
+
+
+def read_own_speech(manifests: Sequence[Path]) -> OwnSpeech:
+    """Return the rows of the user's manifests; `InputError` as `read_speech_manifest`."""
+    own = OwnSpeech()
+    for manifest in manifests:
+        recordings, notes = read_speech_manifest(manifest)
+        own.notes.update(notes)
+        source = f"speech:{manifest.resolve().parent.name}/{manifest.stem}"
+        own.recordings += [(source, recording) for recording in recordings]
+    return own
+
+
+@dataclass(frozen=True)
+class OwnClip:
+    """One recording of the user's, decoded, as 16 kHz mono flac."""
+
+    record: Record
+    flac: bytes
+
+
+def decode_own_speech(own: OwnSpeech, advance: Callable[[], object]) -> Iterator[OwnClip]:
+    """Yield the recordings that can be used, and note those that cannot; `advance` is called once for each.
+
+    Raises:
+        InputError: More than a tenth of the recordings cannot be used; it names the first of them.
+    """
+    for number, (source, recording) in enumerate(own.recordings):
+        try:
+            clip = _decoded(f"own-{number:06d}-{recording.id}", source, recording)
+        except InputError as error:
+            own.bad.append(error)
+            _log.warning("left out: %s", error)
+        else:
+            part = clip.record.split
+            own.seconds[part] = own.seconds.get(part, 0.0) + (clip.record.seconds or 0.0)
+            yield clip
+        advance()
+    if len(own.bad) > MAX_BAD_SHARE * len(own.recordings):
+        first = own.bad[0]
+        raise InputError(
+            first.where,
+            field=first.field,
+            found=f"{len(own.bad)} of {len(own.recordings)} recordings not usable, this one: {first.found}",
+            wanted=f"at most {MAX_BAD_SHARE:.0%}",
+            remedy="correct or remove the rows that are named above",
+        )
+
+
+def _decoded(identity: str, source: str, recording: Recording) -> OwnClip:
+    where = f"{recording.where}: {recording.audio}"
+    if not spoken_form(recording.text):
+        remedy = "set it to null, or write down what is said"
+        raise InputError(where, field="text", found=repr(recording.text), wanted="words", remedy=remedy)
+    waveform = load_audio(recording.audio, where=where, max_seconds=MAX_RECORDING_S)
+    seconds = samples_to_seconds(len(waveform))
+    if seconds < MIN_RECORDING_S:
+        wanted = f"at least {MIN_RECORDING_S:g} s"
+        raise InputError(
+            where, field="duration", found=f"{seconds:.3f} s", wanted=wanted, remedy="remove the row"
+        )
+    record = Record(
+        id=identity,
+        task=TRANSCRIBE,
+        variety=recording.variety,
+        speaker=recording.speaker,
+        source=source,
+        licence=recording.licence,
+        split=recording.split,
+        text=recording.text,
+        seconds=round(seconds, 3),
+    )
+    return OwnClip(record, encode_flac(waveform))

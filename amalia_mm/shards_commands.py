@@ -1,0 +1,151 @@
+"""`amalia shards write | verify | stats | show | index`: what a person does with folders of shards.
+
+Each action imports its room only when it is called. It knows nothing of what shards are used for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amalia_mm.errors import InputError
+from amalia_mm.terminal import note, result
+
+if TYPE_CHECKING:
+    from amalia_mm.data.index import ShardIndex
+
+Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+BAD_RECORDS = 2
+
+
+def add_shards(commands: Commands) -> None:
+    """Add `shards` and its actions to the sub-commands."""
+    shards = commands.add_parser("shards", help="write, check, count and look into shards")
+    actions = shards.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    write = actions.add_parser("write", help="recordings with text, as a folder of shards")
+    write.add_argument("manifest", type=Path, help="JSONL with audio (relative to the file) and text")
+    write.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
+    write.add_argument("--split", choices=("train", "val", "test"), help="only these rows (default: all)")
+    write.set_defaults(run=_write_shards)
+
+    verify = actions.add_parser("verify", help="read, check and decode every record")
+    verify.add_argument("folders", nargs="+", type=Path)
+    verify.set_defaults(run=_verify)
+
+    stats = actions.add_parser("stats", help="counts, hours, sources and varieties")
+    stats.add_argument("folders", nargs="+", type=Path)
+    stats.set_defaults(run=_stats)
+
+    show = actions.add_parser("show", help="records as JSON, one a line")
+    show.add_argument("folder", type=Path)
+    show.add_argument("records", nargs="*", help="numbers or ids (default: the first three)")
+    show.add_argument("--audio", type=Path, help="also write the clips into this folder")
+    show.set_defaults(run=_show)
+
+    index = actions.add_parser("index", help="index tars made elsewhere; with a tokenizer, count tokens too")
+    index.add_argument("folders", nargs="+", type=Path)
+    index.add_argument("--tokenizer", type=Path)
+    index.set_defaults(run=_index)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from amalia_mm.data.shards import verify
+
+    num_bad = 0
+    for folder in options.folders:
+        found = verify(folder)
+        for error in found.bad:
+            note(f"amalia: {error}")
+        num_bad += len(found.bad)
+        result(f"{folder}\t{found.num_shards} shards\t{found.num_records} records\t{len(found.bad)} bad")
+    return BAD_RECORDS if num_bad else 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from amalia_mm.data.shards import stats
+
+    for folder in options.folders:
+        result(json.dumps({"folder": str(folder), **asdict(stats(folder))}, ensure_ascii=False, indent=1))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from amalia_mm.data.index import ShardIndex, read_record
+
+    index = ShardIndex.load(options.folder)
+    numbers = [_record_number(index, word) for word in options.records] or range(min(3, len(index)))
+    for number in numbers:
+        record, audio = read_record(index, number)
+        result(json.dumps({"record": number, **record.to_json()}, ensure_ascii=False))
+        if options.audio is not None and audio is not None:
+            options.audio.mkdir(parents=True, exist_ok=True)
+            path = options.audio / f"{index.strings['key'][number]}.{index.coded['suffix'][number]}"
+            path.write_bytes(audio)
+            note(str(path))
+    return 0
+
+
+def _record_number(index: ShardIndex, word: str) -> int:
+    """Return which record a number or an id means; an id may look like a number, so ids come first."""
+    if word in index.strings["id"]:
+        return index.strings["id"].index(word)
+    if word.isdecimal() and int(word) < len(index):
+        return int(word)
+    raise InputError(
+        index.folder,
+        field="record",
+        found=word,
+        wanted=f"an id, or a number below {len(index)}",
+        remedy="`amalia shards stats` counts them",
+    )
+
+
+def _index(options: argparse.Namespace) -> int:
+    from amalia_mm.data.index import INDEX_NAME, ShardIndex
+    from amalia_mm.data.shards import index_folder
+
+    for folder in options.folders:
+        # Only tars without an index are indexed: a new index would hide that a tar was changed.
+        index = ShardIndex.load(folder) if (folder / INDEX_NAME).is_file() else index_folder(folder)
+        tokens = ""
+        if options.tokenizer is not None:
+            from amalia_mm.data.tokens import index_tokens
+            from amalia_mm.text.tokenizer import Tokenizer
+
+            counts = index_tokens(folder, Tokenizer.load(options.tokenizer))
+            tokens = f"\t{int(counts.num_tokens.sum())} tokens"
+        result(f"{folder}\t{len(index)} records{tokens}")
+    return 0
+
+
+def _write_shards(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from amalia_mm.data.shards import ShardWriter
+    from amalia_mm.prepare.own_data import decode_own_speech, read_own_speech
+
+    speech = read_own_speech([options.manifest])
+    if options.split is not None:
+        speech.recordings = [(name, row) for name, row in speech.recordings if row.split == options.split]
+    num_written = 0
+
+    def advance() -> None:
+        bar.update()
+
+    with (
+        ShardWriter(options.output) as writer,
+        tqdm(total=len(speech.recordings), unit="clip", desc="shards", dynamic_ncols=True) as bar,
+    ):
+        for clip in decode_own_speech(speech, advance):
+            writer.write(clip.record, clip.flac)
+            num_written += 1
+    for reason, count in speech.notes.items():
+        note(f"{options.manifest}: {reason}: {count} rows")
+    hours = sum(speech.seconds.values()) / 3600
+    result(f"{options.output}\t{num_written} records\t{hours:.3f} hours\t{len(speech.bad)} left out")
+    return 0

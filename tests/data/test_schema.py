@@ -1,0 +1,89 @@
+"""A record is what the schema says, or the error names the file, the field and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from amalia_mm.batch import Turn
+from amalia_mm.data.schema import validate
+from amalia_mm.errors import InputError
+from amalia_mm.variety import Variety
+
+Fields = Callable[..., dict[str, object]]
+ASK = {"role": "user", "text": "", "audio": True}
+ANSWER = {"role": "assistant", "text": "São oito."}
+
+
+def test_a_document_is_read_as_it_stands(fields: Fields) -> None:
+    record = validate(fields(variety="pt_br", seconds=2), "x.tar")
+    assert record.text == "o gato come"
+    assert record.variety is Variety.PT_BR
+    assert record.seconds == 2.0
+    assert not record.is_heard
+
+
+def test_a_conversation_may_hear_one_clip(fields: Fields) -> None:
+    record = validate(fields(text=None, turns=[ASK, ANSWER], task="answer", spoken="que horas são"), "x.tar")
+    assert record.turns == (Turn("user", "", True), Turn("assistant", "São oito."))
+    assert record.is_heard
+
+
+def test_a_record_comes_back_from_its_json(fields: Fields) -> None:
+    for changes in ({}, {"text": None, "turns": [ASK, ANSWER], "spoken": "olá"}, {"seconds": 1.5}):
+        record = validate(fields(**changes), "x.tar")
+        assert validate(record.to_json(), "y.tar") == record
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"version": 2}, "version"),
+        ({"version": None}, "version"),
+        ({"speaker": None}, "speaker"),
+        ({"id": ""}, "id"),
+        ({"id": 7}, "id"),
+        ({"variety": "fr"}, "variety"),
+        ({"split": "dev"}, "split"),
+        ({"txt": "a"}, "txt"),
+        ({"text": None}, "text, turns"),
+        ({"turns": [ANSWER]}, "text, turns"),
+        ({"text": "  "}, "text"),
+        ({"text": None, "turns": []}, "turns"),
+        ({"text": None, "turns": "olá"}, "turns"),
+        ({"text": None, "turns": [{"role": "user", "text": "olá"}]}, "turns"),
+        ({"text": None, "turns": [{"role": "robot", "text": "olá"}]}, "turns[0].role"),
+        ({"text": None, "turns": [ANSWER, {"role": "user"}]}, "turns[1].text"),
+        ({"text": None, "turns": [{**ASK, "audio": "yes"}, ANSWER]}, "turns[0].audio"),
+        ({"text": None, "turns": [{**ANSWER, "audio": True}]}, "turns[0].audio"),
+        ({"text": None, "turns": [{**ASK, "sound": 1}, ANSWER]}, "turns[0].sound"),
+        ({"text": None, "turns": [ASK, ANSWER, ASK, ANSWER]}, "turns"),
+        ({"seconds": -1}, "seconds"),
+        ({"seconds": True}, "seconds"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: Fields, changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InputError) as error:
+        validate(fields(**changes), "shard-000000.tar: record 3")
+    assert str(error.value).startswith(f"shard-000000.tar: record 3: {field}: found ")
+    assert "wanted" in str(error.value) and error.value.remedy
+
+
+def test_a_list_is_not_a_record() -> None:
+    with pytest.raises(InputError, match="found list"):
+        validate([], "x.tar")
+
+
+def test_clip_and_record_must_agree(fields: Fields) -> None:
+    spoken_question = fields(text=None, turns=[ASK, ANSWER], task="answer")
+    with pytest.raises(InputError, match="a clip, and no turn with audio"):
+        validate(fields(), "x.tar", has_audio=True)
+    with pytest.raises(InputError, match="spoken: found a turn with audio, but no clip"):
+        validate(spoken_question, "x.tar", has_audio=False)
+    assert validate(spoken_question, "x.tar", has_audio=True).is_heard
+    assert validate(spoken_question | {"spoken": "que horas são"}, "x.tar", has_audio=False).is_heard
+
+
+def test_only_a_clip_without_speech_has_no_words(fields: Fields) -> None:
+    assert validate(fields(text="", task="transcribe"), "x.tar", has_audio=True).text == ""

@@ -1,0 +1,43 @@
+"""Two processes are one process: the same global batches, the same losses, the same gradients.
+
+The batches mix clips and written rows, so that now and then one of the two ranks has no audio at all: it must
+still take part in every gradient, or the other waits for ever.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_recipe
+import torch
+
+CHILD = Path(__file__).with_name("speech_gradients.py")
+
+
+def _run(tmp_path: Path, recipe: Path, num_devices: int) -> dict[str, Any]:
+    output = tmp_path / f"{num_devices}.pt"
+    command = [sys.executable, str(CHILD), str(recipe), str(output), str(num_devices)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(output, weights_only=True)
+
+
+def test_two_processes_give_the_losses_and_gradients_of_one(toy_data: Path, tmp_path: Path) -> None:
+    settings: Any = toy_recipe.understanding(toy_data, tmp_path / "run", 8)
+    settings["model"]["init_args"]["decoder"] = {**toy_recipe.DECODER, "dropout": 0.0}
+    settings["model"]["init_args"]["encoder"] = {
+        **toy_recipe.ENCODER,
+        "init_args": {**toy_recipe.ENCODER["init_args"], "dropout": 0.0, "num_time_masks": 0},
+    }
+    settings["data"]["init_args"].pop("augment")
+    recipe = toy_recipe.write(settings, tmp_path / "recipe.yaml")
+    one, two = _run(tmp_path, recipe, 1), _run(tmp_path, recipe, 2)
+    assert len(one["losses"]) == 7  # the last step clears no gradient
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    for name, gradient in one["gradients"][0].items():
+        difference = (two["gradients"][0][name] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-12)
+        assert float(difference) <= 1e-5, name

@@ -1,0 +1,190 @@
+"""From a run folder to report.json and report.html, random models: keys, counts, the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from amalia_mm import assistant as assistant_module
+from amalia_mm.errors import InputError
+from amalia_mm.evaluate.harness import evaluate, evaluate_run
+from amalia_mm.evaluate.items import read_pairs, read_questions, read_spoken
+from amalia_mm.evaluate.stages import read_stages
+
+REQUIRED = {
+    *(
+        "wer",
+        "wer_templates",
+        "wer_ctc",
+        "wer_frozen",
+        "vocabulary",
+        "cer",
+        "spoken_qa_exact",
+        "text_qa_exact",
+    ),
+    *("ptpt_preference", "total_seconds", "peak_rss_gb", "stages", "commit"),
+    *(
+        "wer_by_source",
+        "text_qa_context",
+        "text_qa_arithmetic",
+        "no_speech_words",
+        "no_speech_words_without_vad",
+    ),
+    *("data_wait_fraction", "counts"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(run):
+    with pytest.MonkeyPatch.context() as patch:
+        # Noise is no speech; here it has to be heard, but for the clips that test just that.
+        patch.setattr(
+            assistant_module.speech_detection,
+            "speech_segments",
+            lambda waveform, **_: [object()] if len(waveform) % 100 == 0 and len(waveform) < 30_000 else [],
+        )
+        return evaluate_run(run, command="make quickstart"), run
+
+
+def test_every_key_is_there_with_its_counts(finished):
+    report, run = finished
+    assert set(report) >= REQUIRED
+    assert json.loads((run / "report.json").read_text(encoding="utf-8")) == report
+    counts = report["counts"]
+    assert counts["wer"]["total"] == 5 + 7 + 5  # clips 0, 1, 4: seen templates, built-in
+    assert counts["wer_templates"]["total"] == 3 + 2  # clips 2 and 3
+    assert report["wer"] == round(counts["wer"]["errors"] / counts["wer"]["total"], 4)
+    assert counts["wer_frozen"]["total"] == counts["wer"]["total"]
+    assert counts["spoken_qa_exact"]["total"] == 2
+    assert counts["text_qa_exact"]["total"] == counts["text_qa_exact_before_joint"]["total"] == 1
+    assert counts["no_speech"]["total"] == 20
+    assert counts["ptpt_preference"]["total"] == 2
+    assert counts["ptpt_preference_in_vocabulary"]["total"] == 1
+    assert report["vocabulary"] == 3
+
+
+def test_a_tie_in_preference_counts_half(finished):
+    report, _ = finished
+    assert report["preference_by_contrast"]["empate"] == {"hits": 0.5, "total": 1}
+
+
+def test_the_users_own_recordings_are_scored_apart(finished):
+    report, _ = finished
+    assert set(report["wer_by_source"]) == set(report["cer_by_source"]) == {"minha gravação", "synthetic"}
+    assert report["counts_by_source"]["minha gravação"]["clips"] == 1
+    assert report["counts_by_source"]["synthetic"]["clips"] == 5
+    assert set(report["wer_by_voice"]) == {"voz0", "voz1"}
+
+
+def test_stages_tell_their_seconds_steps_and_losses(finished):
+    report, _ = finished
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    assert list(stages) == ["00_data", "04_sft", "10_hearing", "13_paths", "14_joint", "30_evaluate"]
+    assert stages["10_hearing"] == {
+        "name": "10_hearing",
+        "seconds": 12.5,
+        "steps": 30,
+        "final_loss": round(4.0 / 30, 4),
+        "peak_rss_gb": 1.25,
+        "wait_fraction": 0.02,
+    }
+    assert report["data_wait_fraction"] == 0.02
+    assert stages["00_data"]["steps"] is None
+    assert report["total_seconds"] == pytest.approx(62.5 + stages["30_evaluate"]["seconds"])
+    assert report["peak_rss_gb"] >= 1.25
+
+
+def test_the_page_needs_nothing_from_anywhere(finished):
+    _, run = finished
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://", page)
+    sources = re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page)
+    assert sources
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert not re.search(r"@import|url\(", page)
+
+
+def test_the_page_shows_what_the_issue_asks_for(finished):
+    _, run = finished
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert '<html lang="pt-PT">' in page
+    assert page.count("data:image/svg+xml;base64,") == 4 + 1  # four trained stages, one chart of voices
+    assert page.count("data:image/png;base64,") == 3
+    assert page.count("<audio") == 3 + 2
+    for heading in (
+        "Resultados",
+        "Curvas de perda",
+        "Palavras mais trocadas",
+        "Ouvir e ver",
+        "Amostras",
+        "Etapas",
+    ):
+        assert heading in page
+    assert "make quickstart" in page
+    assert "Tenho &lt;sede&gt; &amp; fome." in page
+    assert "&lt;não é uma etiqueta&gt;" in page
+
+
+def test_a_model_is_measured_on_any_folder_with_test_data(run, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(run / "text_test.jsonl", data)
+    report = evaluate(run / "04_sft" / "model", data, tmp_path / "out")
+    assert report["wer"] is None
+    assert report["text_qa_exact"] is not None
+    assert report["skipped"] == [
+        f"test.jsonl: not in {data}",
+        f"pairs.jsonl: not in {data}",
+        "speech: the model reads only",
+    ]
+    assert "Não medido" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="found none of test.jsonl, text_test.jsonl, pairs.jsonl"):
+        evaluate(run / "04_sft" / "model", tmp_path, tmp_path / "out")
+
+
+def test_an_earlier_evaluation_is_not_counted_as_a_stage_of_the_next(finished, tmp_path):
+    _, run = finished
+    copy = tmp_path / "run"
+    (copy / "30_evaluate").mkdir(parents=True)
+    (copy / "30_evaluate" / "stage.json").write_text('{"name": "30_evaluate", "seconds": 1000}')
+    shutil.copytree(run / "04_sft", copy / "04_sft")
+    shutil.copy(run / "text_test.jsonl", copy)
+    report = evaluate_run(copy)
+    assert report["total_seconds"] < 1000
+    assert [stage["name"] for stage in report["stages"]] == ["04_sft", "30_evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("reader", "line", "message"),
+    [
+        (read_spoken, '{"audio": "no.wav", "text": "olá"}', r":1: audio: found .*no.wav; wanted an"),
+        (read_spoken, '{"audio": "rows.jsonl"}', "text: found None; wanted text"),
+        (read_spoken, '{"audio": "rows.jsonl", "text": "olá", "task": "answer"}', "answer: found None"),
+        (read_spoken, '{"audio": "rows.jsonl", "text": "a", "heldout": "?"}', "heldout: found '.'; wanted"),
+        (read_questions, '{"question": "Qual?", "answer": " ", "kind": "known"}', "answer: found ' '"),
+        (read_pairs, '{"european": "a"', "wanted one JSON object"),
+        (read_pairs, "[1]", "wanted one JSON object"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_named_with_its_line(tmp_path, reader, line, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        reader(path)
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"european": "à'.encode("latin-1"))
+    with pytest.raises(InputError, match="wanted UTF-8 text"):
+        read_pairs(path)
+
+
+def test_a_stage_without_its_seconds_is_named(tmp_path):
+    (tmp_path / "02_pretrain").mkdir()
+    (tmp_path / "02_pretrain" / "stage.json").write_text("{}")
+    with pytest.raises(InputError, match=r"stage\.json: seconds: found None"):
+        read_stages(tmp_path)

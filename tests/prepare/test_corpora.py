@@ -1,0 +1,250 @@
+"""The user's own manifests and texts: what is read, what is counted and left out, how bad input is told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from amalia_mm.batch import Turn
+from amalia_mm.errors import InputError
+from amalia_mm.prepare.corpora import read_speech_manifest, read_text
+from amalia_mm.prepare.sentences import split_of
+from amalia_mm.variety import Variety
+
+
+def _jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_a_row_says_all_it_can(tmp_path: Path) -> None:
+    row = {
+        "audio": "sons/um.wav",
+        "text": " Bom dia. ",
+        "id": 7,
+        "speaker": "Ana",
+        "variety": "pt_PT",
+        "split": "validation",
+        "licence": "CC0-1.0",
+        "dur": 1.5,
+    }
+    recordings, notes = read_speech_manifest(_jsonl(tmp_path / "m.jsonl", [row]))
+    (one,) = recordings
+    assert (one.id, one.text, one.speaker, one.licence) == ("7", "Bom dia.", "Ana", "CC0-1.0")
+    assert (one.variety, one.split) == (Variety.PT_PT, "val")
+    assert one.audio == tmp_path / "sons/um.wav"
+    assert one.where == f"{tmp_path / 'm.jsonl'}:1"
+    assert not notes
+
+
+def test_rows_without_text_are_counted_and_left_out(tmp_path: Path) -> None:
+    rows = [
+        {"audio": "a.wav", "text": None},
+        {"audio": "b.wav", "text": "Olá."},
+        {"audio": "c.wav", "text": None},
+    ]
+    recordings, notes = read_speech_manifest(_jsonl(tmp_path / "m.jsonl", rows))
+    assert [r.audio.name for r in recordings] == ["b.wav"]
+    assert notes == {"no text (null)": 2}
+
+
+def test_a_foreign_variety_is_other_and_is_told(tmp_path: Path) -> None:
+    rows = [
+        {"audio": "a.mp3", "text": "cereeira", "variety": "Minderico (drc), spoken by natives of Minde"},
+        {"audio": "b.mp3", "text": "hello", "lang": "en-US"},
+        {"audio": "c.mp3", "text": "oi", "lang": "pt-BR"},
+        {"audio": "d.mp3", "text": "olá", "lang": "pt"},
+    ]
+    recordings, notes = read_speech_manifest(_jsonl(tmp_path / "m.jsonl", rows))
+    assert [r.variety for r in recordings] == [Variety.OTHER, Variety.OTHER, Variety.PT_BR, Variety.UNKNOWN]
+    assert sum(notes.values()) == 2
+
+
+def test_ids_that_are_not_given_come_from_the_path_and_are_unique(tmp_path: Path) -> None:
+    rows = [
+        {"audio": "x/a.wav", "text": "um"},
+        {"audio": "x/a.wav", "text": "dois"},
+        {"audio": "y/a.wav", "text": "três"},
+    ]
+    recordings, _ = read_speech_manifest(_jsonl(tmp_path / "m.jsonl", rows))
+    assert [r.id for r in recordings] == ["x/a", "x/a@2", "y/a"]
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "found"),
+    [
+        ({"text": "olá"}, "audio", "no such field among text"),
+        ({"audio": "a.wav"}, "text", "no such field among audio"),
+        ({"audio": "a.wav", "text": 3}, "text", "found 3"),
+        ({"audio": "a.wav", "text": " "}, "text", "found ' '"),
+        ({"audio": "a.wav", "text": "olá", "split": "holdout"}, "split", "'holdout'"),
+        ({"audio": "a.wav", "text": "olá", "variety": 5}, "variety", "found 5"),
+    ],
+)
+def test_a_bad_row_names_file_line_and_field(
+    tmp_path: Path, row: dict[str, object], field: str, found: str
+) -> None:
+    path = _jsonl(tmp_path / "m.jsonl", [{"audio": "good.wav", "text": "bom"}, row])
+    with pytest.raises(InputError) as error:
+        read_speech_manifest(path)
+    assert str(error.value).startswith(f"{path}:2: {field}: found ")
+    assert found in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"audio": "a.wav", "text": "ol\xe1"}\n', "byte 30: found 0xe1, which is not UTF-8"),
+        (b'{"audio": "a.wav",\n', ":1: column"),
+        (b"[1]\n", ":1: found list"),
+        (b"", "found no row with text"),
+        (b'{"audio": "a.wav", "text": null}\n', "found no row with text"),
+    ],
+)
+def test_a_broken_manifest_is_one_clear_line(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="m.jsonl") as error:
+        read_speech_manifest(path)
+    assert told in str(error.value)
+
+
+def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
+    rows = [{"audio": "a.wav", "text": "um", "id": "x"}, {"audio": "b.wav", "text": "dois", "id": "x"}]
+    with pytest.raises(InputError, match=r"m.jsonl:2: id: found x, as in .*m.jsonl:1"):
+        read_speech_manifest(_jsonl(tmp_path / "m.jsonl", rows))
+
+
+def test_a_missing_manifest_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_speech_manifest(tmp_path / "none.jsonl")
+
+
+def test_equal_texts_never_stand_on_both_sides(tmp_path: Path) -> None:
+    rows = [
+        {"audio": f"{i}.wav", "text": text} for i, text in enumerate(("Bom dia!", "bom dia", "BOM  DIA.") * 5)
+    ]
+    recordings, _ = read_speech_manifest(_jsonl(tmp_path / "m.jsonl", rows))
+    assert len({r.split for r in recordings}) == 1
+
+
+def test_the_shares_of_the_splits() -> None:
+    splits = Counter(split_of(f"frase número {number}") for number in range(10_000))
+    assert abs(splits["test"] / 10_000 - 0.10) < 0.01
+    assert abs(splits["val"] / 10_000 - 0.05) < 0.01
+
+
+def test_a_text_file_is_read_by_paragraph_or_by_line(tmp_path: Path) -> None:
+    (tmp_path / "paragraphs.txt").write_bytes("\ufeffUm.\r\nDois.\r\n\r\n\r\nTrês.\r\n".encode())
+    written, _ = read_text(tmp_path / "paragraphs.txt")
+    assert [(w.text, w.where.rpartition(":")[2]) for w in written] == [("Um.\nDois.", "1"), ("Três.", "5")]
+    (tmp_path / "lines.txt").write_text("Um.\nDois.\n", encoding="utf-8")
+    written, _ = read_text(tmp_path / "lines.txt")
+    assert [(w.text, w.where.rpartition(":")[2]) for w in written] == [("Um.", "1"), ("Dois.", "2")]
+
+
+def test_jsonl_holds_documents_and_conversations(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "Olá."}, {"role": "assistant", "content": "Bom dia."}]
+    rows = [
+        {"text": "Um documento.", "variety": "pt-PT"},
+        {"messages": messages},
+        {"instruction": "Resume.", "input": "Um texto.", "output": "Um resumo.", "variant": "pt-PT"},
+        {"messages": messages[:1]},
+        {"text": ""},
+        {"text": None},
+    ]
+    written, notes = read_text(_jsonl(tmp_path / "t.jsonl", rows))
+    assert [w.text for w in written] == ["Um documento.", "", ""]
+    assert written[1].turns == (Turn("user", "Olá."), Turn("assistant", "Bom dia."))
+    assert written[2].turns == (Turn("user", "Resume.\nUm texto."), Turn("assistant", "Um resumo."))
+    assert [w.variety for w in written] == [Variety.PT_PT, Variety.UNKNOWN, Variety.PT_PT]
+    assert notes == {"a conversation in which nobody answers": 1, "an empty text": 1, "no text (null)": 1}
+
+
+def test_tsv_has_a_header_with_text(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('id\ttext\n1\tDisse: "Não."\n2\t\n', encoding="utf-8")
+    written, notes = read_text(tmp_path / "t.tsv")
+    assert [w.text for w in written] == ['Disse: "Não."']
+    assert notes == {"an empty text": 1}
+    (tmp_path / "t.tsv").write_text("id\tfrase\n1\tSim.\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"t.tsv:1: text: found id, frase"):
+        read_text(tmp_path / "t.tsv")
+
+
+def test_a_folder_is_read_whole_and_other_files_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_text("Um.\n", encoding="utf-8")
+    _jsonl(tmp_path / "sub" / "b.jsonl", [{"text": "Dois."}])
+    (tmp_path / "LICENSE").write_text("licence")
+    written, notes = read_text(tmp_path)
+    assert [w.text for w in written] == ["Um.", "Dois."]
+    assert sum(notes.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("t.txt", "ação".encode("latin-1"), "byte 1: found 0xe7"),
+        ("t.txt", "\ufeffa".encode() + b"\xe7", "byte 4: found 0xe7"),
+        ("t.txt", b"\n \n", "no text in it"),
+        ("t.pdf", b"%PDF", "found .pdf"),
+        ("t.jsonl", b'{"frase": "a"}\n', "t.jsonl:1: text: found no such field among frase"),
+        (
+            "t.jsonl",
+            b'{"messages": [{"role": "robot", "content": "a"}]}\n',
+            "messages[0].role: found 'robot'",
+        ),
+        (
+            "t.jsonl",
+            b'{"messages": [{"role": "user", "content": null}]}\n',
+            "messages[0].content: found None",
+        ),
+        ("t.jsonl", b'{"instruction": "a"}\n', "output: found no such field"),
+    ],
+)
+def test_bad_text_is_one_clear_line(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_text(tmp_path / name)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_text(tmp_path / "none")
+
+
+def test_the_real_manifests_are_read(shared_data: Path) -> None:
+    counts = {}
+    for name in ("minderico_pt/manifest", "gcompris_ptPT/words", "fleurs/manifest", "gcompris_ptBR/words"):
+        recordings, notes = read_speech_manifest(shared_data / "speech" / f"{name}.jsonl")
+        assert all(recording.audio.is_file() for recording in recordings)
+        counts[name] = (
+            len(recordings),
+            notes["no text (null)"],
+            Counter(r.variety.value for r in recordings),
+        )
+    assert counts["minderico_pt/manifest"] == (984, 0, {"other": 984})
+    assert counts["gcompris_ptPT/words"] == (178, 23, {"pt-PT": 178})
+    assert counts["fleurs/manifest"] == (15, 0, {"other": 10, "pt-BR": 5})
+
+
+def test_the_real_texts_are_read(shared_data: Path) -> None:
+    text = shared_data / "text"
+    numbers = {
+        name: len(read_text(text / name)[0])
+        for name in (
+            "ha_intents/pt-PT_utterances.jsonl",
+            "piper_prompts/pt-PT.jsonl",
+            "bosque/bosque_pt-PT.tsv",
+            "lusosupport",
+            "eltec",
+        )
+    }
+    assert list(numbers.values())[:4] == [351, 850, 4504, 264]
+    assert numbers["eltec"] > 10_000

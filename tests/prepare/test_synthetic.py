@@ -1,0 +1,294 @@
+"""The corpus on disk: whole, spoken, nothing measured was learned, and the user's own data is in it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import wave
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from amalia_mm.audio.io import load_audio, write_audio
+from amalia_mm.data.index import ShardIndex, read_record
+from amalia_mm.data.schema import Record
+from amalia_mm.data.shards import verify
+from amalia_mm.errors import InputError
+from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.prepare import synthetic
+from amalia_mm.prepare.clips import Line, dress, no_speech, speak_lines, voiced
+from amalia_mm.prepare.corpus import build_corpus
+from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, SpeakerPool
+from amalia_mm.prepare.synthetic import PRODUCTS, write_corpus
+from amalia_mm.units import SAMPLE_RATE_HZ
+
+SHARDS = [f"{kind}-{part}" for kind in ("documents", "chat", "paths", "speech") for part in ("train", "val")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_once() -> Iterator[None]:
+    """The corpus of a seed is always the same: the tests build it once each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "build_corpus", cache(build_corpus))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest corpus, made once."""
+    output = tmp_path_factory.mktemp("corpus")
+    write_corpus(output, smoke=True, progress=False)
+    return output
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _records(folder: Path) -> list[tuple[Record, bytes | None]]:
+    index = ShardIndex.load(folder)
+    return [read_record(index, number) for number in range(len(index))]
+
+
+def _texts(record: Record) -> list[str]:
+    return [text for text in (record.text, record.spoken, *(turn.text for turn in record.turns)) if text]
+
+
+def _digests(output: Path) -> dict[str, str]:
+    files = (path for path in output.rglob("*") if path.is_file() and path.name != "corpus.json")
+    return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_everything_is_there_and_verifies(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == set(PRODUCTS)
+    for name in SHARDS:
+        verified = verify(run / "shards" / name)
+        assert verified.num_records > 0, name
+        assert not verified.bad
+    summary = json.loads((run / "corpus.json").read_text(encoding="utf-8"))
+    assert summary["speech"]["synthesiser"].endswith("Portuguese (Portugal)")
+    assert summary["speech"]["not_spoken"] == []
+
+
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_children(run: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path, smoke=True, progress=False, num_children=3)
+    assert _digests(tmp_path) == _digests(run)
+
+
+def test_no_sentence_voice_or_template_is_on_both_sides(run: Path) -> None:
+    train, test = _rows(run / "train.jsonl"), _rows(run / "test.jsonl")
+    assert not {row["voice"] for row in train} & {row["voice"] for row in test}
+    assert {row["voice"] for row in test} <= {voice.name for voice in TEST_VOICES}
+    heldout = {row["template"] for row in test if row["heldout"] == "heldout_template"}
+    assert not heldout & {row["template"] for row in train}
+    measured = {spoken_form(row["text"]) for row in test}
+    measured |= {spoken_form(row["question"]) for row in _rows(run / "text_test.jsonl")}
+    for name in SHARDS:
+        for record, _ in _records(run / "shards" / name):
+            assert not any(spoken_form(text) in measured for text in _texts(record)), record.id
+            if name.startswith("documents"):
+                sentences = {
+                    spoken_form(part) for part in (record.text or "").replace("\n", ". ").split(". ")
+                }
+                assert not sentences & measured, record.id
+
+
+def test_speech_is_transcribed_or_answered(run: Path) -> None:
+    records = [record for record, audio in _records(run / "shards" / "speech-train") if audio]
+    tasks = Counter(record.task for record in records)
+    assert set(tasks) == {"transcribe", "answer"}
+    assert len(records) == 120
+    silent = [record for record in records if record.text == ""]
+    assert 0.02 < len(silent) / len(records) < 0.06
+    question = next(record for record in records if record.task == "answer")
+    assert question.turns[0].has_audio
+    assert question.turns[0].text == ""
+    assert question.spoken == spoken_form(question.spoken or "") != ""
+    assert len({record.speaker for record in records if record.text != ""}) == 4
+
+
+def test_manifests_list_what_was_spoken(run: Path) -> None:
+    listed = {row["id"]: row for row in _rows(run / "train.jsonl")}
+    spoken = {
+        record.id: record for record, _ in _records(run / "shards" / "speech-train") if record.text != ""
+    }
+    assert listed.keys() == spoken.keys()
+    for identity, row in listed.items():
+        record = spoken[identity]
+        assert row["voice"] == record.speaker
+        assert spoken_form(row["text"]) == (record.spoken or spoken_form(record.text or ""))
+        assert row["answer"] == (record.turns[1].text if record.turns else None)
+    for row in _rows(run / "test.jsonl"):
+        assert 0.3 < len(load_audio(run / row["audio"])) / SAMPLE_RATE_HZ < 15
+        assert (row["answer"] is None) == (row["task"] == "transcribe")
+
+
+def test_paths_have_no_audio_and_say_what_is_heard(run: Path) -> None:
+    records = _records(run / "shards" / "paths-train")
+    assert all(audio is None and record.is_heard for record, audio in records)
+    assert {record.task for record, _ in records} == {"transcribe", "answer"}
+
+
+def test_examples_are_test_voices_and_one_question(run: Path) -> None:
+    names = sorted(path.name for path in (run / "examples").iterdir())
+    assert names[-1] == "pergunta.wav"
+    for path in (run / "examples").iterdir():
+        with wave.open(str(path)) as sound:
+            assert (sound.getframerate(), sound.getnchannels()) == (SAMPLE_RATE_HZ, 1)
+
+
+def test_clips_differ_in_level_length_and_noise_and_never_clip() -> None:
+    tone = torch.sin(torch.arange(16_000) * 0.1) * 0.3
+    clips = [dress(tone, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    levels_db = [20 * np.log10(clip.square().mean().sqrt().item()) for clip in clips]
+    assert max(levels_db) - min(levels_db) > 8
+    assert len({len(clip) for clip in clips}) > 30
+    assert all(16_000 + 1600 <= len(clip) <= 16_000 + 9600 for clip in clips)
+    quiet = [clip[:800].abs().max().item() for clip in clips]
+    assert 0 < sum(level == 0 for level in quiet) < 20, "most clips, not all, have noise"
+
+
+def test_a_clip_depends_on_its_line_alone() -> None:
+    lines = [
+        Line(f"l{number}", f"Bom dia, {name}.", "train") for number, name in enumerate(("Ana", "Rui", "Eva"))
+    ]
+    lines = voiced(lines, TRAIN_VOICES[:1], random.Random(0))
+    with SpeakerPool(1) as pool:
+        together = list(speak_lines(lines, pool, 3))
+        alone = next(speak_lines(lines[2:], pool, 3))
+        other = next(speak_lines(lines[2:], pool, 4))
+    assert not isinstance(alone, InputError)
+    assert not isinstance(other, InputError)
+    assert alone == together[2]
+    assert alone.flac != other.flac
+
+
+def test_voices_are_shared_out_evenly() -> None:
+    lines = voiced([Line(str(n), "a", "train") for n in range(32)], TRAIN_VOICES, random.Random(0))
+    assert set(Counter(line.voice for line in lines).values()) == {2}
+
+
+def test_nobody_speaks_in_clips_of_every_kind() -> None:
+    clips = list(no_speech(6, "train", 0))
+    assert len({clip.line.template for clip in clips}) == 6
+    assert all(clip.line.record(clip.seconds).text == "" for clip in clips)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A user's folder: a text, and a manifest of twenty recordings of which one is not there."""
+    sentences = [f"Esta é a frase da {name}." for name in ("Rosa", "Lia", "Zita", "Mafalda", "Alda", "Inês")]
+    sentences += [
+        f"O {name} foi ao mercado." for name in ("Abel", "Gil", "Noé", "Tomás", "Raul", "Davi", "Ivo", "Élio")
+    ]
+    text = "\n".join([*sentences, "Sim.", "São 3 horas agora."])
+    (tmp_path / "texto.txt").write_text(text, encoding="utf-8")
+    rows: list[dict[str, object]] = []
+    for number in range(20):
+        write_audio(tmp_path / f"{number}.wav", torch.sin(torch.arange(8000) * 0.01 * (number + 1)) * 0.3)
+        split = ("train", "val", "test")[number % 3]
+        rows.append({"audio": f"{number}.wav", "text": f"palavra {number}", "split": split, "speaker": "eu"})
+    (tmp_path / "7.wav").unlink()
+    rows.append({"audio": "x.wav", "text": None})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return tmp_path
+
+
+def test_own_text_and_recordings_are_in_the_corpus(own: Path) -> None:
+    run = own / "run"
+    summary: Any = write_corpus(
+        run, smoke=True, progress=False, text=[own / "texto.txt"], speech=[own / "m.jsonl"]
+    )
+    heard = summary["speech"]["own"]
+    assert heard["recordings"] == 20
+    assert heard["notes"] == {"no text (null)": 1}
+    assert len(heard["bad"]) == 1
+    assert "7.wav" in heard["bad"][0]
+    written = summary["text"]["own"]
+    assert written["sentences_left_out"] == {"fewer than 2 words": 1, "digits": 1}
+    sources = Counter(row["source"] for row in _rows(run / "test.jsonl"))
+    assert sources[f"speech:{own.name}/m"] == 6
+    assert all((run / row["audio"]).is_file() for row in _rows(run / "test.jsonl"))
+    spoken = [record for record, _ in _records(run / "shards" / "speech-train")]
+    assert sum(record.source.startswith("speech:") for record in spoken) == 7
+    own_train = written["sentences_that_can_be_spoken"]["train"]
+    assert sum(record.source == "text:texto.txt" for record in spoken) == own_train > 0
+    read = [record for record, _ in _records(run / "shards" / "paths-train")]
+    assert sum(record.source == "text:texto.txt" for record in read) == own_train
+    documents = [record for record, _ in _records(run / "shards" / "documents-train")]
+    assert sum(record.source == "text" for record in documents) == written["documents"]["train"]
+
+
+def test_too_many_bad_recordings_stop_and_leave_nothing_half(own: Path) -> None:
+    for number in range(3):
+        (own / f"{number}.wav").write_bytes(b"not audio")
+    with pytest.raises(InputError, match=r"4 of 20 recordings not usable") as error:
+        write_corpus(own / "run", smoke=True, progress=False, speech=[own / "m.jsonl"])
+    assert "0.wav" in str(error.value)
+    assert not (own / "run" / "corpus.json").exists()
+    assert not (own / "run" / "shards").exists()
+
+
+def test_an_interrupted_corpus_is_made_anew_and_an_old_one_kept_until_then(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "train.jsonl").write_text("an older corpus\n")
+    before = _digests(tmp_path)
+    write_examples = synthetic._write_examples
+    monkeypatch.setattr(synthetic, "_write_examples", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(tmp_path, smoke=True, progress=False)
+    assert {name: digest for name, digest in _digests(tmp_path).items() if name in before} == before
+    monkeypatch.setattr(synthetic, "_write_examples", write_examples)
+    write_corpus(tmp_path, smoke=True, progress=False)
+    assert _digests(tmp_path) == _digests(run)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_there(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_bytes", _full(Path.write_bytes))
+    with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}.*free some space"):
+        write_corpus(tmp_path, smoke=True, progress=False)
+    assert not any((tmp_path / name).exists() for name in PRODUCTS)
+
+
+def _full(write: Callable[[Path, bytes], int]) -> Callable[[Path, bytes], int]:
+    def refuse(path: Path, content: bytes) -> int:
+        if path.suffix == ".flac":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, content)
+
+    return refuse
+
+
+def test_real_words_and_sentences_become_shards(shared_data: Path, tmp_path: Path) -> None:
+    summary: Any = write_corpus(
+        tmp_path,
+        smoke=True,
+        progress=False,
+        text=[shared_data / "text" / "ha_intents" / "pt-PT_utterances.jsonl"],
+        speech=[shared_data / "speech" / "gcompris_ptPT" / "words.jsonl"],
+    )
+    assert summary["speech"]["own"]["recordings"] == 178
+    assert summary["speech"]["own"]["bad"] == []
+    assert not verify(tmp_path / "shards" / "speech-train").bad
+    assert {row["source"] for row in _rows(tmp_path / "test.jsonl")} >= {
+        "speech:gcompris_ptPT/words",
+        "text:pt-PT_utterances.jsonl",
+    }

@@ -1,0 +1,245 @@
+"""The main job: what is run again and what is not, what an interruption keeps, and the whole of it at its smallest."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from amalia_mm import quickstart
+from amalia_mm.child_process import Ended
+from amalia_mm.errors import InputError
+from amalia_mm.quickstart import Options, how_to_go_on, plan, read_record, run
+
+NAMES = [
+    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft"),
+    *("10_hearing", "13_paths", "14_joint", "30_evaluate"),
+]
+
+
+class Children:
+    """Stands for the sub-commands: writes what a stage would, remembers what was called, and fails when told to."""
+
+    def __init__(self, monkeypatch):
+        self.calls = []
+        self.end = {}
+        monkeypatch.setattr(quickstart, "_child", self.run)
+
+    def run(self, command, lock, *, to_stdout=False):
+        assert isinstance(lock, int)
+        if to_stdout:
+            assert command[:2] == ["evaluate", "--show"]
+            return Ended(0, 0.1, 0.1, False)
+        name = self._name(command)
+        self.calls.append((name, command))
+        folder = Path(command[command.index("--run_folder") + 1]) if "--run_folder" in command else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "last.ckpt").write_text("weights")
+            (folder / "metrics.jsonl").write_text(
+                '{"step": 6, "loss": 2.5}\n{"step": 6, "val_loss": 3.0}\n{"st'
+            )
+        return self.end.pop(name, Ended(0, 1.5, 0.25, False))
+
+    def _name(self, command):
+        word = {"corpus": "00_corpus", "tokenizer": "01_tokenizer", "evaluate": "30_evaluate"}.get(command[0])
+        return word or Path(command[command.index("-c") + 1]).parent.name
+
+    @property
+    def names(self):
+        return [name for name, _ in self.calls]
+
+    def again(self):
+        self.calls = []
+
+
+@pytest.fixture
+def children(monkeypatch):
+    return Children(monkeypatch)
+
+
+@pytest.fixture
+def options(tmp_path):
+    return Options(output=tmp_path / "run")
+
+
+def test_every_stage_is_a_sub_command_on_its_own_recipe(options):
+    jobs = plan(options)
+    assert [job.stage.name for job in jobs] == NAMES
+    for job in jobs:
+        if job.stage.has_recipe:
+            recipe = Path(job.command[job.command.index("-c") + 1])
+            assert recipe.parts[-2:] == (job.stage.name, "recipe.yaml")
+            assert recipe.is_file()
+        assert str(options.output) in " ".join(job.command), f"{job.stage.name} writes somewhere else"
+        assert "runs/quickstart" not in " ".join(job.command)
+
+
+def test_the_recipes_run_as_they_are_where_they_say():
+    for job in plan(Options()):
+        if job.stage.command[0] == "fit":
+            assert "--trainer.max_steps" not in job.command, (
+                "the quickstart adds nothing of its own to a recipe"
+            )
+            assert "--model.init_args.decoder.hidden_size" not in job.command
+
+
+def test_a_finished_run_has_nothing_left_to_do(children, options):
+    assert run(options) == 0
+    assert children.names == NAMES
+    record = read_record(options.output / "14_joint")
+    assert (record.name, record.seconds, record.peak_rss_gb) == ("14_joint", 1.5, 0.25)
+    assert (record.steps, record.final_loss) == (6, 2.5)
+    children.again()
+    assert run(options) == 0
+    assert children.names == []
+
+
+def test_a_changed_fragment_runs_its_stage_and_those_after_it_again(
+    children, options, tmp_path, monkeypatch, root, capsys
+):
+    import shutil
+
+    for name in ("recipes", "configs"):
+        shutil.copytree(root / name, tmp_path / name)
+    monkeypatch.setattr(quickstart, "recipes_folder", lambda: tmp_path / "recipes")
+    run(options)
+    children.again()
+    fragment = tmp_path / "configs" / "optim" / "tiny_encoder.yaml"
+    fragment.write_text(fragment.read_text() + "beta1: 0.8\n")
+    run(options)
+    assert children.names == NAMES[NAMES.index("10_hearing") :]
+    assert "mudaram" in capsys.readouterr().err
+    assert not any("--ckpt_path" in command for _, command in children.calls), (
+        "an old checkpoint is another recipe's"
+    )
+
+
+def test_a_comment_in_a_recipe_changes_nothing(children, options, tmp_path, monkeypatch, root):
+    import shutil
+
+    for name in ("recipes", "configs"):
+        shutil.copytree(root / name, tmp_path / name)
+    monkeypatch.setattr(quickstart, "recipes_folder", lambda: tmp_path / "recipes")
+    run(options)
+    children.again()
+    recipe = tmp_path / "recipes" / "02_pretrain" / "recipe.yaml"
+    recipe.write_text("# read me\n" + recipe.read_text())
+    run(options)
+    assert children.names == []
+
+
+def test_changed_text_of_the_users_runs_everything_again(children, tmp_path):
+    text = tmp_path / "mine.txt"
+    text.write_text("Olá.\n")
+    options = Options(output=tmp_path / "run", text=(text,))
+    run(options)
+    assert ["--text", str(text)] == children.calls[0][1][-2:]
+    children.again()
+    run(options)
+    assert children.names == []
+    text.write_text("Olá, adeus.\n")
+    run(options)
+    assert children.names == NAMES
+
+
+def test_an_interrupted_stage_goes_on_from_its_checkpoint(children, options, capsys):
+    children.end["10_hearing"] = Ended(130, 2.0, 0.5, True)
+    assert run(options) == 130
+    assert children.names[-1] == "10_hearing"
+    assert f"amalia quickstart --output {options.output}" in capsys.readouterr().err
+    assert read_record(options.output / "10_hearing") is None
+    children.again()
+    assert run(options) == 0
+    assert children.names == NAMES[NAMES.index("10_hearing") :]
+    assert children.calls[0][1][-2:] == ["--ckpt_path", str(options.output / "10_hearing" / "last.ckpt")]
+    record = read_record(options.output / "10_hearing")
+    assert record.seconds == 3.5, "the time of both attempts"
+    assert record.peak_rss_gb == 0.5
+
+
+def test_a_stage_that_ended_in_spite_of_ctrl_c_is_finished(children, options):
+    children.end["04_sft"] = Ended(0, 1.0, 0.1, True)
+    assert run(options) == 130
+    children.again()
+    assert run(options) == 0
+    assert children.names == NAMES[NAMES.index("10_hearing") :]
+
+
+def test_a_failed_child_gives_its_exit_code_and_the_stage_stays_open(children, options):
+    children.end["01_tokenizer"] = Ended(2, 1.0, 0.1, False)
+    assert run(options) == 2
+    children.again()
+    assert run(options) == 0
+    assert children.names == NAMES[1:]
+
+
+def test_a_killed_child_is_named(children, options, capsys):
+    children.end["02_pretrain"] = Ended(-9, 1.0, 0.1, False)
+    assert run(options) == 137
+    assert "02_pretrain was killed by signal 9" in capsys.readouterr().err
+
+
+def test_fresh_starts_over_and_removes_only_what_is_ours(children, options):
+    run(options)
+    (options.output / "notes.txt").write_text("mine")
+    (options.output / "tokenizer").mkdir()
+    children.again()
+    run(Options(output=options.output, fresh=True))
+    assert children.names == NAMES
+    assert (options.output / "notes.txt").read_text() == "mine"
+    assert not (options.output / "tokenizer").exists()
+
+
+def test_somebody_elses_folder_is_left_alone(children, options):
+    options.output.mkdir()
+    (options.output / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        run(options)
+    assert children.names == []
+
+
+def test_what_single_commands_wrote_there_is_taken_up(children, options):
+    (options.output / "shards").mkdir(parents=True)
+    assert run(options) == 0
+
+
+def test_two_runs_do_not_work_in_one_folder(children, options, monkeypatch):
+    monkeypatch.setattr(quickstart, "LOCK_PATIENCE_S", 0.3)
+    run(options)
+    with (options.output / quickstart.LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another quickstart at work"):
+            run(options)
+
+
+def test_a_half_written_record_is_no_record(children, options):
+    run(options)
+    (options.output / "30_evaluate" / "stage.json").write_text('{"name": "30_ev')
+    children.again()
+    assert run(options) == 0
+    assert children.names == ["30_evaluate"]
+
+
+def test_missing_input_is_told_before_any_work(children, tmp_path):
+    with pytest.raises(InputError, match=r"--speech: found no such file: .*gone\.jsonl"):
+        run(Options(output=tmp_path / "run", speech=(tmp_path / "gone.jsonl",)))
+    assert children.names == []
+
+
+def test_a_seed_reaches_the_corpus_and_every_training():
+    for job in plan(Options(seed=7)):
+        if job.stage.name == "00_corpus" or job.stage.command[0] == "fit":
+            assert "7" in job.command
+
+
+def test_the_way_to_go_on_is_a_command_line_that_works_in_a_shell(tmp_path):
+    options = Options(output=tmp_path / "a b", smoke=True, seed=3, text=(Path("x y.txt"),))
+    assert how_to_go_on(options) == (
+        f"amalia quickstart --output '{tmp_path / 'a b'}' --smoke --seed 3 --text 'x y.txt'"
+    )
