@@ -36,6 +36,8 @@ DEFAULT_RUN = Path("runs/quickstart")
 BEST_STAGE = "14_joint"
 CHUNK_S = 12.0
 """The longest piece heard at once; training clips are shorter, so longer pieces would be a guess."""
+MAX_PAUSE_S = 0.6
+"""A longer pause ends a piece of a long recording: a model hears best what it was trained on, utterances."""
 SPEECH_THRESHOLD = 0.4
 MIN_SPEECH_MS = 100
 """More sensitive than the detector's own: at 0.5 and 250 ms one "bom dia" in thirty was taken for silence."""
@@ -193,7 +195,13 @@ class Assistant:
             yield from self._responder.stream([_SPOKEN_QUESTION], [waveform], sampling or Sampling())
 
     def answer(
-        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+        self,
+        audios: Sequence[AudioSource],
+        *,
+        batch_size: int = 16,
+        vad: bool = True,
+        progress: bool = False,
+        sampling: Sampling | None = None,
     ) -> list[str]:
         """Return the written answer to each spoken question; the batched form of `listen`.
 
@@ -201,12 +209,18 @@ class Assistant:
             InputError: As `transcribe`.
         """
 
+        sampling = sampling or Sampling()
+
+        def write(waveforms: list[Tensor]) -> list[Written]:
+            limits = [sampling.max_new_tokens] * len(waveforms)
+            return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, sampling)
+
         waveforms = [self._waveform(audio) for audio in audios]
         is_long = [len(waveform) > self._chunk_samples for waveform in waveforms]
         short = [waveform for waveform, long in zip(waveforms, is_long, strict=True) if not long]
-        answers = iter(self._by_pieces(short, [self._write_answers], batch_size, vad, progress)[0])
+        answers = iter(self._by_pieces(short, [write], batch_size, vad, progress)[0])
         return [
-            "".join(self.listen(waveform)) if long else next(answers)
+            "".join(self.listen(waveform, sampling=sampling)) if long else next(answers)
             for waveform, long in zip(waveforms, is_long, strict=True)
         ]
 
@@ -294,7 +308,7 @@ class Assistant:
         )
         if len(waveform) <= self._chunk_samples:
             return [waveform] if speech else []
-        pieces = speech_detection.chunk(waveform, CHUNK_S, segments=speech)
+        pieces = speech_detection.chunk(waveform, CHUNK_S, max_pause_seconds=MAX_PAUSE_S, segments=speech)
         return [waveform[piece.start_samples : piece.end_samples] for piece in pieces]
 
     def _by_pieces(
@@ -330,10 +344,6 @@ class Assistant:
         turns = [Turn("user", PROMPTS["transcribe"], has_audio=True)]
         limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
         return self._responder.write([turns] * len(waveforms), waveforms, limits, Sampling())
-
-    def _write_answers(self, waveforms: list[Tensor]) -> list[Written]:
-        limits = [Sampling().max_new_tokens] * len(waveforms)
-        return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, Sampling())
 
     def _write_ctc(self, waveforms: list[Tensor]) -> list[Written]:
         return [Written(self._collapse(log_probs)) for log_probs in self.ctc_log_probs(waveforms)]

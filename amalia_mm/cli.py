@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        return _failed(error)
+        return _failed(error, words)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -65,11 +65,11 @@ def _dispatch(words: list[str]) -> int:
     return options.run(options)
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: Exception, words: list[str]) -> int:
     """Say what is wrong in one line; the traceback of what looks like a bug is kept in a file."""
     from amalia_mm.failures import explain
 
-    line = explain(error)
+    line = explain(error, words)
     if line is not None:
         note(f"amalia: {line}")
         return BAD_INPUT

@@ -6,6 +6,8 @@ It knows the ways in which files, packages and disks fail, and nothing of models
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Sequence
 
 from amalia_mm.errors import InputError
 
@@ -41,14 +43,27 @@ _FULL_IN_OTHER_WORDS = (
 _FREE_SPACE = "free some space and run the same command again: what is finished is kept"
 
 
-def explain(error: BaseException) -> str | None:
-    """Return one line that says what is wrong and what to do, or None where it looks like a bug."""
+_WRONG_SHAPE = re.compile(
+    r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from checkpoint, "
+    r"the shape in current model is torch\.Size\((.*?)\)"
+)
+
+
+def explain(error: BaseException, words: Sequence[str] = ()) -> str | None:
+    """Return one line that says what is wrong and what to do, or None where it looks like a bug.
+
+    Args:
+        error: What was raised.
+        words: The command line, for what the error does not say itself.
+    """
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("amalia_mm"):
         return _missing_module(error.name.split(".")[0])
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError):
         return _system_error(error)
+    if "Error(s) in loading state_dict" in str(error):
+        return _other_model(error, words)
     if any(words in str(error) for words in _FULL_IN_OTHER_WORDS):
         return f"the disk is full, or a file can no longer be written ({_first_line(error)}); {_FREE_SPACE}"
     if isinstance(error, MemoryError):
@@ -76,8 +91,22 @@ def _system_error(error: OSError) -> str:
         errno.EISDIR: ("a folder", "give a file"),
         errno.ENOTDIR: ("a file", "give a folder"),
     }
+    # Libraries raise some of these without a number and a name.
     found, remedy = reasons.get(error.errno or 0, (_first_line(error), "check the path and the disk"))
     return f"{where}: found {found}; {remedy}" if where else f"found {found}; {remedy}"
+
+
+def _other_model(error: BaseException, words: Sequence[str]) -> str:
+    where = words[words.index("--ckpt_path") + 1] if "--ckpt_path" in words[:-1] else "the checkpoint"
+    remedy = "give the recipe that it comes from, or another checkpoint"
+    shape = _WRONG_SHAPE.search(" ".join(str(error).split()))
+    if shape is not None:
+        return str(InputError(where, field=shape[1], found=shape[2], wanted=shape[3], remedy=remedy))
+    return str(InputError(where, found=_last_line(error), wanted="a checkpoint of this model", remedy=remedy))
+
+
+def _last_line(error: BaseException) -> str:
+    return [line.strip() for line in str(error).splitlines() if line.strip()][-1]
 
 
 def _first_line(error: BaseException) -> str:

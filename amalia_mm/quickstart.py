@@ -83,7 +83,10 @@ def run(options: Options) -> int:
             for job in jobs:
                 _clear(options.output, job.stage)
         for number, job in enumerate(jobs, start=1):
-            code = _run_stage(job, options, lock, f"[{number}/{len(jobs)}] {job.stage.name}")
+            try:
+                code = _run_stage(job, options, lock, f"[{number}/{len(jobs)}] {job.stage.name}")
+            except KeyboardInterrupt:  # no child was at work
+                code = INTERRUPTED
             if code == INTERRUPTED:
                 note(f"Interrompido em {job.stage.name}; nada do que está feito se perde. Para continuar:")
                 note(f"  {how_to_go_on(options)}")

@@ -30,6 +30,7 @@ from amalia_mm.failures import EXTRA_OF, explain
             "disk is full",
         ),
         (SafetensorError('IoError(Os { code: 28, kind: StorageFull, message: "No space" })'), "disk is full"),
+        (FileNotFoundError("Checkpoint file not found: a.ckpt"), "a.ckpt"),
         (MemoryError(), "too little memory"),
     ],
 )

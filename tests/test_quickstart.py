@@ -1,12 +1,7 @@
-"""The main job: what is run again and what is not, what an interruption keeps, and the whole of it at its smallest."""
+"""The main job: what is run again and what is not, and what an interruption keeps."""
 
 import fcntl
-import json
-import os
-import subprocess
-import sys
-import tarfile
-import zipfile
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,38 +95,42 @@ def test_a_finished_run_has_nothing_left_to_do(children, options):
     assert children.names == []
 
 
-def test_a_changed_fragment_runs_its_stage_and_those_after_it_again(
-    children, options, tmp_path, monkeypatch, root, capsys
-):
-    import shutil
-
+@pytest.fixture
+def recipes(tmp_path, monkeypatch, root):
+    """Recipes and fragments of our own, which may be changed."""
     for name in ("recipes", "configs"):
         shutil.copytree(root / name, tmp_path / name)
     monkeypatch.setattr(quickstart, "recipes_folder", lambda: tmp_path / "recipes")
+    return tmp_path
+
+
+def test_a_changed_fragment_runs_its_stage_and_those_after_it_again(children, options, recipes, capsys):
     run(options)
     children.again()
-    fragment = tmp_path / "configs" / "optim" / "tiny_encoder.yaml"
+    fragment = recipes / "configs" / "optim" / "tiny_encoder.yaml"
     fragment.write_text(fragment.read_text() + "beta1: 0.8\n")
     run(options)
     assert children.names == NAMES[NAMES.index("10_hearing") :]
     assert "mudaram" in capsys.readouterr().err
-    assert not any("--ckpt_path" in command for _, command in children.calls), (
-        "an old checkpoint is another recipe's"
-    )
+    assert not any("--ckpt_path" in command for _, command in children.calls), "that is another recipe's"
 
 
-def test_a_comment_in_a_recipe_changes_nothing(children, options, tmp_path, monkeypatch, root):
-    import shutil
-
-    for name in ("recipes", "configs"):
-        shutil.copytree(root / name, tmp_path / name)
-    monkeypatch.setattr(quickstart, "recipes_folder", lambda: tmp_path / "recipes")
+def test_a_comment_in_a_recipe_changes_nothing(children, options, recipes):
     run(options)
     children.again()
-    recipe = tmp_path / "recipes" / "02_pretrain" / "recipe.yaml"
+    recipe = recipes / "recipes" / "02_pretrain" / "recipe.yaml"
     recipe.write_text("# read me\n" + recipe.read_text())
     run(options)
     assert children.names == []
+
+
+def test_ctrl_c_between_two_children_says_how_to_go_on_too(children, options, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart, "_child", interrupted)
+    assert run(options) == 130
+    assert "amalia quickstart --output" in capsys.readouterr().err
 
 
 def test_changed_text_of_the_users_runs_everything_again(children, tmp_path):

@@ -42,14 +42,16 @@ class AudioEncoder(nn.Module, ABC):
 
 
 class ConvTransformer(AudioEncoder):
-    """Log-mel, two convolutions and a transformer: a frame every 40 ms, 1.9 million parameters as it stands.
+    """Log-mel, strided convolutions, a transformer: a frame every 40 ms, 1.9 million parameters as it stands.
 
-    The mel bins are brought to zero mean and unit variance over the clip; two convolutions (kernel 3, stride
-    2, GELU) shorten it four times; a depthwise convolution gives position; then pre-norm transformer layers
-    and a final norm. Padding is masked everywhere: a clip in a batch gives what it gives alone.
+    The mel bins are brought to zero mean and unit variance over the clip; convolutions (kernel 3, stride 2,
+    GELU) halve its length each, two of them to 25 frames a second; a depthwise convolution gives position;
+    then pre-norm transformer layers and a final norm. Padding is masked everywhere: a clip in a batch gives
+    what it gives alone.
 
     Args:
         num_mels: Mel bins.
+        num_convolutions: Each halves the frame rate: 2 give 25 frames a second, 3 give 12.5.
         width: Size of a frame; a multiple of `num_heads`.
         num_layers: Transformer layers.
         num_heads: Attention heads.
@@ -65,6 +67,7 @@ class ConvTransformer(AudioEncoder):
     def __init__(
         self,
         num_mels: int = 80,
+        num_convolutions: int = 2,
         width: int = 192,
         num_layers: int = 4,
         num_heads: int = 4,
@@ -77,6 +80,10 @@ class ConvTransformer(AudioEncoder):
         max_frequency_mask_bins: int = 12,
     ) -> None:
         super().__init__()
+        if num_convolutions < 1:
+            raise ValueError(
+                f"num_convolutions {num_convolutions} must be at least 1: mel bins become frames there"
+            )
         if width % num_heads or position_kernel % 2 == 0:
             raise ValueError(
                 f"width {width} must be a multiple of num_heads {num_heads}, and position_kernel "
@@ -88,7 +95,8 @@ class ConvTransformer(AudioEncoder):
             num_time_masks, max_time_mask_frames, num_frequency_masks, max_frequency_mask_bins
         )
         self.convolutions = nn.ModuleList(
-            [nn.Conv1d(channels, width, 3, stride=2, padding=1) for channels in (num_mels, width)]
+            nn.Conv1d(num_mels if index == 0 else width, width, 3, stride=2, padding=1)
+            for index in range(num_convolutions)
         )
         self.position = nn.Conv1d(width, width, position_kernel, padding=position_kernel // 2, groups=width)
         self.dropout = nn.Dropout(dropout)
@@ -99,7 +107,7 @@ class ConvTransformer(AudioEncoder):
 
     @property
     def stages(self) -> tuple[LengthStage, ...]:
-        """How samples become frames: the features, then the two convolutions."""
+        """How samples become frames: the features, then the convolutions."""
         return (*self.features.stages, *(_conv_stage(conv) for conv in self._convs()))
 
     def _convs(self) -> list[nn.Conv1d]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, ScalarFormatter
 from torch import Tensor
 
 INK = "#1c2733"
@@ -42,7 +43,7 @@ def loss_curve(losses: Sequence[tuple[int, float]], val_losses: Sequence[tuple[i
     axes = figure.add_subplot()
     steps = np.array([step for step, _ in losses])
     values = np.array([loss for _, loss in losses])
-    window = max(1, len(values) // 25)
+    window = max(1, len(values) // 12)
     smooth = np.convolve(values, np.ones(window) / window, mode="valid")
     axes.plot(steps, values, color=ACCENT, alpha=0.25, linewidth=0.8)
     axes.plot(steps[window - 1 :], smooth, color=ACCENT, linewidth=1.6, label="treino")
@@ -58,13 +59,17 @@ def loss_curve(losses: Sequence[tuple[int, float]], val_losses: Sequence[tuple[i
 def bars(rates: Mapping[str, float], label: str) -> str:
     """Return a picture of one horizontal bar a name, the lowest rate on top; rates are shown in per cent."""
     ordered = sorted(rates.items(), key=lambda item: -item[1])
-    figure = Figure(figsize=(7.2, 0.6 + 0.3 * len(ordered)), layout="constrained")
+    figure = Figure(figsize=(10.4, 0.6 + 0.3 * len(ordered)), layout="constrained")
     axes = figure.add_subplot()
     drawn = axes.barh(
         [name for name, _ in ordered], [100 * rate for _, rate in ordered], color=ACCENT, height=0.65
     )
     axes.bar_label(
-        drawn, labels=[f"{100 * rate:.1f}" for _, rate in ordered], padding=4, fontsize=8, color=INK
+        drawn,
+        labels=[f"{100 * rate:.1f}".replace(".", ",") for _, rate in ordered],
+        padding=4,
+        fontsize=8,
+        color=INK,
     )
     axes.set_xlabel(label)
     axes.margins(x=0.1)
@@ -114,6 +119,9 @@ def _style(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(colors=INK, labelsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), ScalarFormatter):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",")))
     axes.xaxis.label.set(color=INK, size=9)
     axes.yaxis.label.set(color=INK, size=9)
 

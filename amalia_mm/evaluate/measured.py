@@ -68,9 +68,11 @@ def measure(
         InputError: A file is damaged, or a clip cannot be read.
     """
     started = time.perf_counter()
-    skipped = [f"{name}: not in {data}" for name in (SPOKEN, QUESTIONS, PAIRS) if not (data / name).is_file()]
+    skipped = [
+        f"{name}: não existe em {data}" for name in (SPOKEN, QUESTIONS, PAIRS) if not (data / name).is_file()
+    ]
     if not assistant.has_ears:
-        skipped.append("speech: the model reads only")
+        skipped.append("fala: o modelo só lê")
     spoken = read_spoken(data / SPOKEN) if assistant.has_ears and (data / SPOKEN).is_file() else None
     questions = read_questions(data / QUESTIONS) if (data / QUESTIONS).is_file() else None
     pairs = read_pairs(data / PAIRS) if (data / PAIRS).is_file() else None

@@ -19,6 +19,7 @@ from amalia_mm.audio.io import encode_flac, load_audio
 from amalia_mm.evaluate import figures
 from amalia_mm.evaluate.clips import show_clips
 from amalia_mm.evaluate.environment import Environment
+from amalia_mm.evaluate.items import SYNTHETIC
 from amalia_mm.evaluate.measured import Measured
 from amalia_mm.evaluate.metrics import WordPair, align, confusions
 from amalia_mm.evaluate.stages import Stage
@@ -32,6 +33,18 @@ NUM_WORST = 6
 NUM_ANSWERS = 12
 NUM_CONFUSIONS = 20
 NUM_DRIFTS = 12
+KINDS = {
+    "known": "conhecida",
+    "reformulated": "reformulada",
+    "context": "com contexto",
+    "arithmetic": "conta",
+    "silence": "silêncio",
+    "white": "ruído branco",
+    "pink": "ruído rosa",
+    "brown": "ruído castanho",
+    "hum": "zumbido da rede",
+    "clicks": "pancadas",
+}
 STAGES = {
     "00_corpus": "corpus e voz sintética",
     "01_tokenizer": "léxico de unidades",
@@ -71,7 +84,7 @@ def render_report(
         configurations: The resolved YAML of each stage.
     """
     templates = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    templates.filters.update(share=lambda value: written(value, "share"), counted=counted)
+    templates.filters.update(share=lambda value: written(value, "share"), counted=counted, kind=_kind)
     template = templates.from_string(
         files("amalia_mm.evaluate").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
@@ -116,6 +129,10 @@ def _result(target: Any, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _kind(name: str) -> str:
+    return KINDS.get(name, name)
+
+
 def _stage_label(stage: Stage) -> str:
     return f"{stage.name}: {STAGES[stage.name]}" if stage.name in STAGES else stage.name
 
@@ -149,7 +166,7 @@ def _sources(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, counts in report["counts_by_source"].items()
     ]
-    return rows if len(rows) > 1 or report["wer"] is None else []
+    return rows if any(not row["name"].startswith(SYNTHETIC) for row in rows) else []
 
 
 def _confusions(asr: AsrResult) -> list[tuple[WordPair, int]]:

@@ -23,6 +23,8 @@ class Target:
     @property
     def bound(self) -> str:
         """The bound in words, "" without one."""
+        if self.at_most == 0:
+            return written(0, self.unit)
         if self.at_most is not None:
             return ("< " if self.strictly else "≤ ") + written(self.at_most, self.unit)
         return "" if self.at_least is None else "≥ " + written(self.at_least, self.unit)
@@ -63,7 +65,8 @@ def written(value: float | None, unit: Unit) -> str:
     if value is None:
         return "–"
     if unit == "share":
-        return f"{100 * value:.1f}\u202f%".replace(".", ",").replace(",0\u202f%", "\u202f%")
+        digits = 0 if round(100 * value, 6).is_integer() else 1
+        return f"{100 * value:.{digits}f}\u202f%".replace(".", ",")
     if unit == "seconds":
         minutes, seconds = divmod(round(value), 60)
         return f"{minutes}\u202fmin {seconds:02d}\u202fs" if minutes else f"{seconds}\u202fs"
@@ -74,7 +77,7 @@ def written(value: float | None, unit: Unit) -> str:
 
 def counted(counts: Mapping[str, float] | None) -> str:
     """Return the sums behind a rate: "12 de 480", and for errors what they were."""
-    if not counts:
+    if not counts or not counts["total"]:
         return ""
     if "errors" not in counts:
         return f"{counts['hits']:g} de {counts['total']:g}".replace(".", ",")

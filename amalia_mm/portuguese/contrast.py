@@ -25,8 +25,8 @@ _MIN_MARKER_LETTERS = 3
 class Contrast:
     """One row: the same thing as it is said on either side.
 
-    `flag` tells how far a form may be trusted alone: S both sides mark, P only the European form marks, B only the
-    Brazilian one, A ambiguous, V a tendency. An empty tuple means that the variety has no such word.
+    `flag` tells how far a form may be trusted alone: S both sides mark, P only the European form marks, B
+    only the Brazilian one, A ambiguous, V a tendency. An empty tuple means that the variety has no such word.
     """
 
     category: str

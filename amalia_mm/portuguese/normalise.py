@@ -1,7 +1,7 @@
 """The spoken form of a text: the words that are heard, in the spelling that CTC targets and scores share.
 
-One plain normalisation, European by construction: nothing is mapped between varieties, accents stay, a clitic keeps
-its hyphen ("chama-se" is one word). It does not read numbers out; `spoken.py` does.
+One plain normalisation, European by construction: nothing is mapped between varieties, accents stay, a clitic
+keeps its hyphen ("chama-se" is one word). It does not read numbers out; `spoken.py` does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 NORMALISER = "spoken-form-1"
-"""Stored beside every score and every index: change it whenever `spoken_form` gives another result for some text."""
+"""Stored beside every score and index: changed whenever `spoken_form` gives another result for some text."""
 
 _HYPHENS = frozenset("-\u2010\u2011\u2212")
 _APOSTROPHES = frozenset("'\u2018\u2019\u02bc\u00b4`")
@@ -50,8 +50,8 @@ def spoken_form(text: str) -> str:
     """Return the text in lower case, without punctuation, its words separated by single spaces.
 
     The result is NFC; hyphens inside words stay, apostrophes close up ("d'água" gives "dágua"), other
-    punctuation separates words. Ordinals, decimals, clock times, per cent and currency signs are left as they are
-    written. Applying it twice changes nothing.
+    punctuation separates words. Ordinals, decimals, clock times, per cent and currency signs are left as they
+    are written. Applying it twice changes nothing.
     """
     text = unicodedata.normalize("NFC", text).lower().translate(_CHARACTERS)
     text = unicodedata.normalize("NFC", text)

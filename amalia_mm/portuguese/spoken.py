@@ -1,6 +1,6 @@
 """Numbers and clock times as a Portuguese person says them: dezasseis, vinte e uma, nove menos um quarto.
 
-A thin layer over num2words, whose `pt` is European (`pt_BR` is its Brazilian); what it lacks is gender and the clock.
+A thin layer over num2words, whose `pt` is European (`pt_BR` is its Brazilian); it lacks gender and the clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _QUARTER_MINUTES = {15: "um quarto", 30: "meia"}
 
 
 def cardinal(number: int, feminine: bool = False) -> str:
-    """Return a whole number in words; with `feminine` it agrees with a feminine noun ("vinte e uma", "duzentas").
+    """Return a whole number in words; `feminine` agrees with a feminine noun ("vinte e uma", "duzentas").
 
     What counts millions stays masculine: "dois milhões e duas". Negative numbers raise `ValueError`.
     """
@@ -32,10 +32,10 @@ def _feminine(word: str) -> str:
 
 
 def clock(hour: int, minute: int = 0) -> str:
-    """Return a clock time without its article: "oito e meia", "uma e um quarto", "nove menos dez", "meio-dia".
+    """Return a clock time without its article: "oito e meia", "nove menos um quarto", "meio-dia".
 
-    Hours run from 0 to 23 and are said on the twelve-hour dial; after the half hour one counts back from the next
-    hour. Values outside raise `ValueError`.
+    Hours run from 0 to 23 and are said on the twelve-hour dial; after the half hour one counts back from the
+    next hour. Values outside raise `ValueError`.
     """
     if not (0 <= hour < 24 and 0 <= minute < 60):
         raise ValueError(f"no clock shows {hour}:{minute}")

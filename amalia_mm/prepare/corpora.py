@@ -34,6 +34,7 @@ class Recording:
     """One row of a manifest: a clip and what is said in it. Nobody has opened `audio` yet."""
 
     where: str
+    source: str
     id: str
     audio: Path
     text: str
@@ -48,6 +49,7 @@ class Written:
     """One document (`text`) or conversation (`turns`) of the user's, and where it stands."""
 
     where: str
+    source: str
     variety: Variety
     text: str = ""
     turns: tuple[Turn, ...] = ()
@@ -85,6 +87,7 @@ def read_speech_manifest(path: Path) -> tuple[list[Recording], Counter[str]]:
         recordings.append(
             Recording(
                 where=where,
+                source=f"speech:{path.resolve().parent.name}/{path.stem}",
                 id=identity,
                 audio=path.parent / audio,
                 text=text,
@@ -120,7 +123,7 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
     paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in paths:
         if file.suffix.lower() in TEXT_SUFFIXES:
-            written += _READERS[file.suffix.lower()](file, notes)
+            written += _READERS[file.suffix.lower()](file, f"text:{path.name}", notes)
         elif path.is_dir():
             notes[f"a file that is not {', '.join(TEXT_SUFFIXES)}"] += 1
     if path.is_file() and path.suffix.lower() not in TEXT_SUFFIXES:
@@ -132,7 +135,7 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
     return written, notes
 
 
-def _read_txt(path: Path, notes: Counter[str]) -> Iterator[Written]:
+def _read_txt(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
     lines = [line.strip() for line in _content(path).split("\n")]
     has_paragraphs = any(not line for line in lines[:-1])
     block: list[str] = []
@@ -141,11 +144,11 @@ def _read_txt(path: Path, notes: Counter[str]) -> Iterator[Written]:
             block.append(line)
         if block and (not line or not has_paragraphs):
             first = number - len(block) + bool(line)
-            yield Written(f"{path}:{first}", Variety.UNKNOWN, "\n".join(block))
+            yield Written(f"{path}:{first}", source, Variety.UNKNOWN, "\n".join(block))
             block = []
 
 
-def _read_tsv(path: Path, notes: Counter[str]) -> Iterator[Written]:
+def _read_tsv(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
     rows = csv.DictReader(_content(path).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     if "text" not in (rows.fieldnames or ()):
         found = ", ".join(rows.fieldnames or ()) or "an empty file"
@@ -155,18 +158,18 @@ def _read_tsv(path: Path, notes: Counter[str]) -> Iterator[Written]:
     for row in rows:
         where = f"{path}:{rows.line_num}"
         if (row["text"] or "").strip():
-            yield Written(where, _variety(row, where, notes), row["text"].strip())
+            yield Written(where, source, _variety(row, where, notes), row["text"].strip())
         else:
             notes["an empty text"] += 1
 
 
-def _read_jsonl(path: Path, notes: Counter[str]) -> Iterator[Written]:
+def _read_jsonl(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
     for where, row in _json_rows(path):
         variety = _variety(row, where, notes)
         if "messages" in row or "instruction" in row:
             turns = _messages(row, where) if "messages" in row else _instruction(row, where)
             if any(turn.role == "assistant" for turn in turns):
-                yield Written(where, variety, turns=turns)
+                yield Written(where, source, variety, turns=turns)
             else:
                 notes["a conversation in which nobody answers"] += 1
         elif row.get("text") is None and "text" in row:
@@ -175,7 +178,7 @@ def _read_jsonl(path: Path, notes: Counter[str]) -> Iterator[Written]:
             wanted = "a string; `text`, `messages`, or `instruction` and `output`"
             text = _required(row, "text", where, wanted=wanted, may_be_empty=True)
             if text:
-                yield Written(where, variety, text)
+                yield Written(where, source, variety, text)
             else:
                 notes["an empty text"] += 1
 

@@ -1,25 +1,27 @@
-"""The built-in corpus: sentences, questions, dialogues and minimal pairs, split, and always the same for a seed.
+"""The built-in corpus: sentences, questions, dialogues and minimal pairs, split, always the same for a seed.
 
-Sentences are held out, and so are templates; nothing that is measured has the spoken form of anything learned. It
-knows nothing of voices.
+Sentences are held out, and so are templates; nothing that is measured has the spoken form of what is learned.
+It knows nothing of voices.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from amalia_mm.batch import Role, Turn
 from amalia_mm.portuguese.normalise import spoken_form, words
-from amalia_mm.prepare.grammar import Grammar, Sentence, read_patterns, sample_texts
+from amalia_mm.prepare.grammar import Grammar, Sentence, read_patterns, sample_texts, share_out
 from amalia_mm.prepare.lexicon import load_lexicon, read_data
 from amalia_mm.prepare.pairs import Pair, build_pairs
 from amalia_mm.prepare.questions import Question, QuestionSets, build_questions
 
 Dialogue = tuple[Turn, ...]
 
+_SENTENCE_END = re.compile(r"(?<=[.?!]) ")
 _ROLES: tuple[Role, Role] = ("user", "assistant")
 
 
@@ -67,7 +69,9 @@ _SMOKE = _Sizes(400, 40, 12, 12, 100, 40, 40, 1, num_questions=300)
 
 
 def _full(num_sentences: int) -> _Sizes:
-    return _Sizes(num_sentences, min(2000, num_sentences // 10), 100, 40, 7000, 300, 800, 12, num_questions=None)
+    return _Sizes(
+        num_sentences, min(2000, num_sentences // 10), 100, 40, 7000, 300, 800, 12, num_questions=None
+    )
 
 
 def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = False) -> Corpus:
@@ -85,7 +89,8 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
     pairs = build_pairs(rng, grammar.vocabulary(seen_templates), sizes.grammar_pairs)
     taken = {spoken_form(pair.european) for pair in pairs}
     questions = _questions(rng, sizes, taken)
-    taken |= {spoken_form(q.text) for q in (*questions.train, *questions.val, *questions.test)}
+    dialogues = _dialogues(rng, sizes.dialogues, taken)
+    taken.update(_spoken_elsewhere(questions, dialogues))
     heldout = grammar.sample(sizes.heldout_sentences, rng, sorted(grammar.heldout), taken)
     taken |= {spoken_form(sentence.text) for sentence in heldout}
     pool = grammar.sample(sizes.sentences - len(heldout), rng, seen_templates, taken)
@@ -98,7 +103,7 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
         questions_train=questions.train,
         questions_val=questions.val,
         questions_test=questions.test,
-        dialogues=_dialogues(rng, sizes.dialogues),
+        dialogues=dialogues,
         pairs=pairs,
         heldout_templates=grammar.heldout,
     )
@@ -106,15 +111,22 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
 
 def _questions(rng: random.Random, sizes: _Sizes, taken: Collection[str]) -> QuestionSets:
     sets = build_questions(rng, sizes.context_questions, sizes.heldout_questions, taken)
-    parts = []
-    for questions, share in ((sets.train, 1.0), (sets.val, 0.1), (sets.test, 0.2)):
-        num = len(questions) if sizes.num_questions is None else round(share * sizes.num_questions)
-        parts.append(tuple(rng.sample(questions, min(num, len(questions)))))
-    return QuestionSets(*parts)
+    if sizes.num_questions is None:
+        return sets
+    few = sizes.num_questions // 5
+    return QuestionSets(_cut(sets.train, sizes.num_questions), _cut(sets.val, few), _cut(sets.test, few))
+
+
+def _cut(questions: Sequence[Question], num: int) -> tuple[Question, ...]:
+    """Return about `num` of the questions, of every kind as many as there are, or as of the others."""
+    kinds = sorted({question.kind for question in questions})
+    by_kind = [[question for question in questions if question.kind == kind] for kind in kinds]
+    shares = share_out(num, [len(some) for some in by_kind])
+    return tuple(q for some, share in zip(by_kind, shares, strict=True) for q in some[:share])
 
 
 def _split(pool: list[Sentence], sizes: _Sizes) -> tuple[tuple[Sentence, ...], ...]:
-    """Return train, val and test: every so manieth sentence of the pool when it stands in order of template."""
+    """Return train, val and test, which hold every so manieth sentence of the pool in order of template."""
     by_template = sorted(range(len(pool)), key=lambda i: pool[i].template)
     val = set(by_template[sizes.val_every // 2 :: sizes.val_every])
     test = set(by_template[:: sizes.test_every]) - val
@@ -122,24 +134,33 @@ def _split(pool: list[Sentence], sizes: _Sizes) -> tuple[tuple[Sentence, ...], .
     return tuple(train), tuple(pool[i] for i in sorted(val)), tuple(pool[i] for i in sorted(test))
 
 
-def _dialogues(rng: random.Random, num: int) -> tuple[Dialogue, ...]:
+def _dialogues(rng: random.Random, num: int, taken: Collection[str]) -> tuple[Dialogue, ...]:
+    """Return about `num` dialogues, as many of each frame, without the turns whose spoken form is taken."""
     frames = read_data("dialogues.yaml")
     lexicon = load_lexicon()
     found: list[Dialogue] = []
     for content in frames.values():
-        texts = sample_texts(read_patterns(content, lexicon), num // len(frames), rng)
-        for text in texts.values():
+        for text in sample_texts(read_patterns(content, lexicon), num // len(frames), rng).values():
             turns = text.split(" || ")
-            found.append(tuple(Turn(_ROLES[i % 2], turn) for i, turn in enumerate(turns)))
+            if not any(spoken_form(turn) in taken for turn in turns):
+                found.append(tuple(Turn(_ROLES[i % 2], turn) for i, turn in enumerate(turns)))
     rng.shuffle(found)
     return tuple(found)
 
 
-def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 10) -> tuple[Sentence, ...]:
+def _spoken_elsewhere(questions: QuestionSets, dialogues: Sequence[Dialogue]) -> Iterator[str]:
+    """Yield the spoken forms that no sentence may have: those of questions, contexts and turns."""
+    for question in (*questions.train, *questions.val, *questions.test):
+        yield from (spoken_form(question.text), spoken_form(question.question), spoken_form(question.context))
+    for dialogue in dialogues:
+        yield from (spoken_form(sentence) for turn in dialogue for sentence in _SENTENCE_END.split(turn.text))
+
+
+def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 8) -> tuple[Sentence, ...]:
     """Return `num` training sentences to be spoken: every word form often enough, then templates in balance.
 
-    Words are served in rounds, so that each is heard once before any is heard twice on purpose, until each stands
-    in `min_uses` sentences or `num` is reached. Asking for more than there are raises `ValueError`.
+    Words are served in rounds, so that each is heard once before any is heard twice on purpose, until each
+    stands in `min_uses` sentences or `num` is reached. Asking for more than there are raises `ValueError`.
     """
     if num > len(corpus.train):
         raise ValueError(f"{num} sentences to be spoken out of {len(corpus.train)}")
@@ -151,14 +172,16 @@ def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 10) -> tu
             by_template[corpus.train[i].template].append(i)
     uses = Counter(corpus.train[i].template for i in chosen)
     while len(chosen) < num:
-        template = min((name for name in by_template if by_template[name]), key=lambda name: (uses[name], name))
+        template = min(
+            (name for name in by_template if by_template[name]), key=lambda name: (uses[name], name)
+        )
         uses[template] += 1
         chosen.add(by_template[template].pop())
     return tuple(corpus.train[i] for i in rng.sample(sorted(chosen), num))
 
 
 def _cover(train: tuple[Sentence, ...], num: int, min_uses: int, rng: random.Random) -> set[int]:
-    """Return the numbers of up to `num` sentences in which every word stands `min_uses` times where it can."""
+    """Return the numbers of up to `num` sentences in which every word stands `min_uses` times if it can."""
     spoken = [frozenset(words(sentence.text)) for sentence in train]
     where: defaultdict[str, list[int]] = defaultdict(list)
     for i in rng.sample(range(len(train)), len(train)):
@@ -181,7 +204,7 @@ def _cover(train: tuple[Sentence, ...], num: int, min_uses: int, rng: random.Ran
 
 
 def _draw(numbers: list[int], chosen: set[int], num: int = 12) -> list[int]:
-    """Return the next few numbers that are not chosen yet, and move them to the front of the list for later."""
+    """Return the next few numbers that are not chosen yet, and put them back at the front of the list."""
     drawn: list[int] = []
     while numbers and len(drawn) < num:
         number = numbers.pop()

@@ -18,6 +18,7 @@ import signal
 import struct
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -141,4 +142,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    with suppress(BrokenPipeError):  # the parent is gone, and nobody waits for the answer
+        _main()

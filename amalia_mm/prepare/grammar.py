@@ -3,8 +3,9 @@
 A template is a pattern such as "[Queria|Quero] {um serving}, {person}." over the classes of the lexicon:
 
 - `[a|b|]` is a choice, possibly of nothing;
-- `{drink}` is an entry, `{o drink}` a form of it; the same slot again is the same entry, `{drink.2}` is another;
-- `{clean~room}` is an adjective that agrees with `{room}`, `{está/estão~room}` (two forms, or four) a word that does;
+- `{drink}` is an entry, `{o drink}` a form of it; the same slot again is the same entry, `{drink.2}` another;
+- `{clean~room}` is an adjective that agrees with `{room}`, `{está/estão~room}` a word that does, with its two
+  forms or four;
 - `||` parts a pattern into turns (a question and its answer).
 
 It knows nothing of splits or of what is spoken.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -44,13 +45,13 @@ class _Piece:
 
     variables: tuple[int, ...]
     texts: tuple[tuple[str, ...], ...]
-    """[entry of the last variable][entry of the first], the first index being 0 when there is one variable."""
+    """[entry of the second variable][entry of the first]; of one variable the first index is 0."""
 
 
 class Pattern:
     """One pattern without choices: a numbered list of texts, made on demand.
 
-    `size` counts the combinations of its slots; `text(i)` is None where two slots of one class hold the same entry.
+    `size` counts the combinations of its slots; `text(i)` is None where two slots of a class hold one entry.
     """
 
     def __init__(self, pattern: str, lexicon: Lexicon) -> None:
@@ -84,7 +85,7 @@ class Pattern:
         if not tilde:
             form, _, name = slot.rpartition(" ")
             return _Piece((self._variable(name),), (self._forms(name, form),))
-        entries = self._lexicon[name.partition(".")[0]] if name.partition(".")[0] in self._lexicon else ()
+        entries = self._lexicon.get(name.partition(".")[0], ())
         agreements = [entry.agreement for entry in entries]
         if "/" not in agreeing:
             by_agreement = [self._forms(agreeing, form) for form in AGREEMENTS]
@@ -96,7 +97,7 @@ class Pattern:
         return _Piece((self._variable(name),), (tuple(chosen),))
 
     def text(self, number: int) -> str | None:
-        """Return text number `number` (below `size`), capitalised; None where a slot repeats another of its class."""
+        """Return text `number` (below `size`), capitalised; None where two slots hold one entry."""
         values = []
         for size in self._sizes:
             number, value = divmod(number, size)
@@ -145,7 +146,7 @@ def share_out(total: int, sizes: Sequence[int]) -> list[int]:
 
 
 def sample_texts(
-    patterns: Sequence[Pattern], num: int, rng: random.Random, taken: Container[str] = ()
+    patterns: Sequence[Pattern], num: int, rng: random.Random, taken: Collection[str] = ()
 ) -> dict[str, str]:
     """Return up to `num` texts by their spoken form, spread over the patterns as evenly as their sizes allow.
 
@@ -195,7 +196,7 @@ class _Walk:
 
 
 class Grammar:
-    """The templates of `templates.yaml`: what can be said, by whom it is asked for, and which are held out."""
+    """The templates of `templates.yaml`: what can be said, and which of them training never sees."""
 
     def __init__(
         self, patterns: Mapping[str, tuple[Pattern, ...]], heldout: frozenset[str] = frozenset()
@@ -205,7 +206,7 @@ class Grammar:
             raise ValueError(f"held-out templates that do not exist: {sorted(unknown)}")
         self._patterns = dict(patterns)
         self.heldout = heldout
-        """Templates that training never sees; every word of them also stands in a template that it does see."""
+        """Templates that training never sees; each of their words also stands in one that it does see."""
 
     @classmethod
     def load(cls) -> Self:
@@ -225,7 +226,7 @@ class Grammar:
         return tuple(self._patterns)
 
     def size(self, template: str) -> int:
-        """Return how many combinations a template has (a few of them may give no sentence, or the same one)."""
+        """Return how many combinations a template has (some may give no sentence, or the same one)."""
         return sum(pattern.size for pattern in self._patterns[template])
 
     def vocabulary(self, templates: Iterable[str]) -> frozenset[str]:
@@ -245,33 +246,24 @@ class Grammar:
                     yield _sentence(text, template)
 
     def sample(
-        self, num: int, rng: random.Random, templates: Sequence[str], taken: Container[str] = ()
+        self, num: int, rng: random.Random, templates: Sequence[str], taken: Collection[str] = ()
     ) -> list[Sentence]:
-        """Return up to `num` sentences, distinct in spoken form, as evenly over the templates as their sizes allow.
+        """Return up to `num` sentences, as evenly over the templates as their sizes allow, in random order.
 
-        None has a spoken form in `taken`. Fewer come back only where the templates hold fewer.
+        No two have one spoken form, and none has one in `taken`. Fewer come back only where templates hold
+        fewer.
         """
         found: dict[str, Sentence] = {}
         smallest_first = sorted(templates, key=lambda name: (self.size(name), name))
+        excluded = set(taken)
         for rank, template in enumerate(smallest_first):
             share = (num - len(found)) // (len(templates) - rank)
-            excluded = _Either(taken, found)
             texts = sample_texts(self._patterns[template], share, rng, excluded)
+            excluded.update(texts)
             found |= {spoken: _sentence(text, template) for spoken, text in texts.items()}
         sentences = list(found.values())
         rng.shuffle(sentences)
         return sentences
-
-
-@dataclass(frozen=True)
-class _Either:
-    """Membership in one of two collections, without uniting them."""
-
-    one: Container[str]
-    other: Container[str]
-
-    def __contains__(self, item: object) -> bool:
-        return item in self.one or item in self.other
 
 
 def read_patterns(content: str | list[str], lexicon: Lexicon) -> tuple[Pattern, ...]:

@@ -1,7 +1,7 @@
 """The words of the built-in grammar, with the forms that agreement and contraction ask of them.
 
-A class of words ("drink", "state", "household") is a tuple of entries; an entry maps the name of a form to its text.
-It knows morphology only: which words may stand together is said by the templates.
+A class of words ("drink", "state", "household") is a tuple of entries; an entry maps names of forms to their
+texts. It knows morphology only: which words may stand together is said by the templates.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WITHOUT_ARTICLE = {"o": "", "no": "em", "do": "de", "ao": "a", "pelo": "por"}
 
 @dataclass(frozen=True)
 class Entry:
-    """One word of a class: its forms by name ("" is the bare form) and what agrees with it (index in AGREEMENTS)."""
+    """A word of a class: its forms by name ("" is the bare form), its agreement as an index in AGREEMENTS."""
 
     forms: Mapping[str, str]
     agreement: int = 0
@@ -57,12 +57,12 @@ Lexicon = Mapping[str, tuple[Entry, ...]]
 def read_data(name: str) -> Any:
     """Return the content of a YAML file of `prepare/data`."""
     text = files("amalia_mm.prepare").joinpath(f"data/{name}").read_text(encoding="utf-8")
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.safe_load(text)
 
 
 @cache
 def load_lexicon() -> Lexicon:
-    """Return every class of `lexicon.yaml`, and the classes that are computed: hours, numbers, ages, prices."""
+    """Return every class of `lexicon.yaml`, and those that are computed: hours, numbers, ages, prices."""
     return build_lexicon(read_data("lexicon.yaml")) | dict(_computed())
 
 
@@ -115,9 +115,10 @@ def _nouns(content: Mapping[str, str]) -> Iterator[Entry]:
 
 
 def adjective(text: str) -> Entry:
-    """Return an adjective with its four forms; "bom/boa/bons/boas" gives them, otherwise a regular one is inflected.
+    """Return an adjective with its four forms: as given ("bom/boa/bons/boas"), or inflected if regular.
 
-    Regular are those in -o, in -e or -a (one form for both genders), and in -l ("azul", "azuis"; "fácil", "fáceis").
+    Regular are those in -o, in -e or -a (one form for both genders), and in -l ("azul", "azuis"; "fácil",
+    "fáceis").
     """
     forms = text.split("/")
     if len(forms) == 1:

@@ -69,22 +69,16 @@ def read_own_text(paths: Sequence[Path]) -> OwnText:
                     continue
                 seen.add(form)
                 name = f"{part}-own-{len(own.sentences[part]):06d}"
-                source = f"text:{_source_name(one.where, paths)}"
-                line = Line(name, sentence, part, source=source, variety=one.variety, licence="")
+                line = Line(name, sentence, part, source=one.source, variety=one.variety, licence="")
                 own.sentences[part].append(line)
     return own
-
-
-def _source_name(where: str, paths: Sequence[Path]) -> str:
-    return next(path.name for path in paths if where.startswith(str(path)))
 
 
 @dataclass
 class OwnSpeech:
     """The user's recordings, read from their manifests, and what became of them."""
 
-    recordings: list[tuple[str, Recording]] = field(default_factory=list)
-    """Source and row."""
+    recordings: list[Recording] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     bad: list[InputError] = field(default_factory=list)
     """The recordings that could not be used; filled while they are decoded."""
@@ -98,8 +92,7 @@ def read_own_speech(manifests: Sequence[Path]) -> OwnSpeech:
     for manifest in manifests:
         recordings, notes = read_speech_manifest(manifest)
         own.notes.update(notes)
-        source = f"speech:{manifest.resolve().parent.name}/{manifest.stem}"
-        own.recordings += [(source, recording) for recording in recordings]
+        own.recordings += recordings
     return own
 
 
@@ -117,9 +110,9 @@ def decode_own_speech(own: OwnSpeech, advance: Callable[[], object]) -> Iterator
     Raises:
         InputError: More than a tenth of the recordings cannot be used; it names the first of them.
     """
-    for number, (source, recording) in enumerate(own.recordings):
+    for number, recording in enumerate(own.recordings):
         try:
-            clip = _decoded(f"own-{number:06d}-{recording.id}", source, recording)
+            clip = _decoded(f"own-{number:06d}-{recording.id}", recording)
         except InputError as error:
             own.bad.append(error)
             _log.warning("left out: %s", error)
@@ -139,7 +132,7 @@ def decode_own_speech(own: OwnSpeech, advance: Callable[[], object]) -> Iterator
         )
 
 
-def _decoded(identity: str, source: str, recording: Recording) -> OwnClip:
+def _decoded(identity: str, recording: Recording) -> OwnClip:
     where = f"{recording.where}: {recording.audio}"
     if not spoken_form(recording.text):
         remedy = "set it to null, or write down what is said"
@@ -156,7 +149,7 @@ def _decoded(identity: str, source: str, recording: Recording) -> OwnClip:
         task=TRANSCRIBE,
         variety=recording.variety,
         speaker=recording.speaker,
-        source=source,
+        source=recording.source,
         licence=recording.licence,
         split=recording.split,
         text=recording.text,

@@ -1,7 +1,7 @@
 """Minimal pairs: the same sentence as it is said in Portugal and in Brazil, for the preference test only.
 
-`pairs.yaml` holds a carrier sentence for each contrast of words and patterns for the contrasts of grammar; nothing is
-trained on the Brazilian members.
+`pairs.yaml` holds a carrier sentence for each contrast of words and patterns for the contrasts of grammar;
+nothing is trained on the Brazilian members.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pair:
 def build_pairs(
     rng: random.Random, vocabulary: Collection[str], num_per_grammar: int = 12
 ) -> tuple[Pair, ...]:
-    """Return the pairs of all contrasts: those of words as written, those of grammar drawn from their patterns.
+    """Return the pairs of all contrasts: of words as they are written, of grammar drawn from their patterns.
 
     Args:
         rng: The source of every choice.

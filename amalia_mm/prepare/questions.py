@@ -1,8 +1,8 @@
 """Questions of the built-in corpus and their one fixed answer each.
 
-Four kinds: known facts in many wordings; reformulated ones, whose wording was not seen for that fact; questions about
-a context that stands before them; sums and differences. The texts are in `questions.yaml`; what is held out is drawn
-here.
+Four kinds: known facts in many wordings; reformulated ones, whose wording was not seen for that fact;
+questions about a context that stands before them; sums and differences. The texts are in `questions.yaml`;
+what is held out is drawn here.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _HELDOUT_OPERANDS = 0.15
 class Question:
     """A question, its answer, and the wording that it was put in.
 
-    `template` is "relation/number of the wording"; a reformulated question adds "/new-wording" (no fact was ever asked
-    so in training) or "/new-pair" (other facts were). `context`, where there is one, stands before the question in the
-    same turn.
+    `template` is "relation/number of the wording"; a reformulated question adds "/new-wording" (no fact was
+    ever asked so in training) or "/new-pair" (other facts were). `context`, where there is one, stands before
+    the question in the same turn.
     """
 
     question: str
@@ -133,7 +133,7 @@ def _context(frames: Mapping[str, Any], rng: random.Random, num: int, num_heldou
         heldout = num_heldout // len(frames)
         texts = list(sample_texts(patterns, num // len(frames) + 2 * heldout, rng).values())
         rng.shuffle(texts)
-        heldout = min(heldout, len(texts) // 10)
+        heldout = min(heldout, len(texts) // 4)
         for i, text in enumerate(texts):
             part = "test" if i < heldout else "val" if i < 2 * heldout else "train"
             context, question, answer = text.split(" || ")

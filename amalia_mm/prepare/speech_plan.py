@@ -31,7 +31,7 @@ class PlanSizes:
     Args:
         sentences: Training sentences that are spoken and transcribed.
         questions: Training questions that are spoken and answered.
-        nobody: Training clips without speech.
+        nobody: Training clips without speech; twice as many paths.
         val_sentences: Sentences that are watched.
         val_questions: Questions that are watched.
         test_seen: Held-out sentences of templates that training knows.
@@ -103,6 +103,8 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
         *_sentence_lines("train", read),
         *_question_lines("train", corpus.questions_train),
         *own.sentences["train"],
+        # Paths of nothing but blanks: where nobody speaks, nothing is written.
+        *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(2 * sizes.nobody)),
         *_sentence_lines("val", corpus.val),
         *_question_lines("val", corpus.questions_val),
         *own.sentences["val"],

@@ -9,12 +9,12 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
 
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.prepare.clips import BUILT_IN, LICENCE, Line
-from amalia_mm.prepare.corpora import Written
 from amalia_mm.prepare.corpus import Corpus, Dialogue
 from amalia_mm.prepare.grammar import Sentence
 from amalia_mm.prepare.own_data import OwnText
@@ -27,46 +27,65 @@ _MOST_SENTENCES = 8
 _VAL_DIALOGUES = 20  # one in twenty is for validation
 
 
-def write_documents(folder: Path, corpus: Corpus, own: OwnText, rng: random.Random) -> None:
-    """Write `documents-{train,val}`: sentences by topic, questions, dialogues, the user's text."""
-    for part in PARTS:
-        sentences = corpus.train if part == "train" else corpus.val
-        texts = [
-            *_grouped(sentences, rng),
-            *(f"{question.text}\n{question.answer}" for question in _questions(corpus, part)),
-            *("\n".join(turn.text for turn in turns) for turns in _dialogues(corpus, part)),
-        ]
-        rng.shuffle(texts)
-        with ShardWriter(folder / f"documents-{part}") as writer:
-            for number, text in enumerate(texts):
-                writer.write(_document(f"{part}-document-{number:06d}", part, text))
-            for number, written in enumerate(own.documents[part]):
-                writer.write(_own_document(f"{part}-own-document-{number:06d}", part, written))
+class StoppedError(Exception):
+    """Somebody else's failure made this work useless."""
 
 
-def write_chat(folder: Path, corpus: Corpus, own: OwnText) -> None:
-    """Write `chat-train` and `chat-val`: written questions, dialogues, and the user's conversations."""
-    for part in PARTS:
-        conversations = [
-            *((Turn("user", q.text), Turn("assistant", q.answer)) for q in _questions(corpus, part)),
-            *_dialogues(corpus, part),
-        ]
-        with ShardWriter(folder / f"chat-{part}") as writer:
-            for number, turns in enumerate(conversations):
-                writer.write(_conversation(f"{part}-chat-{number:06d}", part, turns))
-            for number, written in enumerate(own.conversations[part]):
-                writer.write(_own_conversation(f"{part}-own-chat-{number:06d}", part, written))
+def write_text_shards(
+    folder: Path, corpus: Corpus, own: OwnText, paths: Iterable[Line], rng: random.Random, stop: Event
+) -> None:
+    """Write `documents-`, `chat-` and `paths-`, each `train` and `val`, under a folder.
 
+    Documents are sentences of one topic, questions with answers, dialogues and the user's text; chat is
+    written questions, dialogues and the user's conversations; paths are lines without audio, to be simulated.
 
-def write_paths(folder: Path, lines: Iterable[Line]) -> None:
-    """Write `paths-train` and `paths-val`: lines without audio, by their split."""
+    Raises:
+        StoppedError: `stop` was set before all was written.
+        InputError: The disk is full.
+    """
     by_part: dict[Split, list[Line]] = {part: [] for part in PARTS}
-    for line in lines:
+    for line in paths:
         by_part[line.split].append(line)
     for part in PARTS:
-        with ShardWriter(folder / f"paths-{part}") as writer:
-            for line in by_part[part]:
-                writer.write(line.record())
+        _write(folder / f"documents-{part}", _documents(part, corpus, own, rng), stop)
+        _write(folder / f"chat-{part}", _chat(part, corpus, own), stop)
+        _write(folder / f"paths-{part}", (line.record() for line in by_part[part]), stop)
+
+
+def _write(folder: Path, records: Iterable[Record], stop: Event) -> None:
+    with ShardWriter(folder) as writer:
+        for record in records:
+            if stop.is_set():
+                raise StoppedError(str(folder))
+            writer.write(record)
+
+
+def _documents(part: Split, corpus: Corpus, own: OwnText, rng: random.Random) -> Iterator[Record]:
+    texts = [
+        *_grouped(corpus.train if part == "train" else corpus.val, rng),
+        *(f"{question.text}\n{question.answer}" for question in _questions(corpus, part)),
+        *("\n".join(turn.text for turn in turns) for turns in _dialogues(corpus, part)),
+    ]
+    rng.shuffle(texts)
+    for number, text in enumerate(texts):
+        identity = f"{part}-document-{number:06d}"
+        yield Record(identity, "document", Variety.PT_PT, "", BUILT_IN, LICENCE, part, text=text)
+    for number, one in enumerate(own.documents[part]):
+        identity = f"{part}-own-document-{number:06d}"
+        yield Record(identity, "document", one.variety, "", one.source, "", part, text=one.text)
+
+
+def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
+    conversations = [
+        *((Turn("user", q.text), Turn("assistant", q.answer)) for q in _questions(corpus, part)),
+        *_dialogues(corpus, part),
+    ]
+    for number, turns in enumerate(conversations):
+        identity = f"{part}-chat-{number:06d}"
+        yield Record(identity, "chat", Variety.PT_PT, "", BUILT_IN, LICENCE, part, turns=turns)
+    for number, one in enumerate(own.conversations[part]):
+        identity = f"{part}-own-chat-{number:06d}"
+        yield Record(identity, "chat", one.variety, "", one.source, "", part, turns=one.turns)
 
 
 def _grouped(sentences: Sequence[Sentence], rng: random.Random) -> Iterator[str]:
@@ -92,19 +111,3 @@ def _dialogues(corpus: Corpus, part: Split) -> list[Dialogue]:
         for number, turns in enumerate(corpus.dialogues)
         if (number % _VAL_DIALOGUES == 0) == (part == "val")
     ]
-
-
-def _document(identity: str, part: Split, text: str) -> Record:
-    return Record(identity, "document", Variety.PT_PT, "", BUILT_IN, LICENCE, part, text=text)
-
-
-def _own_document(identity: str, part: Split, written: Written) -> Record:
-    return Record(identity, "document", written.variety, "", "text", "", part, text=written.text)
-
-
-def _conversation(identity: str, part: Split, turns: Dialogue) -> Record:
-    return Record(identity, "chat", Variety.PT_PT, "", BUILT_IN, LICENCE, part, turns=turns)
-
-
-def _own_conversation(identity: str, part: Split, written: Written) -> Record:
-    return Record(identity, "chat", written.variety, "", "text", "", part, turns=written.turns)

@@ -61,7 +61,7 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> TokenizerRecipe:
 
 
 def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
-    """Return the tokenizer of a recipe, after saving it; an earlier one is replaced when the new one is whole.
+    """Return the tokenizer of a recipe, after saving it; an earlier one is replaced at the end.
 
     Raises:
         InputError: A folder has no index or a record in it cannot be read, there is no text for that many

@@ -61,8 +61,13 @@ class StepProgress(Callback):
             self._bar.set_postfix(losses, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that what is said next has a line of its own; Lightning does not tear down then."""
+        if self._bar is not None:
+            self._bar.close()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the bar, also after an error."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 

@@ -157,7 +157,7 @@ def test_masks_are_for_training_only():
     assert torch.equal(encoder(waveforms, num_samples)[0], encoder(waveforms, num_samples)[0])
 
 
-@pytest.mark.parametrize("wrong", [{"width": 25}, {"position_kernel": 4}])
+@pytest.mark.parametrize("wrong", [{"width": 25}, {"position_kernel": 4}, {"num_convolutions": 0}])
 def test_sizes_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         tiny(**wrong)

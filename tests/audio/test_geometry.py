@@ -106,9 +106,12 @@ def test_the_features_are_as_long_as_their_stage_says_at_every_length():
         assert mel.shape[2] == num_frames.item() == features.stages[0](num_samples) == num_samples // 160
 
 
-def test_the_encoder_is_as_long_as_its_stages_say_at_every_length():
+@pytest.mark.parametrize("num_convolutions", [2, 3])
+def test_the_encoder_is_as_long_as_its_stages_say_at_every_length(num_convolutions):
     """The features are measured above; their frames go through the real convolutions here."""
-    encoder = ConvTransformer(width=8, num_layers=0, num_heads=1, feed_forward=8).to("meta")
+    encoder = ConvTransformer(
+        num_convolutions=num_convolutions, width=8, num_layers=0, num_heads=1, feed_forward=8
+    ).to("meta")
     projector = StackMLP(8, TINY).to("meta")
     for num_samples in range(1, 5001):
         expected = num_samples // 160

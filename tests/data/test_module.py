@@ -22,7 +22,7 @@ from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import IGNORE, SpeechTextBatch, TextBatch
 from amalia_mm.data.ctc_paths import CtcPaths
-from amalia_mm.data.index import INDEX_NAME, ShardIndex
+from amalia_mm.data.index import INDEX_NAME, ShardIndex, read_record
 from amalia_mm.data.module import ShardData, SpeechTextData, TextData
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.data.tars import sha256
@@ -37,13 +37,9 @@ Make = Callable[..., Any]
 @pytest.fixture
 def text(documents: Path, tokenizer_folder: Path) -> Make:
     def make(**changes: Any) -> TextData:
-        arguments: dict[str, Any] = {
-            "shards": {str(documents): 1.0},
-            "row_tokens": 48,
-            "rows_per_batch": 5,
-            "num_workers": 0,
-        }
-        return ready(TextData(**(arguments | {"tokenizer": str(tokenizer_folder)} | changes)))
+        arguments: dict[str, Any] = {"shards": {str(documents): 1.0}, "tokenizer": str(tokenizer_folder)}
+        arguments |= {"row_tokens": 48, "rows_per_batch": 5, "num_workers": 0}
+        return ready(TextData(**(arguments | changes)))
 
     return make
 
@@ -93,8 +89,8 @@ def assert_same(found: Any, wanted: Any) -> None:
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_change_nothing(kind: str, num_workers: int, request: pytest.FixtureRequest) -> None:
     make = request.getfixturevalue(kind)
-    alone = batches(make(), 30)
-    for found, wanted in zip(batches(make(num_workers=num_workers), 30), alone, strict=True):
+    alone = batches(make(), 14)
+    for found, wanted in zip(batches(make(num_workers=num_workers), 14), alone, strict=True):
         assert_same(found, wanted)
 
 
@@ -163,14 +159,8 @@ def test_text_rows_hold_every_token_of_every_document(text: Make, tokenizer: Tok
                 assert (labels[inside][:-1] == ids[inside][1:]).all()
                 learned[tuple(ids[inside].tolist())] = int(known.sum())
     index = ShardIndex.load(next(iter(data.shards)))
-    texts = [document_text(index, record) for record in range(len(index))]
+    texts = [read_record(index, record)[0].text or "" for record in range(len(index))]
     assert sum(learned.values()) == sum(len(render_document(text, tokenizer)) - 1 for text in texts)
-
-
-def document_text(index: ShardIndex, record: int) -> str:
-    from amalia_mm.data.index import read_record
-
-    return read_record(index, record)[0].text or ""
 
 
 def test_paths_stand_in_for_clips(heard: Make, tokenizer: Tokenizer) -> None:
@@ -279,7 +269,7 @@ def test_lightning_trains_without_end_and_resumes_where_it_was(
             enable_checkpointing=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            val_check_interval=10,
+            val_check_interval=6,
             check_val_every_n_epoch=None,
         )
         model = Count()
@@ -287,11 +277,11 @@ def test_lightning_trains_without_end_and_resumes_where_it_was(
         trainer.save_checkpoint(tmp_path / "last.ckpt")
         return model.seen
 
-    through = [seen for seen in fit(20) if seen[:1] != ("validation",)]
-    first = [seen for seen in fit(13) if seen[:1] != ("validation",)]
-    rest = [seen for seen in fit(20, str(tmp_path / "last.ckpt")) if seen[:1] != ("validation",)]
+    through = [seen for seen in fit(8) if seen[:1] != ("validation",)]
+    first = [seen for seen in fit(5) if seen[:1] != ("validation",)]
+    rest = [seen for seen in fit(8, str(tmp_path / "last.ckpt")) if seen[:1] != ("validation",)]
     assert first + rest == through
-    assert len(through) == 40
+    assert len(through) == 16
 
 
 def damage(folder: Path, copy: Path, records: range, member: str) -> Path:

@@ -18,6 +18,7 @@ from amalia_mm.text.tokenizer import Tokenizer
     [
         (0.0294, "share", "2,9\u202f%"),
         (0.0, "share", "0\u202f%"),
+        (0.0496, "share", "5,0\u202f%"),
         (1.0, "share", "100\u202f%"),
         (None, "share", "–"),
         (59.6, "seconds", "1\u202fmin 00\u202fs"),

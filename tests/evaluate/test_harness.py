@@ -136,9 +136,9 @@ def test_a_model_is_measured_on_any_folder_with_test_data(run, tmp_path):
     assert report["wer"] is None
     assert report["text_qa_exact"] is not None
     assert report["skipped"] == [
-        f"test.jsonl: not in {data}",
-        f"pairs.jsonl: not in {data}",
-        "speech: the model reads only",
+        f"test.jsonl: não existe em {data}",
+        f"pairs.jsonl: não existe em {data}",
+        "fala: o modelo só lê",
     ]
     assert "Não medido" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="found none of test.jsonl, text_test.jsonl, pairs.jsonl"):

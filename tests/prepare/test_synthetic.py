@@ -29,6 +29,7 @@ from amalia_mm.prepare import synthetic
 from amalia_mm.prepare.clips import Line, dress, no_speech, speak_lines, voiced
 from amalia_mm.prepare.corpus import build_corpus
 from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, SpeakerPool
+from amalia_mm.prepare.speech_plan import PlanSizes
 from amalia_mm.prepare.synthetic import PRODUCTS, write_corpus
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -37,9 +38,11 @@ SHARDS = [f"{kind}-{part}" for kind in ("documents", "chat", "paths", "speech") 
 
 @pytest.fixture(scope="module", autouse=True)
 def built_once() -> Iterator[None]:
-    """The corpus of a seed is always the same: the tests build it once each."""
+    """Even smaller than `--smoke`; and the corpus of a seed is always the same, so it is built once."""
+    tiny = PlanSizes(20, 10, 2, 4, 2, 6, 4, 4, own_sentences=24, own_test=8, paths=60, train_voices=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "build_corpus", cache(build_corpus))
+        patch.setattr(PlanSizes, "smoke", lambda: tiny)
         yield
 
 
@@ -107,9 +110,8 @@ def test_speech_is_transcribed_or_answered(run: Path) -> None:
     records = [record for record, audio in _records(run / "shards" / "speech-train") if audio]
     tasks = Counter(record.task for record in records)
     assert set(tasks) == {"transcribe", "answer"}
-    assert len(records) == 120
-    silent = [record for record in records if record.text == ""]
-    assert 0.02 < len(silent) / len(records) < 0.06
+    assert len(records) == 32
+    assert sum(record.text == "" for record in records) == 2
     question = next(record for record in records if record.task == "answer")
     assert question.turns[0].has_audio
     assert question.turns[0].text == ""
@@ -137,6 +139,7 @@ def test_paths_have_no_audio_and_say_what_is_heard(run: Path) -> None:
     records = _records(run / "shards" / "paths-train")
     assert all(audio is None and record.is_heard for record, audio in records)
     assert {record.task for record, _ in records} == {"transcribe", "answer"}
+    assert sum(record.text == "" for record, _ in records) == 4
 
 
 def test_examples_are_test_voices_and_one_question(run: Path) -> None:
@@ -176,6 +179,11 @@ def test_a_clip_depends_on_its_line_alone() -> None:
 def test_voices_are_shared_out_evenly() -> None:
     lines = voiced([Line(str(n), "a", "train") for n in range(32)], TRAIN_VOICES, random.Random(0))
     assert set(Counter(line.voice for line in lines).values()) == {2}
+
+
+def test_a_few_clips_in_a_hundred_have_no_speech() -> None:
+    for sizes in (PlanSizes(), PlanSizes.smoke()):
+        assert 0.03 < sizes.nobody / (sizes.sentences + sizes.questions + sizes.nobody) < 0.07
 
 
 def test_nobody_speaks_in_clips_of_every_kind() -> None:
@@ -226,7 +234,7 @@ def test_own_text_and_recordings_are_in_the_corpus(own: Path) -> None:
     read = [record for record, _ in _records(run / "shards" / "paths-train")]
     assert sum(record.source == "text:texto.txt" for record in read) == own_train
     documents = [record for record, _ in _records(run / "shards" / "documents-train")]
-    assert sum(record.source == "text" for record in documents) == written["documents"]["train"]
+    assert sum(record.source == "text:texto.txt" for record in documents) == written["documents"]["train"]
 
 
 def test_too_many_bad_recordings_stop_and_leave_nothing_half(own: Path) -> None:

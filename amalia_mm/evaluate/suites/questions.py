@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amalia_mm.assistant import Assistant
 from amalia_mm.evaluate.metrics import Share, exact, is_exact
+from amalia_mm.text.generate import Sampling
 
+SPARE_TOKENS = 16
 REFORMULATED = "reformulated"
 """A known fact in a wording never seen: the kind that the targets are about."""
 
@@ -42,6 +45,12 @@ class QuestionResult:
     def by_kind(self) -> dict[str, Share]:
         """Return the exact share of each kind, in the order of their names."""
         return {kind: self.of_kind(kind) for kind in sorted({answer.kind for answer in self.answers})}
+
+
+def enough(assistant: Assistant, wanted: Sequence[str]) -> Sampling:
+    """Return a greedy choice with room for every wanted answer and a little more; longer ones are wrong."""
+    longest = max((len(assistant.tokenizer.encode(answer)) for answer in wanted), default=0)
+    return Sampling(max_new_tokens=longest + SPARE_TOKENS)
 
 
 def _share(answers: Sequence[Answer]) -> Share:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.evaluate.items import SpokenItem
-from amalia_mm.evaluate.suites.questions import Answer, QuestionResult
+from amalia_mm.evaluate.suites.questions import Answer, QuestionResult, enough
 
 
 def measure(assistant: Assistant, items: Sequence[SpokenItem], *, batch_size: int = 16) -> QuestionResult:
     """Return the greedy answer to each clip that asks; `InputError` where a clip cannot be read."""
     chosen = [item for item in items if item.task == "answer"]
-    given = assistant.answer([item.audio for item in chosen], batch_size=batch_size)
+    given = assistant.answer(
+        [item.audio for item in chosen],
+        batch_size=batch_size,
+        sampling=enough(assistant, [item.answer or "" for item in chosen]),
+    )
     return QuestionResult(
         tuple(
             Answer(item.text, item.answer or "", text, item.kind or "?", item.audio)

@@ -1,0 +1,156 @@
+"""Every YAML is read by the real parser, and every model it describes can be built, on the meta device."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from amalia_mm.prepare.synthetic import PRODUCTS
+from amalia_mm.quickstart_stages import STAGES
+from amalia_mm.recipe_paths import read_recipe
+from amalia_mm.text.decoder import Decoder
+from amalia_mm.train.cli import AmaliaCLI
+from amalia_mm.train.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*/recipe.yaml"))
+TRAINING = [path for path in RECIPES if "model" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+FRAGMENTS = sorted((ROOT / "configs").glob("*/*.yaml"))
+RUN = "runs/quickstart/"
+OPTION = {
+    "decoder": "--model.init_args.decoder",
+    "encoder": "--model.init_args.encoder",
+    "projector": "--model.init_args.projector",
+    "optim": "--model.init_args.optim",
+    "data": "--data",
+    "trainer": "--trainer",
+}
+
+
+def label(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(autouse=True)
+def our_command_line(monkeypatch):
+    """LightningCLI warns where the process has arguments of its own, as pytest has."""
+    monkeypatch.setattr("sys.argv", ["amalia"])
+
+
+class ReadOnly(AmaliaCLI):
+    """Reads and checks everything, and makes nothing."""
+
+    def instantiate_classes(self) -> None:
+        pass
+
+
+def cli(kind, recipe, *options):
+    arguments = ["--config", str(recipe), *options]
+    return kind(
+        run=False,
+        args=arguments,
+        save_config_callback=RunFolder,
+        trainer_defaults={"logger": False, "enable_progress_bar": False, "accelerator": "cpu", "devices": 1},
+        parser_kwargs={"exit_on_error": False},
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+    )
+
+
+def build(module, monkeypatch):
+    """Build the model of a LightningModule without weights; tokenizer and earlier models are not here."""
+    home = sys.modules[type(module).__module__]
+    monkeypatch.setattr(
+        home, "Tokenizer", type("NoTokenizer", (), {"load": staticmethod(lambda folder: None)})
+    )
+    monkeypatch.setattr(home, "check_vocabulary", lambda *_: None)
+    monkeypatch.setattr(home, "warm_start", lambda *_: None)
+    with torch.device("meta"):
+        module.configure_model()
+    parameters = list(module.parameters())
+    assert parameters
+    assert all(parameter.is_meta for parameter in parameters)
+    return module.model
+
+
+@pytest.mark.parametrize("recipe", TRAINING, ids=label)
+def test_a_recipe_builds_its_model(recipe, monkeypatch):
+    module = cli(AmaliaCLI, recipe).model
+    build(module, monkeypatch)
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS, ids=label)
+def test_a_fragment_fits_where_it_belongs(fragment, monkeypatch):
+    kind = fragment.parent.name
+    assert kind in OPTION, f"configs/{kind}/ is not a kind of fragment"
+    options = [OPTION[kind], str(fragment)]
+    if kind == "data":
+        cli(ReadOnly, _recipe_for_data(fragment), *options)
+    elif kind == "trainer":
+        # A machine without eight GPUs cannot make such a trainer, but can read what it should be.
+        cli(ReadOnly, ROOT / "recipes/14_joint/recipe.yaml", *options)
+    elif kind == "decoder":
+        config = cli(AmaliaCLI, ROOT / "recipes/02_pretrain/recipe.yaml", *options).model.decoder_config
+        with torch.device("meta"):
+            assert sum(p.numel() for p in Decoder(config).parameters()) > 0
+    else:
+        # Only a projector with a CTC head has a CTC loss.
+        options += ["--model.init_args.ctc_weight", "0"]
+        build(cli(AmaliaCLI, ROOT / "recipes/14_joint/recipe.yaml", *options).model, monkeypatch)
+
+
+def _recipe_for_data(fragment):
+    speaks = "SpeechTextData" in fragment.read_text(encoding="utf-8")
+    return ROOT / "recipes" / ("14_joint" if speaks else "02_pretrain") / "recipe.yaml"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=label)
+def test_a_recipe_is_short_and_explained(recipe):
+    assert len(recipe.read_text(encoding="utf-8").splitlines()) <= 40
+    readme = recipe.with_name("README.md")
+    assert readme.is_file(), "a recipe's README says why, the command, and the expected curve"
+    assert "amalia " in readme.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("recipe", TRAINING, ids=label)
+def test_a_recipe_reads_what_an_earlier_one_writes(recipe):
+    content = read_recipe(recipe)
+    assert content["run_folder"] == RUN + recipe.parent.name
+    arguments = content["data"]["init_args"]
+    tokenizer = read_recipe(ROOT / "recipes/01_tokenizer/recipe.yaml")
+    assert arguments["tokenizer"] == tokenizer["output"]
+    assert content["model"]["init_args"]["decoder"]["vocab_size"] == tokenizer["vocab_size"]
+    for folder in (*arguments["shards"], *arguments["val_shards"]):
+        assert folder.startswith(RUN + "shards/")
+    names = [path.parent.name for path in RECIPES]
+    for folder, parts in (content["model"]["init_args"].get("init_from") or {}).items():
+        source = folder.removeprefix(RUN).removesuffix("/model")
+        assert names.index(source) < names.index(recipe.parent.name), f"{source} comes later"
+        assert set(parts) <= {"encoder", "projector", "decoder"}
+
+
+def test_the_quickstart_clears_what_the_corpus_writes():
+    corpus = next(stage for stage in STAGES if stage.name == "00_corpus")
+    assert set(PRODUCTS) <= set(corpus.owns)
+
+
+def test_every_recipe_is_a_stage_of_the_quickstart_or_not_its_business():
+    staged = {stage.name for stage in STAGES if stage.has_recipe}
+    assert staged <= {path.parent.name for path in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", TRAINING, ids=label)
+def test_every_argument_a_recipe_can_reach_has_a_place_in_the_documentation(recipe):
+    import importlib
+
+    room, _, name = read_recipe(recipe)["model"]["class_path"].rpartition(".")
+    kind = getattr(importlib.import_module(room), name)
+    documented = inspect.getdoc(kind) or ""
+    for argument in inspect.signature(kind).parameters:
+        assert f"{argument}:" in documented, f"{name}: no word about {argument}"

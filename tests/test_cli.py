@@ -1,0 +1,475 @@
+"""The command line as a person meets it: results on stdout, and one clear line for what is wrong."""
+
+import errno
+import io
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import toy_recipe
+
+from amalia_mm import cli
+from amalia_mm.audio.encoder import ConvTransformer
+from amalia_mm.audio.io import write_audio
+from amalia_mm.errors import InputError
+from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.prepare.espeak import TRAIN_VOICES, Speaker
+from amalia_mm.run import save_model
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+
+EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, toy_data):
+    torch.manual_seed(0)
+    sizes = {**toy_recipe.DECODER, "dropout": 0.0}
+    config = DecoderConfig(**sizes)
+    parts = {
+        "decoder": sizes,
+        "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
+        "projector": {"class_path": "amalia_mm.fusion.projectors.CtcPosterior"},
+    }
+    model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    save_model(folder, model, config=parts, tokenizer=toy_data / "tokenizer", card="")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("speech")
+    with Speaker() as speaker:
+        for number, text in enumerate(("Bom dia, queria um café.", "Onde fica a estação?")):
+            write_audio(folder / f"{number}.wav", speaker.speak(text, TRAIN_VOICES[0]))
+    return folder
+
+
+@pytest.fixture
+def amalia(capsys):
+    """Run a command in this process; give back the exit code, stdout and stderr."""
+
+    def run(*words):
+        capsys.readouterr()
+        code = cli.main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def complaint(err):
+    """The one line on stderr that is ours; progress bars are not lines of complaint."""
+    lines = [line for line in err.replace("\r", "\n").splitlines() if line.startswith("amalia")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def child(*words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "amalia_mm.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        **options,
+    )
+
+
+# --- the command itself ---
+
+
+def test_help_takes_less_than_a_second_and_imports_nothing_heavy():
+    def took_s():
+        start = time.perf_counter()
+        assert child("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(took_s() for _ in range(3)) < 1.0
+    loaded = "import sys, amalia_mm.cli as c; c.build_parser(); print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "lightning", "transformers", "yaml", "psutil"} & set(done.stdout.split())
+    assert not heavy
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["transcrib"], "invalid choice: 'transcrib'"),
+        (["transcribe"], "the following arguments are required: audio"),
+        (["shards", "stat", "x"], "invalid choice: 'stat'"),
+        (["quickstart", "--seed", "many"], "argument --seed: invalid int value: 'many'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(words, says, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_wherever_it_stands():
+    for words in (["--debug", "shards", "stats", "gone"], ["shards", "stats", "gone", "--debug"]):
+        with pytest.raises(InputError):
+            cli.main(words)
+
+
+def test_a_bug_is_one_line_and_its_traceback_is_kept(amalia, monkeypatch, tmp_path):
+    def bug(options):
+        raise ZeroDivisionError("seven\nlines")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(cli, "_doctor", bug)
+    code, out, err = amalia("doctor")
+    assert (code, out) == (1, "")
+    assert "ZeroDivisionError: seven lines" in complaint(err)
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in err
+    assert "in bug" in kept.read_text()
+
+
+def test_ctrl_c_is_one_line_and_130(amalia, monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_doctor", interrupted)
+    code, _, err = amalia("doctor")
+    assert code == 130
+    assert "interrupted" in complaint(err)
+
+
+def test_ctrl_c_while_a_room_is_imported_is_one_line_too():
+    command = [sys.executable, "-m", "amalia_mm.cli", "fit", "-c", "recipes/02_pretrain/recipe.yaml"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=50)
+    assert process.returncode == 130
+    assert "before the first checkpoint" in complaint(err)
+
+
+def test_a_reader_that_goes_away_is_no_error(toy_data):
+    command = f"{sys.executable} -m amalia_mm.cli shards show {toy_data}/shards/text $(seq 0 149) | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=50)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_a_full_disk_behind_stdout_is_one_line(toy_data):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "amalia_mm.cli", "shards", "show", str(toy_data / "shards/text")]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50)
+    assert done.returncode == 2
+    assert "full disk" in complaint(done.stderr)
+
+
+def test_a_missing_extra_says_which(amalia, monkeypatch):
+    monkeypatch.setitem(sys.modules, "amalia_mm.train.cli", None)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.delitem(sys.modules, "amalia_mm.train.cli")
+    code, _, err = amalia("fit", "-c", "recipes/02_pretrain/recipe.yaml")
+    assert code == 2
+    assert "pip install 'amalia-mm[train]'" in complaint(err)
+
+
+def test_doctor_is_content_here(amalia):
+    code, out, _ = amalia("doctor")
+    assert code == 0
+    assert "torchaudio" in out
+    assert "extra train" in out
+
+
+# --- hearing and writing ---
+
+
+def test_one_file_is_its_text_and_several_are_lines_with_their_path(amalia, model, speech):
+    code, out, _ = amalia("transcribe", "--model", model, speech / "0.wav")
+    assert code == 0
+    assert out.count("\n") == 1
+    assert "\t" not in out
+    code, out, _ = amalia("transcribe", "--model", model, speech / "0.wav", speech / "1.wav")
+    assert code == 0
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        str(speech / "0.wav"),
+        str(speech / "1.wav"),
+    ]
+
+
+def test_one_bad_file_does_not_cost_the_others_their_text(amalia, model, speech, tmp_path):
+    bad = tmp_path / "notes.wav"
+    bad.write_text("this is not audio")
+    code, out, err = amalia("transcribe", "--model", model, speech / "0.wav", bad, speech / "1.wav")
+    assert code == 2
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        str(speech / "0.wav"),
+        str(speech / "1.wav"),
+    ]
+    assert str(bad) in complaint(err)
+
+
+def riff(path, num_channels, rate_hz, width, frames):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(num_channels)
+        file.setsampwidth(width)
+        file.setframerate(rate_hz)
+        file.writeframes(frames)
+
+
+def truncated(path):
+    riff(path, 1, 16_000, 2, bytes(64_000))
+    path.write_bytes(path.read_bytes()[:30])
+
+
+def with_nan(path):
+    samples = np.zeros(16_000, np.float32)
+    samples[7] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+BAD_AUDIO = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": truncated,
+    "not audio": lambda path: path.write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * 8),
+    "no samples": lambda path: riff(path, 1, 16_000, 2, b""),
+    "not a number": with_nan,
+    "shorter than one token": lambda path: riff(path, 1, 16_000, 2, struct.pack("<4h", 1, 2, 3, 4)),
+    "a folder": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_AUDIO)
+@pytest.mark.parametrize("command", ["transcribe", "ask"])
+def test_audio_that_cannot_be_heard_is_one_line_that_names_the_file(amalia, model, tmp_path, kind, command):
+    path = tmp_path / "clip.wav"
+    BAD_AUDIO[kind](path)
+    code, out, err = amalia(command, "--model", model, path)
+    assert code == 2
+    assert out.strip() == ""
+    assert str(path) in complaint(err)
+
+
+ODD_AUDIO = {
+    "8 bit": lambda path: riff(path, 1, 16_000, 1, bytes([128, 140, 120, 128]) * 4000),
+    "8 kHz": lambda path: riff(path, 1, 8_000, 2, struct.pack("<4h", 0, 900, 0, -900) * 2000),
+    "6 channels": lambda path: riff(path, 6, 48_000, 2, struct.pack("<6h", 0, 900, 0, -900, 5, -5) * 24_000),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_AUDIO)
+def test_odd_audio_is_heard(amalia, model, tmp_path, kind):
+    path = tmp_path / "clip.wav"
+    ODD_AUDIO[kind](path)
+    code, out, err = amalia("transcribe", "--model", model, path)
+    assert (code, out, err) == (0, "\n", ""), "there is no speech in it, so nothing is written"
+
+
+def test_a_spoken_question_is_answered_and_silence_is_not(amalia, model, speech, tmp_path):
+    code, out, _ = amalia("ask", "--model", model, speech / "1.wav")
+    assert code == 0
+    assert out.endswith("\n")
+    write_audio(tmp_path / "silence.wav", torch.zeros(32_000))
+    code, out, err = amalia("ask", "--model", model, tmp_path / "silence.wav")
+    assert (code, out) == (0, "\n")
+    assert "não se ouviu ninguém" in err
+
+
+def test_a_written_conversation_reads_stdin(amalia, model, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("olá\n/sair\n"))
+    code, out, err = amalia("chat", "--model", model)
+    assert code == 0, err
+    assert out.count("\n") >= 1
+
+
+def test_without_a_model_it_says_how_to_get_one(amalia, monkeypatch, tmp_path, speech):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = amalia("transcribe", speech / "0.wav")
+    assert code == 2
+    assert "make quickstart" in complaint(err)
+    monkeypatch.setenv("AMALIA_MODEL", str(tmp_path / "gone"))
+    assert str(tmp_path / "gone") in complaint(amalia("chat")[2])
+
+
+def test_a_model_of_another_shape_names_the_weight(amalia, model, speech, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.yaml"
+    path.write_text(path.read_text().replace("intermediate_size: 48", "intermediate_size: 50"))
+    code, _, err = amalia("transcribe", "--model", tmp_path / "model", speech / "0.wav")
+    assert code == 2
+    assert "weights.safetensors" in complaint(err)
+    assert "decoder.model.layers.0.mlp" in err
+
+
+# --- shards ---
+
+
+def test_recordings_become_shards_that_are_checked_counted_and_shown(amalia, speech, tmp_path, toy_data):
+    rows = [{"audio": f"{n}.wav", "text": f"frase {n}", "lang": "pt-PT", "split": "train"} for n in (0, 1)]
+    rows.append({"audio": "gone.wav", "text": None})
+    manifest = speech / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, err = amalia("shards", "write", manifest, "--output", tmp_path / "shards")
+    assert code == 0, err
+    assert out.split("\t")[1] == "2 records"
+    assert "no text (null): 1 rows" in err
+    assert amalia("shards", "verify", tmp_path / "shards")[1].endswith("2 records\t0 bad\n")
+    stats = json.loads(amalia("shards", "stats", tmp_path / "shards")[1])
+    assert stats["num_records"] == 2
+    assert stats["audio_s"] > 1
+    _, out, _ = amalia("shards", "show", tmp_path / "shards", "1", "--audio", tmp_path / "clips")
+    assert json.loads(out)["text"] == "frase 1"
+    assert len(list((tmp_path / "clips").iterdir())) == 1
+    code, out, _ = amalia("shards", "index", tmp_path / "shards", "--tokenizer", toy_data / "tokenizer")
+    assert code == 0
+    assert "tokens" in out
+
+
+def test_a_shard_cut_in_half_is_one_line(amalia, toy_data, tmp_path):
+    shutil.copytree(toy_data / "shards/speech", tmp_path / "shards")
+    (tar,) = (tmp_path / "shards").glob("*.tar")
+    os.truncate(tar, tar.stat().st_size // 2)
+    for action in ("verify", "stats", "show"):
+        code, _, err = amalia("shards", action, tmp_path / "shards")
+        assert code == 2
+        assert tar.name in complaint(err)
+
+
+def test_tars_without_an_index_say_how_to_index_them(amalia, toy_data, tmp_path):
+    shutil.copytree(toy_data / "shards/chat", tmp_path / "shards")
+    (tmp_path / "shards/index.json").unlink()
+    assert "amalia shards index" in complaint(amalia("shards", "stats", tmp_path / "shards")[2])
+    assert amalia("shards", "index", tmp_path / "shards")[0] == 0
+    assert amalia("shards", "stats", tmp_path / "shards")[0] == 0
+
+
+def test_a_record_that_is_not_there_is_one_line(amalia, toy_data):
+    assert "150" in complaint(amalia("shards", "show", toy_data / "shards/text", "150")[2])
+
+
+# --- preparing and training ---
+
+
+def test_text_that_is_not_utf_8_names_the_byte(amalia, tmp_path):
+    path = tmp_path / "old.txt"
+    path.write_bytes("amanhã\n".encode("latin-1"))
+    code, _, err = amalia("corpus", "--smoke", "--output", tmp_path / "run", "--text", path)
+    assert code == 2
+    assert "byte 5" in complaint(err)
+    assert not (tmp_path / "run" / "shards").exists()
+
+
+def test_a_tokenizer_is_trained_from_options_or_a_recipe(amalia, toy_data, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"shards: [{toy_data}/shards/text]\nvocab_size: 320\noutput: {tmp_path}/a\n")
+    assert amalia("tokenizer", "-c", recipe)[0] == 0
+    options = ("--shards", toy_data / "shards/text", "--vocab_size", "320", "--output", tmp_path / "b")
+    assert amalia("tokenizer", *options)[0] == 0
+    assert (tmp_path / "a/tokenizer.json").read_bytes() == (tmp_path / "b/tokenizer.json").read_bytes()
+    recipe.write_text("vocabulary: 320\n")
+    assert "vocabulary: found" in complaint(amalia("tokenizer", "-c", recipe)[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--model.init_args.decoder.hiden_size", "64"), "hiden_size"),
+        (("--model.init_args.optim.lr", "fast"), "lr"),
+        (("--trainer.max_steps", "0"), "max_steps"),
+        (("--trainer.precision", "bf16-true"), "bf16-mixed"),
+        (("--model.init_args.decoder.vocab_size", "321"), "vocab_size"),
+        (("--model.init_args.freeze", '["^no_such_part"]'), "no_such_part"),
+        (("--model.init_args.init_from", '{"runs/gone": ["decoder"]}'), "runs/gone"),
+        (("--data.init_args.tokenizer", "runs/gone"), "runs/gone"),
+        (("--data.init_args.shards", '{"runs/gone": 1.0}'), "runs/gone"),
+        (("--ckpt_path", "gone.ckpt"), "gone.ckpt"),
+    ],
+)
+def test_a_wrong_value_fails_before_any_work_in_one_line(
+    amalia, toy_data, tmp_path, options, says, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", ["amalia"])
+    recipe = toy_recipe.write(toy_recipe.language(toy_data, tmp_path / "run", 2), tmp_path / "recipe.yaml")
+    code, _, err = amalia("fit", "-c", recipe, *options)
+    assert code == 2, err
+    line = complaint(err)
+    assert says in line
+    assert len(line) < 600
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_an_unknown_key_in_a_recipe_is_named(amalia, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["amalia"])
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
+    recipe["model"]["init_args"]["warmup"] = 3
+    code, _, err = amalia("fit", "-c", toy_recipe.write(recipe, tmp_path / "recipe.yaml"))
+    assert code == 2
+    assert "warmup" in complaint(err)
+
+
+def test_a_checkpoint_of_another_shape_is_one_line(amalia, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["amalia"])
+    recipe = toy_recipe.language(toy_data, tmp_path / "a", 2)
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    assert amalia("fit", "-c", toy_recipe.write(recipe, tmp_path / "a.yaml"))[0] == 0
+    recipe = toy_recipe.language(toy_data, tmp_path / "b", 2)
+    recipe["model"]["init_args"]["decoder"] = {**toy_recipe.DECODER, "intermediate_size": 50}
+    options = ("--ckpt_path", tmp_path / "a" / "last.ckpt")
+    code, _, err = amalia("fit", "-c", toy_recipe.write(recipe, tmp_path / "b.yaml"), *options)
+    assert code == 2
+    assert "last.ckpt" in complaint(err)
+    assert "mlp" in err
+
+
+@pytest.mark.parametrize("victim", ["metrics.jsonl", "last.ckpt", "model"])
+def test_a_full_disk_in_training_is_one_line_and_keeps_what_is_finished(
+    amalia, toy_data, tmp_path, monkeypatch, victim
+):
+    monkeypatch.setattr("sys.argv", ["amalia"])
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "run" / victim))
+
+    def no_room(*_, **__):
+        raise full
+
+    import amalia_mm.train.run_folder as run_folder
+
+    target = {
+        "metrics.jsonl": (run_folder.RunFolder, "_append"),
+        "last.ckpt": (torch, "save"),
+        "model": (run_folder, "save_model"),
+    }[victim]
+    monkeypatch.setattr(*target, no_room)
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    code, _, err = amalia("fit", "-c", toy_recipe.write(recipe, tmp_path / "recipe.yaml"))
+    assert code == 2
+    assert "found a full disk" in complaint(err)
+    assert victim in err
+    if victim == "model":
+        assert (tmp_path / "run/last.ckpt").is_file()
+
+
+# --- measuring ---
+
+
+def test_the_figures_of_an_earlier_evaluation_are_shown_again(amalia, tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps({"wer": 0.029, "ptpt_preference": 0.9}))
+    code, out, _ = amalia("evaluate", "--show", tmp_path)
+    assert code == 0
+    assert "2,9" in out
+    assert "não" in out, "90 % is less than was to be reached"
+    assert out.endswith(f"{tmp_path / 'report.html'}\n")
+    assert "amalia evaluate" in complaint(amalia("evaluate", "--show", tmp_path / "gone")[2])

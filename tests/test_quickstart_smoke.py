@@ -1,0 +1,181 @@
+"""The whole of it at its smallest, from a wheel: what a person gets who installs the package.
+
+One run serves all these tests; they stand in the order in which a person would do these things.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.long
+STAGES = [
+    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft"),
+    *("10_hearing", "13_paths", "14_joint", "30_evaluate"),
+]
+FIGURES = {
+    *(
+        "wer",
+        "wer_templates",
+        "wer_ctc",
+        "wer_frozen",
+        "vocabulary",
+        "cer",
+        "spoken_qa_exact",
+        "text_qa_exact",
+    ),
+    *("ptpt_preference", "total_seconds", "peak_rss_gb", "stages", "commit"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, root):
+    """The package as a wheel installs it, in a folder of its own."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("amalia_mm", "recipes", "configs"):
+        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source)
+    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    options = ["--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "wheel", *options, "--no-build-isolation", "-w", wheels, source], check=True)
+    subprocess.run([*pip, "install", *options, "--target", site, *wheels.glob("*.whl")], check=True)
+    return site
+
+
+@pytest.fixture(scope="module")
+def environment(site):
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])}
+
+
+def amalia(environment, home, *words, **options):
+    command = [sys.executable, "-m", "amalia_mm.cli", *map(str, words)]
+    return subprocess.run(
+        command, cwd=home, env=environment, capture_output=True, text=True, timeout=600, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, environment):
+    """A folder in which `amalia quickstart --smoke` has been run."""
+    home = tmp_path_factory.mktemp("home")
+    done = amalia(environment, home, "quickstart", "--smoke")
+    assert done.returncode == 0, done.stderr[-4000:]
+    (home / "stdout").write_text(done.stdout)
+    (home / "stderr").write_text(done.stderr)
+    return home
+
+
+def test_the_installed_package_is_what_ran(home, environment, site):
+    assert f"in {site / 'amalia_mm'}" in amalia(environment, home, "doctor").stdout
+    assert (site / "amalia_mm/recipes/14_joint/recipe.yaml").is_file()
+    assert (site / "amalia_mm/configs/decoder/amalia_9b.yaml").is_file()
+
+
+def test_it_tells_each_stage_and_ends_with_the_table_and_the_report(home):
+    said = (home / "stderr").read_text()
+    for number, name in enumerate(STAGES, start=1):
+        assert f"[{number}/{len(STAGES)}] {name} · " in said
+    assert "Traceback" not in said
+    table = (home / "stdout").read_text().splitlines()
+    assert table[0].startswith("medida")
+    assert table[-1] == "runs/quickstart/report.html"
+    assert len(table) > 10
+
+
+def test_every_stage_says_what_it_took(home):
+    run = home / "runs/quickstart"
+    for name in STAGES:
+        record = json.loads((run / name / "stage.json").read_text())
+        assert record["name"] == name
+        assert record["seconds"] > 0
+        assert 0 < record["peak_rss_gb"] < 6
+        assert (record["final_loss"] is not None) == (name[:2] in ("02", "04", "10", "13", "14"))
+    report = json.loads((run / "report.json").read_text())
+    assert report.keys() >= FIGURES
+    assert [stage["name"] for stage in report["stages"]] == STAGES
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_it_runs_once_and_then_has_nothing_to_do(home, environment):
+    start = time.monotonic()
+    done = amalia(environment, home, "quickstart", "--smoke")
+    assert done.returncode == 0
+    assert done.stderr.count("já feito") == len(STAGES)
+    assert done.stdout == (home / "stdout").read_text()
+    assert time.monotonic() - start < 30
+
+
+def test_what_it_leaves_transcribes_answers_and_chats(home, environment):
+    examples = sorted((home / "runs/quickstart/examples").glob("*.wav"))
+    assert "pergunta.wav" in [path.name for path in examples]
+    done = amalia(environment, home, "transcribe", *examples)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [str(path) for path in examples]
+    done = amalia(environment, home, "ask", "runs/quickstart/examples/pergunta.wav")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n")
+    done = amalia(environment, home, "chat", input="Olá\n")
+    assert done.returncode == 0, done.stderr
+    done = amalia(environment, home, "shards", "verify", *(home / "runs/quickstart/shards").iterdir())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\t0 bad\n") == 8
+
+
+def interrupted(environment, home, wait_for, number):
+    """Start the quickstart, send it a signal when it says `wait_for`, and give back its code and words."""
+    command = [sys.executable, "-m", "amalia_mm.cli", "quickstart", "--smoke"]
+    log = home / "interrupted"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=stderr, stderr=stderr)
+        deadline = time.monotonic() + 120
+        while wait_for not in log.read_text(errors="replace"):
+            assert process.poll() is None, f"it ended before {wait_for!r}: {log.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, f"no {wait_for!r} in {log.read_text()[-2000:]}"
+            time.sleep(0.05)
+        process.send_signal(number)
+        process.wait(timeout=60)
+    return process.returncode, log.read_text(errors="replace")
+
+
+# What is on stderr when the stage is at work; the others are struck while they still import their rooms.
+AT_WORK = {"00_corpus": "voz: ", "10_hearing": "1/10 ", "30_evaluate": "30_evaluate · "}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_ctrl_c_in_every_stage_is_one_line_and_loses_nothing_finished(home, environment, name, tmp_path):
+    copy = tmp_path / "home"
+    shutil.copytree(home / "runs", copy / "runs")
+    run = copy / "runs/quickstart"
+    (run / name / "stage.json").unlink()
+    code, said = interrupted(environment, copy, AT_WORK.get(name, f"{name} · "), signal.SIGINT)
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].strip() == "amalia quickstart --smoke"
+    for other in STAGES:
+        assert (run / other / "stage.json").is_file() == (other != name)
+    if name == "10_hearing":
+        assert (run / name / "last.ckpt").is_file()
+
+
+def test_after_kill_9_the_stage_goes_on_from_its_checkpoint(home, environment, tmp_path):
+    copy = tmp_path / "home"
+    shutil.copytree(home / "runs", copy / "runs")
+    run = copy / "runs/quickstart"
+    (run / "04_sft/stage.json").unlink()
+    code, _ = interrupted(environment, copy, "1/10 ", signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    done = amalia(environment, copy, "quickstart", "--smoke")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert f"continua de {Path('runs/quickstart/04_sft/last.ckpt')}" in done.stderr
+    steps = [json.loads(line)["step"] for line in (run / "04_sft/metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 11))
