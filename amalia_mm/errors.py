@@ -19,7 +19,9 @@ class InputError(ValueError):
         remedy: What the user can do about it.
     """
 
-    def __init__(self, where: str | Path, *, field: str = "", found: object, wanted: str, remedy: str) -> None:
+    def __init__(
+        self, where: str | Path, *, field: str = "", found: object, wanted: str, remedy: str
+    ) -> None:
         self.where = str(where)
         self.field = field
         self.found = found

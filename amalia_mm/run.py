@@ -12,7 +12,6 @@ It knows nothing of Lightning.
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,7 +70,11 @@ def build_part(spec: Mapping[str, Any], wanted: type, where: str) -> Callable[..
         ) from error
     if not (isinstance(found, type) and issubclass(found, wanted)):
         raise InputError(
-            where, field="class_path", found=path, wanted=f"a subclass of {wanted.__name__}", remedy="correct the path"
+            where,
+            field="class_path",
+            found=path,
+            wanted=f"a subclass of {wanted.__name__}",
+            remedy="correct the path",
         )
     arguments = dict(spec.get("init_args") or {})
     return lambda *given: found(*given, **arguments)
@@ -82,13 +85,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(
-            path, found="no such file", wanted="a model folder", remedy="give a folder that training or export wrote"
+            path,
+            found="no such file",
+            wanted="a model folder",
+            remedy="give a folder that training or export wrote",
         )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     found = config.get("format") if isinstance(config, dict) else config
     if found != FORMAT:
         raise InputError(
-            path, field="format", found=found, wanted=str(FORMAT), remedy="write the folder again with this version"
+            path,
+            field="format",
+            found=found,
+            wanted=str(FORMAT),
+            remedy="write the folder again with this version",
         )
     return config
 
@@ -100,12 +110,18 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise InputError(path, found="no such file", wanted="the weights", remedy="copy the folder again") from None
+        raise InputError(
+            path, found="no such file", wanted="the weights", remedy="copy the folder again"
+        ) from None
     except SafetensorError as error:
-        raise InputError(path, found=error, wanted="whole safetensors", remedy="copy the folder again") from error
+        raise InputError(
+            path, found=error, wanted="whole safetensors", remedy="copy the folder again"
+        ) from error
 
 
-def save_model(folder: Path, model: nn.Module, *, config: Mapping[str, Any], tokenizer: Path, card: str) -> None:
+def save_model(
+    folder: Path, model: nn.Module, *, config: Mapping[str, Any], tokenizer: Path, card: str
+) -> None:
     """Write a model folder; a reader sees the old folder or the new one, never half of it.
 
     Args:
@@ -127,11 +143,11 @@ def save_model(folder: Path, model: nn.Module, *, config: Mapping[str, Any], tok
     if folder.exists():
         stale = folder.with_name(folder.name + ".old")
         shutil.rmtree(stale, ignore_errors=True)
-        os.replace(folder, stale)
-        os.replace(fresh, folder)
+        folder.replace(stale)
+        fresh.replace(folder)
         shutil.rmtree(stale)
     else:
-        os.replace(fresh, folder)
+        fresh.replace(folder)
 
 
 def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:

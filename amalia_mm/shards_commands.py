@@ -131,17 +131,13 @@ def _write_shards(options: argparse.Namespace) -> int:
 
     speech = read_own_speech([options.manifest])
     if options.split is not None:
-        speech.recordings = [(name, row) for name, row in speech.recordings if row.split == options.split]
+        speech.recordings = [row for row in speech.recordings if row.split == options.split]
     num_written = 0
-
-    def advance() -> None:
-        bar.update()
-
     with (
         ShardWriter(options.output) as writer,
         tqdm(total=len(speech.recordings), unit="clip", desc="shards", dynamic_ncols=True) as bar,
     ):
-        for clip in decode_own_speech(speech, advance):
+        for clip in decode_own_speech(speech, bar.update):
             writer.write(clip.record, clip.flac)
             num_written += 1
     for reason, count in speech.notes.items():

@@ -320,9 +320,10 @@ def test_a_model_of_another_shape_names_the_weight(amalia, model, speech, tmp_pa
 def test_recordings_become_shards_that_are_checked_counted_and_shown(amalia, speech, tmp_path, toy_data):
     rows = [{"audio": f"{n}.wav", "text": f"frase {n}", "lang": "pt-PT", "split": "train"} for n in (0, 1)]
     rows.append({"audio": "gone.wav", "text": None})
+    rows.append({"audio": "0.wav", "text": "de outra parte", "split": "test", "id": "again"})
     manifest = speech / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    code, out, err = amalia("shards", "write", manifest, "--output", tmp_path / "shards")
+    code, out, err = amalia("shards", "write", manifest, "--output", tmp_path / "shards", "--split", "train")
     assert code == 0, err
     assert out.split("\t")[1] == "2 records"
     assert "no text (null): 1 rows" in err

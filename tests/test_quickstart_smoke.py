@@ -131,24 +131,26 @@ def test_what_it_leaves_transcribes_answers_and_chats(home, environment):
     assert done.stdout.count("\t0 bad\n") == 8
 
 
-def interrupted(environment, home, wait_for, number):
-    """Start the quickstart, send it a signal when it says `wait_for`, and give back its code and words."""
+def interrupted(environment, home, is_time, number):
+    """Start the quickstart, send it a signal when `is_time`, and give back its exit code and words."""
     command = [sys.executable, "-m", "amalia_mm.cli", "quickstart", "--smoke"]
     log = home / "interrupted"
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=stderr, stderr=stderr)
         deadline = time.monotonic() + 120
-        while wait_for not in log.read_text(errors="replace"):
-            assert process.poll() is None, f"it ended before {wait_for!r}: {log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"no {wait_for!r} in {log.read_text()[-2000:]}"
-            time.sleep(0.05)
+        while not is_time(log.read_text(errors="replace")):
+            assert process.poll() is None, f"it ended before that: {log.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, f"not in {log.read_text()[-2000:]}"
+            time.sleep(0.02)
         process.send_signal(number)
         process.wait(timeout=60)
     return process.returncode, log.read_text(errors="replace")
 
 
-# What is on stderr when the stage is at work; the others are struck while they still import their rooms.
-AT_WORK = {"00_corpus": "voz: ", "10_hearing": "1/10 ", "30_evaluate": "30_evaluate · "}
+def trains(run, name):
+    """Whether a stage has made a step."""
+    metrics = run / name / "metrics.jsonl"
+    return metrics.is_file() and metrics.read_text() != ""
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -156,8 +158,15 @@ def test_ctrl_c_in_every_stage_is_one_line_and_loses_nothing_finished(home, envi
     copy = tmp_path / "home"
     shutil.copytree(home / "runs", copy / "runs")
     run = copy / "runs/quickstart"
-    (run / name / "stage.json").unlink()
-    code, said = interrupted(environment, copy, AT_WORK.get(name, f"{name} · "), signal.SIGINT)
+    shutil.rmtree(run / name)
+
+    def is_at_work(said):
+        # Two stages are struck at work, the others while they still import their rooms.
+        if name == "10_hearing":
+            return trains(run, name)
+        return ("voz: " if name == "00_corpus" else f"{name} · ") in said
+
+    code, said = interrupted(environment, copy, is_at_work, signal.SIGINT)
     assert code == 130, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].strip() == "amalia quickstart --smoke"
@@ -171,11 +180,11 @@ def test_after_kill_9_the_stage_goes_on_from_its_checkpoint(home, environment, t
     copy = tmp_path / "home"
     shutil.copytree(home / "runs", copy / "runs")
     run = copy / "runs/quickstart"
-    (run / "04_sft/stage.json").unlink()
-    code, _ = interrupted(environment, copy, "1/10 ", signal.SIGKILL)
+    shutil.rmtree(run / "04_sft")
+    code, _ = interrupted(environment, copy, lambda said: trains(run, "04_sft"), signal.SIGKILL)
     assert code == -signal.SIGKILL
     done = amalia(environment, copy, "quickstart", "--smoke")
     assert done.returncode == 0, done.stderr[-4000:]
     assert f"continua de {Path('runs/quickstart/04_sft/last.ckpt')}" in done.stderr
-    steps = [json.loads(line)["step"] for line in (run / "04_sft/metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 11))
+    lines = map(json.loads, (run / "04_sft/metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 11))

@@ -58,6 +58,7 @@ class ConvTransformer(AudioEncoder):
         feed_forward: Width inside the feed-forward layers.
         dropout: Of the outputs of attention and feed-forward layers, in training.
         position_kernel: Odd width of the depthwise convolution, in frames.
+        layer_kernel: Odd width of a convolution module in every layer (Conformer), in frames; None has none.
         num_time_masks: SpecAugment (Park et al. 2019) in training: stretches of time hidden in a clip.
         max_time_mask_frames: The longest of them, in mel frames of 10 ms; never over a fifth of the clip.
         num_frequency_masks: Bands of mel bins hidden in a clip.
@@ -74,6 +75,7 @@ class ConvTransformer(AudioEncoder):
         feed_forward: int = 768,
         dropout: float = 0.1,
         position_kernel: int = 15,
+        layer_kernel: int | None = None,
         num_time_masks: int = 0,
         max_time_mask_frames: int = 25,
         num_frequency_masks: int = 0,
@@ -101,7 +103,7 @@ class ConvTransformer(AudioEncoder):
         self.position = nn.Conv1d(width, width, position_kernel, padding=position_kernel // 2, groups=width)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            EncoderLayer(width, num_heads, feed_forward, dropout) for _ in range(num_layers)
+            EncoderLayer(width, num_heads, feed_forward, dropout, layer_kernel) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -133,16 +135,19 @@ class ConvTransformer(AudioEncoder):
         # Clips without a frame attend to anything rather than to nothing, which would be NaN.
         attended = rearrange(valid | (num_frames == 0)[:, None], "k f -> k 1 1 f")
         for layer in self.layers:
-            hidden = layer(hidden, attended)
+            hidden = layer(hidden, attended, valid)
         return self.norm(hidden) * valid[..., None], num_frames
 
 
 class EncoderLayer(nn.Module):
     """One pre-norm transformer layer without causality: (k f e) to (k f e)."""
 
-    def __init__(self, width: int, num_heads: int, feed_forward: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, num_heads: int, feed_forward: int, dropout: float, kernel: int | None
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.convolution = None if kernel is None else ConvolutionModule(width, kernel)
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
@@ -151,14 +156,43 @@ class EncoderLayer(nn.Module):
         self.contract = nn.Linear(feed_forward, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        """Return the next hidden frames; `attended` (k 1 1 f) bool is True on the frames of a clip."""
+    def forward(self, hidden: Tensor, attended: Tensor, valid: Tensor) -> Tensor:
+        """Return the next hidden frames.
+
+        Args:
+            hidden: (k f e).
+            attended: (k 1 1 f) bool, True on the frames to attend to.
+            valid: (k f) bool, True on the frames of a clip.
+        """
         qkv = self.qkv(self.attention_norm(hidden))
         query, key, value = rearrange(qkv, "k f (three h e) -> three k h f e", three=3, h=self.num_heads)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
         hidden = hidden + self.dropout(self.attention_out(rearrange(mixed, "k h f e -> k f (h e)")))
+        if self.convolution is not None:
+            hidden = hidden + self.dropout(self.convolution(hidden, valid))
         expanded = F.gelu(self.expand(self.feed_forward_norm(hidden)))
         return hidden + self.dropout(self.contract(expanded))
+
+
+class ConvolutionModule(nn.Module):
+    """The Conformer's convolution (Gulati et al. 2020, 2.2), with a LayerNorm for the BatchNorm.
+
+    A LayerNorm sees one frame: neither padding nor the other clips of the batch can reach it.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(width, 2 * width)
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.depthwise_norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
+        """Return (k f e) for hidden (k f e); `valid` (k f) bool is True on the frames of a clip."""
+        gated = F.glu(self.gate(self.norm(hidden)), dim=-1) * valid[..., None]
+        mixed = rearrange(self.depthwise(rearrange(gated, "k f e -> k e f")), "k e f -> k f e")
+        return self.out(F.silu(self.depthwise_norm(mixed)))
 
 
 class SpecAugment(nn.Module):

@@ -30,7 +30,9 @@ class SeedEveryStep(Callback):
         """Take up the count where the run left off."""
         self._micro_step = trainer.global_step * trainer.accumulate_grad_batches
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Seed for this micro-batch on this rank."""
         entropy = SeedSequence([self.seed, self._micro_step, trainer.global_rank])
         torch.manual_seed(int(entropy.generate_state(1, "uint64")[0] >> 1))
@@ -47,7 +49,11 @@ class StepProgress(Callback):
         """Open the bar at the step the run starts from."""
         if trainer.is_global_zero:
             self._bar = tqdm(
-                total=trainer.max_steps, initial=trainer.global_step, unit="step", dynamic_ncols=True, mininterval=0.5
+                total=trainer.max_steps,
+                initial=trainer.global_step,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=0.5,
             )
 
     def on_train_batch_end(

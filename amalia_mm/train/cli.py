@@ -40,7 +40,9 @@ class AmaliaCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `--run_folder` and the links."""
-        parser.add_argument("--run_folder", type=str, required=True, help="where config, figures, checkpoint and model go")
+        parser.add_argument(
+            "--run_folder", type=str, required=True, help="where config, figures, checkpoint and model go"
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -71,7 +73,11 @@ class AmaliaCLI(LightningCLI):
             )
         if trainer.max_steps < 1:
             raise InputError(
-                "trainer", field="max_steps", found=trainer.max_steps, wanted="at least 1", remedy="train by steps"
+                "trainer",
+                field="max_steps",
+                found=trainer.max_steps,
+                wanted="at least 1",
+                remedy="train by steps",
             )
 
 
@@ -90,7 +96,11 @@ def main(argv: Sequence[str]) -> None:
     try:
         AmaliaCLI(
             save_config_callback=RunFolder,
-            trainer_defaults={"callbacks": [stop, StepProgress()], "precision": native_precision(), **TRAINER_DEFAULTS},
+            trainer_defaults={
+                "callbacks": [stop, StepProgress()],
+                "precision": native_precision(),
+                **TRAINER_DEFAULTS,
+            },
             parser_kwargs={**kwargs, **{name: dict(kwargs) for name in LightningCLI.subcommands()}},
             seed_everything_default=0,
             subclass_mode_model=True,

@@ -25,7 +25,11 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> int:
             matching = [name for name in names if re.search(pattern, name)]
         except re.error as error:
             raise InputError(
-                "model", field="freeze", found=repr(pattern), wanted=f"a regular expression ({error})", remedy="correct it"
+                "model",
+                field="freeze",
+                found=repr(pattern),
+                wanted=f"a regular expression ({error})",
+                remedy="correct it",
             ) from error
         if not matching:
             raise InputError(

@@ -45,7 +45,11 @@ def lr_factor(config: OptimConfig, max_steps: int) -> Callable[[int], float]:
     """Return the function from the optimiser step (0, 1, ...) to the part of the peak learning rate."""
     if max_steps < 1:
         raise InputError(
-            "trainer", field="max_steps", found=max_steps, wanted="at least 1", remedy="train by steps: set max_steps"
+            "trainer",
+            field="max_steps",
+            found=max_steps,
+            wanted="at least 1",
+            remedy="train by steps: set max_steps",
         )
     warmup = min(config.warmup_steps, max_steps)
     decay = max_steps - warmup
@@ -88,11 +92,19 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
         )
     if not groups:
         raise InputError(
-            "model", field="freeze", found="no trainable parameter", wanted="at least one", remedy="freeze less"
+            "model",
+            field="freeze",
+            found="no trainable parameter",
+            wanted="at least one",
+            remedy="freeze less",
         )
     optimizer = AdamW(
-        [{"params": p, "lr": config.lr * scale, "weight_decay": decay} for (scale, decay), p in groups.items()],
+        [
+            {"params": p, "lr": config.lr * scale, "weight_decay": decay}
+            for (scale, decay), p in groups.items()
+        ],
         betas=(config.beta1, config.beta2),
         eps=config.eps,
+        fused=True,
     )
     return optimizer, LambdaLR(optimizer, lr_factor(config, max_steps))

@@ -1,15 +1,14 @@
 """What a training run leaves behind: its resolved configuration, a line of figures a step, and the model folder.
 
-    config.yaml       every value, fragments inlined
-    metrics.jsonl     one JSON object a step, kept exact across resumes
-    last.ckpt         to go on (Lightning's checkpoint callback writes it)
-    model/            to use (`amalia_mm.run`), written when training ends
+config.yaml       every value, fragments inlined
+metrics.jsonl     one JSON object a step, kept exact across resumes
+last.ckpt         to go on (Lightning's checkpoint callback writes it)
+model/            to use (`amalia_mm.run`), written when training ends
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,10 @@ class RunFolder(SaveConfigCallback):
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise InputError(
-                "--run_folder", found=f"{self.folder} is a file", wanted="a folder", remedy="choose another place"
+                "--run_folder",
+                found=f"{self.folder} is a file",
+                wanted="a folder",
+                remedy="choose another place",
             ) from None
         text = self.parser.dump(self.config, skip_none=False)
         _replace(self.folder / self.config_filename, text)
@@ -62,12 +64,16 @@ class RunFolder(SaveConfigCallback):
         """Cut the figures of steps that a killed run had made after its last checkpoint: they are made again."""
         self._written_step = trainer.global_step
         if trainer.is_global_zero:
-            lines = [line for line in _read_lines(self.folder / METRICS) if line["step"] <= trainer.global_step]
+            lines = [
+                line for line in _read_lines(self.folder / METRICS) if line["step"] <= trainer.global_step
+            ]
             self._previous_s = max((line.get("seconds", 0.0) for line in lines), default=0.0)
             _replace(self.folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
         self._started = self._batch_ended = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Count the time spent waiting for the batch."""
         self._wait_s += time.perf_counter() - self._batch_ended
 
@@ -105,7 +111,9 @@ class RunFolder(SaveConfigCallback):
         if trainer.is_global_zero and trainer.global_step >= trainer.max_steps > 0:
             assert isinstance(pl_module, SummedStep) and pl_module.model is not None
             arguments = self._resolved()["model"]["init_args"]
-            config = {part: arguments[part] for part in PARTS if getattr(pl_module.model, part, None) is not None}
+            config = {
+                part: arguments[part] for part in PARTS if getattr(pl_module.model, part, None) is not None
+            }
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
             # The sizes of the decoder travel with a CTC model too: its head and blank depend on them.
             config.setdefault("decoder_sizes", arguments["decoder"])
@@ -140,7 +148,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".writing")
     fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def _card(config: dict[str, Any], num_steps: int) -> str:

@@ -49,7 +49,9 @@ class SummedStep(L.LightningModule):
         totals = self._reduce(self._pending)
         self._pending = {}
         count = totals["loss/count"].clamp(min=1)
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
         for gradient in gradients:
             gradient.div_(count.to(gradient.device))
         self.step_losses = {**_means(totals), "grad_norm": nn.utils.get_total_norm(gradients)}

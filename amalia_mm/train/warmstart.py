@@ -27,10 +27,15 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
             where = f"model.init_from[{folder}]"
             if part not in PARTS or getattr(model, part, None) is None:
                 own = [p for p in PARTS if getattr(model, p, None) is not None]
-                raise InputError(where, found=part, wanted=f"a part of this model: {own}", remedy="correct the list")
+                raise InputError(
+                    where, found=part, wanted=f"a part of this model: {own}", remedy="correct the list"
+                )
             if part in given:
                 raise InputError(
-                    where, found=f"{part}, also from {given[part]}", wanted="each part once", remedy="remove one"
+                    where,
+                    found=f"{part}, also from {given[part]}",
+                    wanted="each part once",
+                    remedy="remove one",
                 )
             given[part] = folder
             weights = _part_weights(Path(folder), part)
@@ -49,6 +54,10 @@ def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:
     }
     if not weights:
         raise InputError(
-            folder / WEIGHTS, field=part, found="no such part", wanted=f"weights of the {part}", remedy="give another folder"
+            folder / WEIGHTS,
+            field=part,
+            found="no such part",
+            wanted=f"weights of the {part}",
+            remedy="give another folder",
         )
     return weights

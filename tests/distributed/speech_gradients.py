@@ -1,6 +1,6 @@
 """A child process of test_processes.py: a few joint steps over speech and text; the first rank writes what it saw.
 
-    python speech_gradients.py RECIPE OUTPUT DEVICES
+python speech_gradients.py RECIPE OUTPUT DEVICES
 """
 
 from __future__ import annotations

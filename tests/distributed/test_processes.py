@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_recipe
 import torch
+import toy_recipe
 
 CHILD = Path(__file__).with_name("speech_gradients.py")
 
@@ -39,5 +39,7 @@ def test_two_processes_give_the_losses_and_gradients_of_one(toy_data: Path, tmp_
     assert len(one["losses"]) == 7  # the last step clears no gradient
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
     for name, gradient in one["gradients"][0].items():
-        difference = (two["gradients"][0][name] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-12)
+        difference = (two["gradients"][0][name] - gradient).abs().max() / gradient.abs().max().clamp(
+            min=1e-12
+        )
         assert float(difference) <= 1e-5, name

@@ -1,6 +1,6 @@
 """A child process of test_summed.py: trains a toy on given micro-batches and writes its weights.
 
-    python uneven_counts.py OUTPUT DEVICES ACCUMULATE
+python uneven_counts.py OUTPUT DEVICES ACCUMULATE
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Toy(SummedStep):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note the gradients the optimiser will see."""
         super().on_before_optimizer_step(optimizer)
-        self.gradients.append([float(x) for p in self.parameters() for x in (p.grad.flatten() if p.grad is not None else [])])
+        self.gradients.append(
+            [float(x) for p in self.parameters() for x in (p.grad.flatten() if p.grad is not None else [])]
+        )
 
 
 def micro_batches() -> list[Tensor]:

@@ -50,7 +50,9 @@ def _losses(run: Path) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("kind", ["language", "understanding"])
-def test_a_run_killed_at_a_random_step_makes_the_same_losses(toy_data: Path, tmp_path: Path, kind: str) -> None:
+def test_a_run_killed_at_a_random_step_makes_the_same_losses(
+    toy_data: Path, tmp_path: Path, kind: str
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _finish(_fit(toy_recipe.write(KIND[kind](toy_data, whole, STEPS), tmp_path / "whole.yaml")))
     recipe = toy_recipe.write(KIND[kind](toy_data, killed, STEPS), tmp_path / "killed.yaml")
@@ -63,7 +65,9 @@ def test_a_run_killed_at_a_random_step_makes_the_same_losses(toy_data: Path, tmp
     _finish(_fit(recipe, "--ckpt_path", str(killed / "last.ckpt")))
     assert _losses(killed) == _losses(whole)
     assert [line["step"] for line in toy_recipe.figures(killed)] == list(range(1, STEPS + 1))
-    assert (killed / "model/weights.safetensors").read_bytes() == (whole / "model/weights.safetensors").read_bytes()
+    assert (killed / "model/weights.safetensors").read_bytes() == (
+        whole / "model/weights.safetensors"
+    ).read_bytes()
 
 
 def test_ctrl_c_saves_where_it_is_and_the_run_goes_on_from_there(toy_data: Path, tmp_path: Path) -> None:

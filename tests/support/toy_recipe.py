@@ -29,7 +29,10 @@ OPTIM = {"lr": 1e-3, "warmup_steps": 5, "schedule": "cosine"}
 def language(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[str, object]:
     """Return the recipe of a next-token run."""
     return {
-        "model": {"class_path": "amalia_mm.train.language.Language", "init_args": {"decoder": DECODER, "optim": OPTIM}},
+        "model": {
+            "class_path": "amalia_mm.train.language.Language",
+            "init_args": {"decoder": DECODER, "optim": OPTIM},
+        },
         "data": {
             "class_path": "amalia_mm.data.module.TextData",
             "init_args": {
@@ -47,7 +50,13 @@ def language(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[s
 def understanding(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[str, object]:
     """Return the recipe of a joint run over speech and written conversations."""
     shards = {str(data / "shards/speech"): 1.0, str(data / "shards/chat"): 1.0}
-    arguments = {"decoder": DECODER, "encoder": ENCODER, "projector": PROJECTOR, "optim": OPTIM, "ctc_weight": 0.5}
+    arguments = {
+        "decoder": DECODER,
+        "encoder": ENCODER,
+        "projector": PROJECTOR,
+        "optim": OPTIM,
+        "ctc_weight": 0.5,
+    }
     return {
         "model": {"class_path": "amalia_mm.train.understanding.Understanding", "init_args": arguments},
         "data": {

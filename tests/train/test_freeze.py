@@ -10,7 +10,10 @@ from amalia_mm.train.freeze import freeze
 def test_freezes_what_matches_and_says_how_much() -> None:
     module = nn.ModuleDict({"encoder": nn.Linear(3, 2), "decoder": nn.Linear(2, 2)})
     assert freeze(module, [r"^encoder\."]) == 3 * 2 + 2
-    assert {name for name, p in module.named_parameters() if p.requires_grad} == {"decoder.weight", "decoder.bias"}
+    assert {name for name, p in module.named_parameters() if p.requires_grad} == {
+        "decoder.weight",
+        "decoder.bias",
+    }
 
 
 def test_a_parameter_matched_twice_is_counted_once() -> None:

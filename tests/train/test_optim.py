@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ def test_every_schedule_ends_at_its_final_fraction_and_never_rises_after_warm_up
     factor = lr_factor(config, max_steps=200)
     values = [factor(step) for step in range(201)]
     assert values[200] == pytest.approx(0.05)
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(values[10:], values[11:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(values[10:]))
 
 
 def test_cosine_is_half_way_down_in_the_middle() -> None:
@@ -28,7 +30,9 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
 
 
 def test_wsd_holds_the_peak_until_the_decay() -> None:
-    factor = lr_factor(OptimConfig(lr=1.0, warmup_steps=10, schedule="wsd", decay_fraction=0.2), max_steps=100)
+    factor = lr_factor(
+        OptimConfig(lr=1.0, warmup_steps=10, schedule="wsd", decay_fraction=0.2), max_steps=100
+    )
     assert {factor(step) for step in range(10, 81)} == {1.0}
     assert factor(90) == pytest.approx((1 + 0.02) / 2)
 
