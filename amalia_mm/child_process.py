@@ -20,6 +20,8 @@ from types import FrameType
 import psutil
 
 POLL_S = 0.5
+EAGER_POLLS, POLLS_A_MEASUREMENT = 10, 6
+"""Adding up the memory of a tree of processes takes as long as a training step: after the start it is done seldom."""
 _PR_SET_PDEATHSIG = 1
 _STDERR = 2
 
@@ -56,9 +58,11 @@ def run_child(command: Sequence[str], *, keep_open: Sequence[int] = (), to_stdou
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 (there are no threads here)
             pass_fds=tuple(keep_open),
         )
-        peak = 0
+        peak = num_polls = 0
         while process.returncode is None:
-            peak = max(peak, _tree_bytes(process.pid))
+            if num_polls < EAGER_POLLS or num_polls % POLLS_A_MEASUREMENT == 0:
+                peak = max(peak, _tree_bytes(process.pid))
+            num_polls += 1
             try:
                 process.wait(POLL_S)
             except subprocess.TimeoutExpired:

@@ -152,8 +152,24 @@ def test_ctrl_c_is_one_line_and_130(amalia, monkeypatch):
     assert "interrupted" in complaint(err)
 
 
-def test_ctrl_c_while_a_room_is_imported_is_one_line_too():
-    command = [sys.executable, "-m", "amalia_mm.cli", "fit", "-c", "recipes/02_pretrain/recipe.yaml"]
+def test_ctrl_c_that_a_library_turned_into_its_own_error_is_still_ctrl_c(amalia, monkeypatch):
+    def imported(options):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("the core could not be imported") from error
+
+    monkeypatch.setattr(cli, "_doctor", imported)
+    code, _, err = amalia("doctor")
+    assert code == 130
+    assert "interrupted" in complaint(err)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_a_room_is_imported_is_one_line_too(root, tmp_path):
+    recipe = root / "recipes/02_pretrain/recipe.yaml"
+    options = ["fit", "-c", str(recipe), "--run_folder", str(tmp_path)]
+    command = [sys.executable, "-m", "amalia_mm.cli", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(0.7)
     process.send_signal(signal.SIGINT)

@@ -62,7 +62,7 @@ class StepProgress(Callback):
         """Move the bar when an optimiser step is complete."""
         if self._bar is None or trainer.global_step == self._bar.n:
             return
-        if trainer.global_step % max(1, trainer.log_every_n_steps) == 0 and isinstance(pl_module, SummedStep):
+        if trainer.global_step % max(1, trainer.log_every_n_steps) == 0 and isinstance(pl_module, SummedStep):  # pyright: ignore[reportAttributeAccessIssue]
             losses = {k: f"{float(v):.3f}" for k, v in pl_module.step_losses.items() if k != "grad_norm"}
             self._bar.set_postfix(losses, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)

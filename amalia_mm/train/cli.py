@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentError
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -89,8 +88,6 @@ def main(argv: Sequence[str]) -> None:
         KeyboardInterrupt: The run was stopped by a signal; its checkpoint is written.
     """
     _quieten()
-    # Two processes on a machine without a GPU are a supported way to run; more threads than cores are not.
-    torch.set_float32_matmul_precision("high")
     kwargs: dict[str, Any] = {"exit_on_error": False}
     stop = GracefulStop()
     try:

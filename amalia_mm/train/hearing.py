@@ -34,7 +34,7 @@ class _Ears(nn.Module):
         self.projector = projector
 
 
-class Hearing(SummedStep):
+class Hearing(SummedStep[_Ears]):
     """Trains an encoder and the CTC head of a `CtcPosterior` projector.
 
     Args:

@@ -26,7 +26,7 @@ class _DecoderOnly(nn.Module):
         self.decoder = decoder
 
 
-class Language(SummedStep):
+class Language(SummedStep[_DecoderOnly]):
     """Trains a decoder on packed rows of text.
 
     Args:

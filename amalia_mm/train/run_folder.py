@@ -82,7 +82,7 @@ class RunFolder(SaveConfigCallback):
     ) -> None:
         """Write a line when an optimiser step is complete."""
         step = trainer.global_step
-        due = step % max(1, trainer.log_every_n_steps) == 0 or step == trainer.max_steps
+        due = step % max(1, trainer.log_every_n_steps) == 0 or step == trainer.max_steps  # pyright: ignore[reportAttributeAccessIssue]
         if step != self._written_step and due and trainer.is_global_zero:
             assert isinstance(pl_module, SummedStep)
             self._append(

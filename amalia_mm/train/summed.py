@@ -8,21 +8,24 @@ the whole global step. It knows nothing of what is learned: `loss_terms` is the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig, build_optimizer
 
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
-class SummedStep(L.LightningModule):
+
+class SummedStep(L.LightningModule, Generic[ModelT]):
     """The part of a LightningModule that turns sums and counts into one honest mean."""
 
-    model: nn.Module | None
+    model: ModelT | None
     """The parts that are trained, named as in a model folder; built by `configure_model`."""
 
     def __init__(self, optim: OptimConfig) -> None:
@@ -67,7 +70,7 @@ class SummedStep(L.LightningModule):
         means = {f"val_{name}": value for name, value in _means(totals).items()}
         self.log_dict(means, batch_size=1, rank_zero_only=True, sync_dist=False)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and a schedule that moves every optimiser step."""
         optimizer, schedule = build_optimizer(self, self.optim_config, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -30,7 +30,7 @@ from amalia_mm.train.warmstart import warm_start
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 
-class Understanding(SummedStep):
+class Understanding(SummedStep[SpeechTextModel]):
     """Trains encoder, projector and decoder, or what is left unfrozen of them.
 
     Args:

@@ -22,7 +22,7 @@ COUNTS = (7, 1, 3, 13)
 """Labelled tokens of the four micro-batches: uneven, so that a mean of means would show."""
 
 
-class Toy(SummedStep):
+class Toy(SummedStep[nn.Linear]):
     """Fits a line to points; each micro-batch has another number of them."""
 
     def __init__(self) -> None:
