@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import soxr
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
@@ -33,6 +34,8 @@ NOBODY = "nobody"
 
 _RATE_WPM = (140, 200)
 _PITCH = (35, 65)
+_TRACT_SCALE = (0.86, 1.16)
+"""From a child's or small woman's to a large man's vocal tract, around that of the voice itself."""
 _SILENCE_S = (0.05, 0.3)
 _LEVEL_DB = (-32.0, -16.0)
 _PEAK = 0.98
@@ -119,15 +122,29 @@ def voiced(lines: Iterable[Line], voices: Sequence[Voice], rng: random.Random) -
 def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator[Clip | InputError]:
     """Yield the clip of each line, in order, or the error where it cannot be said.
 
-    Rate, pitch, silence, level and noise are drawn from the seed and the line's id alone, so a clip is the
-    same in whatever order and by however many processes it is made.
+    Rate, pitch, size, silence, level and noise are drawn from the seed and the line's id alone, so a clip is
+    the same in whatever order and by however many processes it is made. Only training clips change in size:
+    held-out voices are heard as they are.
     """
 
     def finish(number: int, waveform: Tensor) -> Clip:
-        clip = dress(waveform, _generator(seed, lines[number].id))
+        generator = _generator(seed, lines[number].id)
+        if lines[number].split == "train":
+            waveform = scale_tract(waveform, _between(_TRACT_SCALE, generator))
+        clip = dress(waveform, generator)
         return Clip(lines[number], encode_flac(clip), samples_to_seconds(len(clip)))
 
     return pool.speak((_utterance(line, seed) for line in lines), finish)
+
+
+def scale_tract(waveform: Tensor, scale: float) -> Tensor:
+    """Return (n / scale) as a speaker with formants, pitch and pace `scale` times as high would say it.
+
+    The synthesiser has few voices; this makes of each a family, whose members no two clips need to share
+    (vocal tract length perturbation by resampling: Jaitly and Hinton 2013).
+    """
+    scaled = soxr.resample(waveform.numpy(), SAMPLE_RATE_HZ * scale, SAMPLE_RATE_HZ)
+    return torch.from_numpy(scaled)
 
 
 def dress(waveform: Tensor, generator: Generator) -> Tensor:

@@ -18,6 +18,7 @@ from amalia_mm.prepare.grammar import Grammar, Sentence, read_patterns, sample_t
 from amalia_mm.prepare.lexicon import load_lexicon, read_data
 from amalia_mm.prepare.pairs import Pair, build_pairs
 from amalia_mm.prepare.questions import Question, QuestionSets, build_questions
+from amalia_mm.prepare.reading import build_reading
 
 Dialogue = tuple[Turn, ...]
 
@@ -41,6 +42,8 @@ class Corpus:
     dialogues: tuple[Dialogue, ...]
     pairs: tuple[Pair, ...]
     heldout_templates: frozenset[str]
+    reading: tuple[str, ...]
+    """Sentences for the documents only: never spoken, never measured, and not in `vocabulary`."""
 
     @property
     def vocabulary(self) -> frozenset[str]:
@@ -61,16 +64,22 @@ class _Sizes:
     heldout_questions: int
     dialogues: int
     grammar_pairs: int
+    reading: int | None
+    """How many sentences to read only; None keeps them all."""
     num_questions: int | None
     """A cut through all kinds of questions; None keeps them all."""
 
 
-_SMOKE = _Sizes(400, 40, 12, 12, 100, 40, 40, 1, num_questions=300)
+_SMOKE = _Sizes(400, 40, 12, 12, 100, 40, 40, 1, reading=40, num_questions=300)
 
 
 def _full(num_sentences: int) -> _Sizes:
     return _Sizes(
-        num_sentences, min(2000, num_sentences // 10), 100, 40, 7000, 300, 800, 12, num_questions=None
+        num_sentences,
+        min(2000, num_sentences // 10),
+        *(100, 40, 7000, 300, 800, 12),
+        reading=None,
+        num_questions=None,
     )
 
 
@@ -94,6 +103,10 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
     heldout = grammar.sample(sizes.heldout_sentences, rng, sorted(grammar.heldout), taken)
     taken |= {spoken_form(sentence.text) for sentence in heldout}
     pool = grammar.sample(sizes.sentences - len(heldout), rng, seen_templates, taken)
+    taken |= {spoken_form(sentence.text) for sentence in pool}
+    taken |= {spoken_form(pair.brazilian) for pair in pairs}
+    # A source of its own: what is read does not change what is spoken.
+    reading = build_reading(random.Random(f"reading {seed}"), taken, num=sizes.reading)
     train, val, test_seen = _split(pool, sizes)
     return Corpus(
         train=train,
@@ -106,6 +119,7 @@ def build_corpus(seed: int = 0, num_sentences: int = 100_000, smoke: bool = Fals
         dialogues=dialogues,
         pairs=pairs,
         heldout_templates=grammar.heldout,
+        reading=reading,
     )
 
 

@@ -43,7 +43,7 @@ class PlanSizes:
         train_voices: How many of the training voices speak.
     """
 
-    sentences: int = 4000
+    sentences: int = 5000
     questions: int = 1200
     nobody: int = 220
     val_sentences: int = 64

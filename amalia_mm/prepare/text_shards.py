@@ -24,6 +24,9 @@ from amalia_mm.variety import Variety
 PARTS: tuple[Split, ...] = ("train", "val")
 
 _MOST_SENTENCES = 8
+_LEAST_READING = 4
+_READING_TIMES = 16
+"""How often a sentence to read only stands in the documents, in other company each time."""
 _VAL_DIALOGUES = 20  # one in twenty is for validation
 
 
@@ -36,8 +39,9 @@ def write_text_shards(
 ) -> None:
     """Write `documents-`, `chat-` and `paths-`, each `train` and `val`, under a folder.
 
-    Documents are sentences of one topic, questions with answers, dialogues and the user's text; chat is
-    written questions, dialogues and the user's conversations; paths are lines without audio, to be simulated.
+    Documents are sentences of one topic, questions with answers, dialogues, sentences to read only (these for
+    training alone) and the user's text; chat is written questions, dialogues and the user's conversations;
+    paths are lines without audio, to be simulated.
 
     Raises:
         StoppedError: `stop` was set before all was written.
@@ -65,6 +69,7 @@ def _documents(part: Split, corpus: Corpus, own: OwnText, rng: random.Random) ->
         *_grouped(corpus.train if part == "train" else corpus.val, rng),
         *(f"{question.text}\n{question.answer}" for question in _questions(corpus, part)),
         *("\n".join(turn.text for turn in turns) for turns in _dialogues(corpus, part)),
+        *(_reading(corpus.reading, rng) if part == "train" else ()),
     ]
     rng.shuffle(texts)
     for number, text in enumerate(texts):
@@ -97,6 +102,17 @@ def _grouped(sentences: Sequence[Sentence], rng: random.Random) -> Iterator[str]
         start = 0
         while start < len(texts):
             num = rng.randint(1, _MOST_SENTENCES)
+            yield " ".join(texts[start : start + num])
+            start += num
+
+
+def _reading(sentences: Sequence[str], rng: random.Random) -> Iterator[str]:
+    """Yield the sentences to read as small documents, all of them in a new order each time."""
+    for _ in range(_READING_TIMES):
+        texts = rng.sample(sentences, len(sentences))
+        start = 0
+        while start < len(texts):
+            num = rng.randint(_LEAST_READING, _MOST_SENTENCES)
             yield " ".join(texts[start : start + num])
             start += num
 

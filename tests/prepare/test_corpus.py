@@ -48,6 +48,7 @@ def training_texts(corpus: Corpus) -> list[str]:
         *(sentence.text for sentence in corpus.train),
         *(f"{question.text} {question.answer}" for question in corpus.questions_train),
         *(turn.text for dialogue in corpus.dialogues for turn in dialogue),
+        *corpus.reading,
     ]
 
 
@@ -65,6 +66,7 @@ def test_no_spoken_form_stands_twice(corpus: Corpus, smoke: Corpus) -> None:
     for built in (corpus, smoke):
         everything = [text for part in SENTENCES + QUESTIONS for text in spoken(built, part)]
         everything += [spoken_form(pair.european) for pair in built.pairs]
+        everything += [spoken_form(text) for text in built.reading]
         assert [text for text, count in Counter(everything).items() if count > 1] == []
 
 
@@ -81,6 +83,7 @@ def test_nothing_measured_stands_inside_a_question_or_dialogue(corpus: Corpus) -
     inside = {spoken_form(question.context) for question in corpus.questions_train}
     inside |= {spoken_form(question.question) for question in corpus.questions_train}
     inside |= {spoken_form(turn.text) for dialogue in corpus.dialogues for turn in dialogue}
+    inside |= {spoken_form(text) for text in corpus.reading}
     for part in ("val", "test_seen", "test_heldout"):
         assert not inside & set(spoken(corpus, part))
     grammar = Grammar.load()
@@ -153,7 +156,7 @@ def test_a_seed_decides_everything(smoke: Corpus) -> None:
 
 
 def test_the_smoke_corpus_has_some_of_everything(smoke: Corpus) -> None:
-    for part in (*SENTENCES, *QUESTIONS, "dialogues", "pairs"):
+    for part in (*SENTENCES, *QUESTIONS, "dialogues", "pairs", "reading"):
         assert len(getattr(smoke, part)) >= 20, part
     assert sum(len(getattr(smoke, part)) for part in SENTENCES) == 400
     assert {question.kind for question in smoke.questions_test} == {"reformulated", "context", "arithmetic"}
