@@ -25,7 +25,7 @@ PARTS: tuple[Split, ...] = ("train", "val")
 
 _MOST_SENTENCES = 8
 _LEAST_READING = 4
-_READING_TIMES = 16
+READING_TIMES = 16
 """How often a sentence to read only stands in the documents, in other company each time."""
 _VAL_DIALOGUES = 20  # one in twenty is for validation
 
@@ -108,7 +108,7 @@ def _grouped(sentences: Sequence[Sentence], rng: random.Random) -> Iterator[str]
 
 def _reading(sentences: Sequence[str], rng: random.Random) -> Iterator[str]:
     """Yield the sentences to read as small documents, all of them in a new order each time."""
-    for _ in range(_READING_TIMES):
+    for _ in range(READING_TIMES):
         texts = rng.sample(sentences, len(sentences))
         start = 0
         while start < len(texts):
