@@ -79,14 +79,19 @@ def inside(module: str, room: str) -> bool:
     return module == room or module.startswith(f"{room}.")
 
 
+def is_for_types(node: ast.AST) -> bool:
+    """Whether a block is read by type checkers alone."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Yield every imported module's full name, and whether it is imported when the file is."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     late = {
         id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for node in ast.walk(function)
+        for block in ast.walk(tree)
+        if isinstance(block, (ast.FunctionDef, ast.AsyncFunctionDef)) or is_for_types(block)
+        for node in ast.walk(block)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
