@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from amalia_mm.audio.truncation import FETCH_AGAIN, check_whole
+from amalia_mm.audio.uninterrupted import uninterrupted
 from amalia_mm.errors import InputError
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -47,7 +48,9 @@ def load_audio(source: Path | str | bytes, *, where: str = "", max_seconds: floa
             `max_seconds`, or has samples that are not finite numbers.
     """
     where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
-    with _opened(source, where) as (sound, promised):
+    # libsndfile reads bytes, which are a record and short, through callbacks; files it reads itself.
+    shield = uninterrupted() if isinstance(source, bytes) else nullcontext()
+    with shield, _opened(source, where) as (sound, promised):
         if max_seconds is not None and promised is not None:
             _check_seconds(promised / sound.samplerate, max_seconds, where)
         blocks = _mono_blocks(sound, promised, where, max_seconds)
@@ -105,7 +108,8 @@ def _encode(waveform: Tensor, sample_rate_hz: int, container: str) -> bytes:
         )
     peak = float(np.abs(samples).max())
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples / max(peak, 1.0), sample_rate_hz, format=container, subtype="PCM_16")
+    with uninterrupted():
+        soundfile.write(buffer, samples / max(peak, 1.0), sample_rate_hz, format=container, subtype="PCM_16")
     return buffer.getvalue()
 
 
