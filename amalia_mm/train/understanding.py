@@ -1,8 +1,8 @@
 """Speech to text through the decoder: cross-entropy on the answer, CTC beside it where the projector has a head.
 
 The same module trains three stages. With simulated CTC paths for audio the decoder learns to read them, from text
-alone (`13_paths`); with waveforms, encoder and decoder learn together (`14_joint`) or the projector alone does
-(`11_align`); rows without audio keep the written skills.
+alone (`13_paths`); with waveforms, encoder and decoder learn together (`14_joint`), or the projector alone does,
+the rest being frozen; rows without audio keep the written skills.
 """
 
 from __future__ import annotations
