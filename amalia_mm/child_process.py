@@ -1,8 +1,8 @@
-"""Runs one command as a child, measures its memory, and hands it the signals that are meant for it.
+"""Runs commands as children, measures their memory, and hands them the signals that are meant for them.
 
-The child leads a session of its own: the terminal's Ctrl-C then reaches this process alone, which passes it
+A child leads a session of its own: the terminal's Ctrl-C then reaches this process alone, which passes it
 on exactly once, so that a training run saves its checkpoint and is not struck twice. It knows nothing of what
-the command does.
+the commands do.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import Self
 
 import psutil
 
@@ -37,19 +39,52 @@ class Ended:
 
 
 def run_child(command: Sequence[str], *, keep_open: Sequence[int] = (), to_stdout: bool = False) -> Ended:
-    """Run a command to its end and return how it ended.
+    """Run a command to its end and return how it ended; arguments as `Children.start`, signals as `Children`."""
+    with Children() as children:
+        children.start("", command, keep_open=keep_open, to_stdout=to_stdout)
+        return children.wait()[1]
 
-    Ctrl-C, SIGTERM and SIGHUP reach the child as one SIGINT, and it is waited for; the second of them kills
-    it with all its children. On Linux the child gets a SIGTERM when this process dies.
 
-    Args:
-        command: Program and arguments.
-        keep_open: File descriptors that stay open in the child, such as a lock.
-        to_stdout: Whether its results are ours too; otherwise what it prints goes to stderr.
+class Children:
+    """Commands that run side by side, as a context manager.
+
+    While it is entered, Ctrl-C, SIGTERM and SIGHUP reach every child as one SIGINT, and they are waited for;
+    the second of them kills them all with their own children. On Linux a child gets a SIGTERM when this
+    process dies.
     """
-    started = time.monotonic()
-    signals = _Signals()
-    with signals:
+
+    def __init__(self) -> None:
+        self._signals = _Signals()
+        self._running: dict[str, _Child] = {}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those that have not been waited for."""
+        return frozenset(self._running)
+
+    @property
+    def were_interrupted(self) -> bool:
+        """Whether a signal has asked for an end."""
+        return self._signals.num_received > 0
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        keep_open: Sequence[int] = (),
+        to_stdout: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start a command.
+
+        Args:
+            name: What `wait` calls it.
+            command: Program and arguments.
+            keep_open: File descriptors that stay open in the child, such as a lock.
+            to_stdout: Whether its results are ours too; otherwise what it prints goes to stderr.
+            environment: Variables that the child gets beside ours.
+        """
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -57,22 +92,59 @@ def run_child(command: Sequence[str], *, keep_open: Sequence[int] = (), to_stdou
             start_new_session=True,
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 (there are no threads here)
             pass_fds=tuple(keep_open),
+            env={**os.environ, **(environment or {})},
         )
-        peak = num_polls = 0
-        while process.returncode is None:
-            if num_polls < EAGER_POLLS or num_polls % POLLS_A_MEASUREMENT == 0:
-                peak = max(peak, _tree_bytes(process.pid))
-            num_polls += 1
-            try:
-                process.wait(POLL_S)
-            except subprocess.TimeoutExpired:
-                signals.pass_on(process)
-    return Ended(
-        exit_code=process.returncode,
-        seconds=time.monotonic() - started,
-        peak_rss_gb=peak / 2**30,
-        was_interrupted=signals.num_received > 0,
-    )
+        self._running[name] = _Child(process)
+
+    def interrupt(self) -> None:
+        """Ask all of them to end, as Ctrl-C would."""
+        for child in self._running.values():
+            child.process.send_signal(signal.SIGINT)
+
+    def wait(self) -> tuple[str, Ended]:
+        """Return the name of a child that has ended, and how; waits until there is one."""
+        while True:
+            for name, child in self._running.items():
+                if child.has_ended(POLL_S / len(self._running)):
+                    del self._running[name]
+                    return name, child.ended(self.were_interrupted)
+            self._signals.pass_on([child.process for child in self._running.values()])
+
+    def __enter__(self) -> Self:
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._running.values():
+            _kill(child.process)
+        self._signals.__exit__()
+
+
+class _Child:
+    """A process, since when it runs, and the most memory it was seen to hold."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._started = time.monotonic()
+        self._num_polls = self._peak_bytes = 0
+
+    def has_ended(self, patience_s: float) -> bool:
+        if self._num_polls < EAGER_POLLS or self._num_polls % POLLS_A_MEASUREMENT == 0:
+            self._peak_bytes = max(self._peak_bytes, _tree_bytes(self.process.pid))
+        self._num_polls += 1
+        try:
+            self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def ended(self, was_interrupted: bool) -> Ended:
+        return Ended(
+            exit_code=self.process.returncode,
+            seconds=time.monotonic() - self._started,
+            peak_rss_gb=self._peak_bytes / 2**30,
+            was_interrupted=was_interrupted,
+        )
 
 
 class _Signals:
@@ -91,17 +163,23 @@ class _Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
-    def pass_on(self, process: subprocess.Popen[bytes]) -> None:
+    def pass_on(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         if self.num_received == self._num_passed:
             return
-        if self._num_passed == 0:
-            process.send_signal(signal.SIGINT)
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
+        for process in processes:
+            if self._num_passed == 0:
+                process.send_signal(signal.SIGINT)
+            else:
+                _kill(process)
         self._num_passed = self.num_received
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.num_received += 1
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -229,7 +229,8 @@ def _add_preparation(commands: Commands) -> None:
 
 
 def _quickstart(options: argparse.Namespace) -> int:
-    from amalia_mm.quickstart import Options, run
+    from amalia_mm.quickstart import run
+    from amalia_mm.quickstart_plan import Options
 
     return run(
         Options(

@@ -1,35 +1,33 @@
 """The main job: every stage is an `amalia` sub-command run as a child process, on the recipes as they are.
 
-A finished stage leaves `stage.json` and is skipped the next time; a changed recipe, fragment, option or input
-runs its stage again and those after it; an interrupted training stage goes on from its last checkpoint. It
-knows nothing of models and data: only the names of the stages, their recipes and what they own in the run
-folder.
+A stage begins when those it builds on are finished, so two that need nothing of each other run side by side: on
+two cores that is half as fast again as one after the other. A finished stage leaves `stage.json` and is skipped
+the next time; a changed recipe, fragment, option or input runs its stage again and those that build on it; an
+interrupted training stage goes on from its last checkpoint. It knows nothing of models and data: only the names
+of the stages, their recipes and what they own in the run folder.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import shlex
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from amalia_mm import __version__
-from amalia_mm.child_process import Ended, run_child
+from amalia_mm.child_process import Children, Ended
 from amalia_mm.errors import InputError
-from amalia_mm.quickstart_stages import RUN, STAGES, Stage
-from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
+from amalia_mm.quickstart_plan import Job, Options, how_to_go_on, plan
+from amalia_mm.quickstart_stages import STAGES, Stage, has_company
 from amalia_mm.terminal import note
 
-DEFAULT_RUN = Path("runs/quickstart")
-"""The run folder that the recipes name; another `--output` is put in its place."""
 MARKER = "quickstart.json"
 LOCK = ".quickstart.lock"
 LOCK_PATIENCE_S = 15.0
@@ -37,33 +35,14 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user asked for."""
-
-    output: Path = DEFAULT_RUN
-    smoke: bool = False
-    fresh: bool = False
-    seed: int = 0
-    text: tuple[Path, ...] = ()
-    speech: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """A stage with its whole command line and the fingerprint of all that decides its result."""
-
-    stage: Stage
-    command: tuple[str, ...]
-    fingerprint: str
-
-
-@dataclass(frozen=True)
 class Record:
-    """What `stage.json` holds. `seconds` add up over interrupted attempts."""
+    """What `stage.json` holds. `seconds` add up over interrupted attempts; `spans` are when these were."""
 
     name: str
     fingerprint: str
     seconds: float = 0.0
+    spans: list[list[float]] = field(default_factory=list)
+    """Begin and end of each attempt, in seconds of the wall clock: stages may overlap."""
     peak_rss_gb: float = 0.0
     steps: int | None = None
     final_loss: float | None = None
@@ -82,54 +61,12 @@ def run(options: Options) -> int:
         if options.fresh:
             for job in jobs:
                 _clear(options.output, job.stage)
-        for number, job in enumerate(jobs, start=1):
-            try:
-                code = _run_stage(job, options, lock, f"[{number}/{len(jobs)}] {job.stage.name}")
-            except KeyboardInterrupt:  # no child was at work
-                code = INTERRUPTED
-            if code == INTERRUPTED:
-                note(f"Interrompido em {job.stage.name}; nada do que está feito se perde. Para continuar:")
-                note(f"  {how_to_go_on(options)}")
-            if code:
-                return code
-        return _child(["evaluate", "--show", str(options.output)], lock, to_stdout=True).exit_code
-
-
-def plan(options: Options) -> list[Job]:
-    """Return the stages with their command lines; each fingerprint holds those before it.
-
-    Raises:
-        InputError: A recipe cannot be read, or an input does not exist.
-    """
-    recipes = recipes_folder()
-    jobs: list[Job] = []
-    for stage in STAGES:
-        command = [*stage.command]
-        recipe: dict[str, Any] = {}
-        if stage.has_recipe:
-            path = recipes / stage.name / "recipe.yaml"
-            recipe = read_recipe(path)
-            spell = recipe_options(recipe, str(DEFAULT_RUN), RUN, as_json=stage.command[0] == "fit")
-            command += ["-c", str(path), *spell]
-        if stage.command[0] == "fit" and options.seed:
-            command += ["--seed_everything", str(options.seed), "--data.init_args.seed", str(options.seed)]
-        if stage.name == "30_evaluate":
-            command += ["--command", how_to_go_on(options)]
-        if stage.name == "00_corpus":
-            command += ["--seed", str(options.seed), *_own_data(options)]
-        command += stage.smoke if options.smoke else ()
-        decisive = [
-            jobs[-1].fingerprint if jobs else _inputs_digest(options),
-            __version__,
-            recipe,
-            # Where the package and the run lie decides nothing.
-            [part.replace(str(recipes), "recipes") for part in command],
-        ]
-        fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        jobs.append(
-            Job(stage, tuple(part.replace(RUN, str(options.output)) for part in command), fingerprint)
-        )
-    return jobs
+        code = _Schedule(jobs, options, lock).run()
+        if code:
+            return code
+        with Children() as children:
+            _start(children, "show", ["evaluate", "--show", str(options.output)], lock, to_stdout=True)
+            return children.wait()[1].exit_code
 
 
 def read_record(folder: Path, name: str = "stage.json") -> Record | None:
@@ -140,58 +77,117 @@ def read_record(folder: Path, name: str = "stage.json") -> Record | None:
         return None
 
 
-def how_to_go_on(options: Options) -> str:
-    """Return the command line that takes this run up again."""
-    command = ["amalia", "quickstart"]
-    if options.output != DEFAULT_RUN:
-        command += ["--output", str(options.output)]
-    if options.smoke:
-        command.append("--smoke")
-    if options.seed:
-        command += ["--seed", str(options.seed)]
-    return shlex.join([*command, *_own_data(options)])
+class _Schedule:
+    """Runs the jobs that are left, each after those it builds on, as many at once as there are cores for."""
 
+    def __init__(self, jobs: list[Job], options: Options, lock: int) -> None:
+        self.options = options
+        self.lock = lock
+        self.jobs = {job.stage.name: job for job in jobs}
+        self.numbers = {job.stage.name: number for number, job in enumerate(jobs, start=1)}
+        self.begun: dict[str, Record] = {}
+        self.finished: set[str] = set()
+        self.failure = 0
+        self.most_at_once = 1 if _num_cores() == 1 else 2
+        self.threads_in_company = str(max(1, _num_cores() // 2))
 
-def _own_data(options: Options) -> list[str]:
-    text = [part for path in options.text for part in ("--text", str(path))]
-    return text + [part for path in options.speech for part in ("--speech", str(path))]
+    def run(self) -> int:
+        """Return 0, 130 after Ctrl-C, or the code of the child that failed; the others are stopped then."""
+        with Children() as children:
+            while True:
+                if not self.failure and not children.were_interrupted:
+                    self._start_what_can_start(children)
+                if not children.names:
+                    break
+                name, ended = children.wait()
+                code = self._finish(name, ended)
+                if code and not self.failure and not children.were_interrupted:
+                    self.failure = code
+                    children.interrupt()
+            if self.failure:
+                return self.failure
+            return self._say_how_to_go_on() if children.were_interrupted else 0
 
-
-def _run_stage(job: Job, options: Options, lock: int, header: str) -> int:
-    folder = options.output / job.stage.name
-    done = read_record(folder)
-    if done is not None and done.fingerprint == job.fingerprint:
-        note(f"{header} · já feito ({done.seconds:.0f} s)")
-        return 0
-    begun = read_record(folder, "begun.json")
-    note(f"{header} · {job.stage.says}")
-    command = list(job.command)
-    if begun is None or begun.fingerprint != job.fingerprint:
-        if done is not None or begun is not None:
-            note("  a receita, uma opção ou os dados mudaram: faz-se de novo, e o que vem depois também")
-        _clear(options.output, job.stage)
-        begun = Record(job.stage.name, job.fingerprint, command=command)
-    elif (folder / "last.ckpt").is_file():
-        note(f"  continua de {folder / 'last.ckpt'}")
-        command += ["--ckpt_path", str(folder / "last.ckpt")]
-    _write(folder / "begun.json", begun)
-    ended = _child(command, lock)
-    record = _record(begun, ended, folder)
-    if ended.exit_code == 0:
-        _write(folder / "stage.json", record)
-        (folder / "begun.json").unlink()
-        return INTERRUPTED if ended.was_interrupted else 0
-    _write(folder / "begun.json", record)
-    if ended.was_interrupted:
+    def _say_how_to_go_on(self) -> int:
+        names = ", ".join(name for name in self.jobs if name in self.begun and name not in self.finished)
+        note(f"Interrompido{' em ' * bool(names)}{names}; nada do que está feito se perde. Para continuar:")
+        note(f"  {how_to_go_on(self.options)}")
         return INTERRUPTED
-    if ended.exit_code < 0:
-        note(f"{job.stage.name} was killed by signal {-ended.exit_code} (9 is often a lack of memory)")
-        return 128 - ended.exit_code
-    return ended.exit_code
+
+    def _start_what_can_start(self, children: Children) -> None:
+        for name, job in self.jobs.items():
+            if name in self.finished | children.names or not self.finished.issuperset(job.stage.after):
+                continue
+            if len(children.names) < self.most_at_once:
+                self._begin(job, children)
+
+    def _begin(self, job: Job, children: Children) -> None:
+        """Start a job, or find that it is done."""
+        name = job.stage.name
+        header = f"[{self.numbers[name]}/{len(self.jobs)}] {name}"
+        folder = self.options.output / name
+        done = read_record(folder)
+        if done is not None and done.fingerprint == job.fingerprint:
+            note(f"{header} · já feito ({done.seconds:.0f} s)")
+            self.finished.add(name)
+            return
+        begun = read_record(folder, "begun.json")
+        note(f"{header} · {job.stage.says}")
+        command = list(job.command)
+        if begun is None or begun.fingerprint != job.fingerprint:
+            if done is not None or begun is not None:
+                note("  a receita, uma opção ou os dados mudaram: faz-se de novo, e o que vem depois também")
+            _clear(self.options.output, job.stage)
+            begun = Record(name, job.fingerprint, command=command)
+        elif (folder / "last.ckpt").is_file():
+            note(f"  continua de {folder / 'last.ckpt'}")
+            command += ["--ckpt_path", str(folder / "last.ckpt")]
+        _write(folder / "begun.json", begun)
+        self.begun[name] = begun
+        _start(children, name, command, self.lock, environment=self._environment(job, children))
+
+    def _environment(self, job: Job, children: Children) -> dict[str, str]:
+        """Return how a child shares the machine and the terminal with another."""
+        environment = {"TQDM_DESC": job.stage.name} if job.stage.trains else {}
+        if self.most_at_once > 1 and has_company(job.stage):
+            environment["TQDM_POSITION"] = str(len(children.names))
+            environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", self.threads_in_company)
+        return environment
+
+    def _finish(self, name: str, ended: Ended) -> int:
+        """Return the code that the whole run ends with if it must end here, else 0."""
+        folder = self.options.output / name
+        record = _record(self.begun[name], ended, folder)
+        if ended.exit_code == 0:
+            _write(folder / "stage.json", record)
+            (folder / "begun.json").unlink()
+            self.finished.add(name)
+            return 0
+        _write(folder / "begun.json", record)
+        if ended.was_interrupted:
+            return INTERRUPTED
+        if ended.exit_code < 0:
+            note(f"{name} was killed by signal {-ended.exit_code} (9 is often a lack of memory)")
+            return 128 - ended.exit_code
+        return ended.exit_code
 
 
-def _child(command: list[str], lock: int, *, to_stdout: bool = False) -> Ended:
-    return run_child([sys.executable, "-m", "amalia_mm.cli", *command], keep_open=[lock], to_stdout=to_stdout)
+def _start(
+    children: Children,
+    name: str,
+    command: list[str],
+    lock: int,
+    *,
+    to_stdout: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    children.start(
+        name,
+        [sys.executable, "-m", "amalia_mm.cli", *command],
+        keep_open=[lock],
+        to_stdout=to_stdout,
+        environment=environment,
+    )
 
 
 def _record(begun: Record, ended: Ended, folder: Path) -> Record:
@@ -208,11 +204,16 @@ def _record(begun: Record, ended: Ended, folder: Path) -> Record:
         name=begun.name,
         fingerprint=begun.fingerprint,
         seconds=round(begun.seconds + ended.seconds, 1),
+        spans=[*begun.spans, [round(time.time() - ended.seconds, 1), round(time.time(), 1)]],
         peak_rss_gb=round(max(begun.peak_rss_gb, ended.peak_rss_gb), 3),
         steps=last.get("step"),
         final_loss=last.get("loss"),
         command=begun.command,
     )
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -263,23 +264,6 @@ def _clear(output: Path, stage: Stage) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _inputs_digest(options: Options) -> str:
-    """Return a digest of the user's own text and manifests; the recordings they name are not read."""
-    digest = hashlib.sha256()
-    for path in (*options.text, *options.speech):
-        if not path.exists():
-            raise InputError(
-                "--text" if path in options.text else "--speech",
-                found=f"no such file: {path}",
-                wanted="a file or folder that exists",
-                remedy="correct the path",
-            )
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                digest.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
-    return digest.hexdigest()
 
 
 def _write(path: Path, record: Record) -> None:

@@ -27,14 +27,20 @@ _SMALL_ENCODER = (
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a sub-command, what `--smoke` adds to it, and what it writes beside its own folder."""
+    """One stage: a sub-command, the stages it builds on, what `--smoke` adds, and what it writes beside its folder."""
 
     name: str
     says: str
     command: tuple[str, ...]
+    after: tuple[str, ...] = ()
     smoke: tuple[str, ...] = ()
     owns: tuple[str, ...] = ()
     has_recipe: bool = True
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is a training run, with steps and checkpoints."""
+        return self.command[0] == "fit"
 
 
 STAGES = (
@@ -53,6 +59,7 @@ STAGES = (
         "01_tokenizer",
         "as peças em que o texto se escreve",
         ("tokenizer",),
+        after=("00_corpus",),
         smoke=("--vocab_size", "512"),
         owns=("tokenizer",),
     ),
@@ -60,37 +67,54 @@ STAGES = (
         "02_pretrain",
         "o descodificador aprende a língua",
         ("fit",),
+        after=("01_tokenizer",),
         smoke=("--trainer.max_steps", "10", *_SMALL_DECODER),
     ),
     Stage(
         "04_sft",
         "o descodificador aprende a responder",
         ("fit",),
+        after=("02_pretrain",),
         smoke=("--trainer.max_steps", "10", *_SMALL_DECODER),
     ),
     Stage(
         "10_hearing",
         "o codificador aprende a ouvir (CTC)",
         ("fit",),
+        after=("01_tokenizer",),
         smoke=("--trainer.max_steps", "10", *_SMALL_DECODER, *_SMALL_ENCODER),
     ),
     Stage(
         "13_paths",
         "o descodificador aprende a ler o que se ouve, só com texto",
         ("fit",),
+        after=("04_sft", "10_hearing"),
         smoke=("--trainer.max_steps", "6", *_SMALL_DECODER, *_SMALL_ENCODER),
     ),
     Stage(
         "14_joint",
         "codificador e descodificador aprendem juntos",
         ("fit",),
+        after=("13_paths",),
         smoke=("--trainer.max_steps", "6", *_SMALL_DECODER, *_SMALL_ENCODER),
     ),
     Stage(
         "30_evaluate",
         "mede-se o que se aprendeu",
         ("evaluate", RUN, "--quiet"),
+        after=("14_joint",),
         owns=("report.json", "report.html"),
         has_recipe=False,
     ),
 )
+
+
+def has_company(stage: Stage) -> bool:
+    """Return whether another stage needs nothing of this one and gives it nothing: they can run side by side."""
+    related = {stage.name} | _needed(stage) | {other.name for other in STAGES if stage.name in _needed(other)}
+    return any(other.name not in related for other in STAGES)
+
+
+def _needed(stage: Stage) -> set[str]:
+    direct = [other for other in STAGES if other.name in stage.after]
+    return {other.name for other in direct}.union(*(_needed(other) for other in direct))

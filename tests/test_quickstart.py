@@ -6,32 +6,63 @@ from pathlib import Path
 
 import pytest
 
-from amalia_mm import quickstart
+from amalia_mm import quickstart, quickstart_plan
 from amalia_mm.child_process import Ended
 from amalia_mm.errors import InputError
-from amalia_mm.quickstart import Options, how_to_go_on, plan, read_record, run
+from amalia_mm.evaluate.stages import read_stages, wall_seconds
+from amalia_mm.quickstart import read_record, run
+from amalia_mm.quickstart_plan import Options, how_to_go_on, plan
 
 NAMES = [
     *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft"),
     *("10_hearing", "13_paths", "14_joint", "30_evaluate"),
 ]
+BEGUN = [*NAMES[:3], "10_hearing", "04_sft", *NAMES[5:]]
+"""The order in which they begin where there is room for two, and the older one ends first."""
+AFTER_HEARING = ["10_hearing", "13_paths", "14_joint", "30_evaluate"]
 
 
-class Children:
-    """Stands for the sub-commands: writes what a stage would, and remembers what was called."""
+class FakeChildren:
+    """Stands for the sub-commands: writes what a stage would, and remembers what was called, and beside what."""
 
     def __init__(self, monkeypatch):
         self.calls = []
+        self.beside = {}
+        self.environments = {}
         self.end = {}
-        monkeypatch.setattr(quickstart, "_child", self.run)
+        self.first_to_end = []
+        self.is_interrupted_at_once = False
+        monkeypatch.setattr(quickstart, "Children", lambda: self)
+        monkeypatch.setattr(quickstart, "_num_cores", lambda: 2)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
-    def run(self, command, lock, *, to_stdout=False):
-        assert isinstance(lock, int)
+    def __enter__(self):
+        self.were_interrupted = self.is_interrupted_at_once
+        self.was_told_to_end = False
+        self.running = {}
+        return self
+
+    def __exit__(self, *_):
+        assert not self.running, "a child was left behind"
+
+    @property
+    def names(self):
+        return frozenset(self.running)
+
+    def interrupt(self):
+        self.was_told_to_end = True
+
+    def start(self, name, command, *, keep_open, to_stdout=False, environment=None):
+        assert all(isinstance(number, int) for number in keep_open)
+        command = list(command)[3:]
         if to_stdout:
             assert command[:2] == ["evaluate", "--show"]
-            return Ended(0, 0.1, 0.1, False)
-        name = self._name(command)
+            self.running[name] = Ended(0, 0.1, 0.1, False)
+            return
+        assert name == self._name(command)
         self.calls.append((name, command))
+        self.beside[name] = self.names
+        self.environments[name] = environment
         folder = Path(command[command.index("--run_folder") + 1]) if "--run_folder" in command else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -39,14 +70,22 @@ class Children:
             (folder / "metrics.jsonl").write_text(
                 '{"step": 6, "loss": 2.5}\n{"step": 6, "val_loss": 3.0}\n{"st'
             )
-        return self.end.pop(name, Ended(0, 1.5, 0.25, False))
+        self.running[name] = self.end.pop(name, Ended(0, 1.5, 0.25, False))
+
+    def wait(self):
+        name = next((name for name in self.first_to_end if name in self.running), next(iter(self.running)))
+        ended = self.running.pop(name)
+        if self.was_told_to_end:
+            ended = Ended(130, 1.0, 0.1, False)
+        self.were_interrupted |= ended.was_interrupted
+        return name, ended
 
     def _name(self, command):
         word = {"corpus": "00_corpus", "tokenizer": "01_tokenizer", "evaluate": "30_evaluate"}.get(command[0])
         return word or Path(command[command.index("-c") + 1]).parent.name
 
     @property
-    def names(self):
+    def called(self):
         return [name for name, _ in self.calls]
 
     def again(self):
@@ -55,7 +94,7 @@ class Children:
 
 @pytest.fixture
 def children(monkeypatch):
-    return Children(monkeypatch)
+    return FakeChildren(monkeypatch)
 
 
 @pytest.fixture
@@ -86,13 +125,13 @@ def test_the_recipes_run_as_they_are_where_they_say():
 
 def test_a_finished_run_has_nothing_left_to_do(children, options):
     assert run(options) == 0
-    assert children.names == NAMES
+    assert children.called == BEGUN
     record = read_record(options.output / "14_joint")
     assert (record.name, record.seconds, record.peak_rss_gb) == ("14_joint", 1.5, 0.25)
     assert (record.steps, record.final_loss) == (6, 2.5)
     children.again()
     assert run(options) == 0
-    assert children.names == []
+    assert children.called == []
 
 
 @pytest.fixture
@@ -100,7 +139,7 @@ def recipes(tmp_path, monkeypatch, root):
     """Recipes and fragments of our own, which may be changed."""
     for name in ("recipes", "configs"):
         shutil.copytree(root / name, tmp_path / name)
-    monkeypatch.setattr(quickstart, "recipes_folder", lambda: tmp_path / "recipes")
+    monkeypatch.setattr(quickstart_plan, "recipes_folder", lambda: tmp_path / "recipes")
     return tmp_path
 
 
@@ -110,7 +149,7 @@ def test_a_changed_fragment_runs_its_stage_and_those_after_it_again(children, op
     fragment = recipes / "configs" / "optim" / "tiny_encoder.yaml"
     fragment.write_text(fragment.read_text() + "beta1: 0.8\n")
     run(options)
-    assert children.names == NAMES[NAMES.index("10_hearing") :]
+    assert children.called == AFTER_HEARING
     assert "mudaram" in capsys.readouterr().err
     assert not any("--ckpt_path" in command for _, command in children.calls), "that is another recipe's"
 
@@ -121,16 +160,64 @@ def test_a_comment_in_a_recipe_changes_nothing(children, options, recipes):
     recipe = recipes / "recipes" / "02_pretrain" / "recipe.yaml"
     recipe.write_text("# read me\n" + recipe.read_text())
     run(options)
-    assert children.names == []
+    assert children.called == []
 
 
-def test_ctrl_c_between_two_children_says_how_to_go_on_too(children, options, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(quickstart, "_child", interrupted)
+def test_ctrl_c_between_two_children_says_how_to_go_on_too(children, options, capsys):
+    children.is_interrupted_at_once = True
     assert run(options) == 130
+    assert children.called == []
     assert "amalia quickstart --output" in capsys.readouterr().err
+
+
+def test_stages_that_need_nothing_of_each_other_run_side_by_side(children, options):
+    children.first_to_end = ["02_pretrain", "04_sft"]
+    assert run(options) == 0
+    assert children.beside["10_hearing"] == {"02_pretrain"}
+    assert children.beside["04_sft"] == {"10_hearing"}
+    assert children.beside["13_paths"] == set(), "it needs both"
+    assert children.environments["04_sft"]["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in children.environments["13_paths"]
+    positions = {children.environments[name]["TQDM_POSITION"] for name in ("02_pretrain", "10_hearing")}
+    assert positions == {"0", "1"}, "each has a line of its own for its progress"
+
+
+def test_one_core_does_one_thing_at_a_time(children, options, monkeypatch):
+    monkeypatch.setattr(quickstart, "_num_cores", lambda: 1)
+    assert run(options) == 0
+    assert not any(children.beside.values())
+    assert children.called == NAMES
+
+
+def test_a_stage_that_fails_stops_the_one_beside_it(children, options):
+    children.end["02_pretrain"] = Ended(3, 1.0, 0.1, False)
+    assert run(options) == 3
+    assert children.was_told_to_end
+    assert read_record(options.output / "10_hearing") is None
+    children.again()
+    assert run(options) == 0
+    assert children.called == BEGUN[2:]
+    assert ["--ckpt_path", str(options.output / "10_hearing" / "last.ckpt")] == dict(children.calls)[
+        "10_hearing"
+    ][-2:]
+
+
+def test_a_changed_text_recipe_leaves_the_hearing_as_it_is(children, options, recipes):
+    run(options)
+    children.again()
+    recipe = recipes / "recipes" / "04_sft" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("max_steps: ", "max_steps: 1"))
+    run(options)
+    assert children.called == ["04_sft", *NAMES[5:]]
+
+
+def test_the_time_of_stages_side_by_side_counts_once(children, options):
+    run(options)
+    for unfinished in options.output.glob("*/metrics.jsonl"):
+        unfinished.unlink()
+    stages = read_stages(options.output)
+    assert sum(stage.seconds for stage in stages) == pytest.approx(12.0)
+    assert wall_seconds(stages) < 2.0, "all of them ended within this test, and each says it took 1.5 s"
 
 
 def test_changed_text_of_the_users_runs_everything_again(children, tmp_path):
@@ -141,21 +228,21 @@ def test_changed_text_of_the_users_runs_everything_again(children, tmp_path):
     assert ["--text", str(text)] == children.calls[0][1][-2:]
     children.again()
     run(options)
-    assert children.names == []
+    assert children.called == []
     text.write_text("Olá, adeus.\n")
     run(options)
-    assert children.names == NAMES
+    assert children.called == BEGUN
 
 
 def test_an_interrupted_stage_goes_on_from_its_checkpoint(children, options, capsys):
     children.end["10_hearing"] = Ended(130, 2.0, 0.5, True)
     assert run(options) == 130
-    assert children.names[-1] == "10_hearing"
+    assert children.called == BEGUN[:5], "what ran beside it is waited for, and nothing begins"
     assert f"amalia quickstart --output {options.output}" in capsys.readouterr().err
     assert read_record(options.output / "10_hearing") is None
     children.again()
     assert run(options) == 0
-    assert children.names == NAMES[NAMES.index("10_hearing") :]
+    assert children.called == AFTER_HEARING
     assert children.calls[0][1][-2:] == ["--ckpt_path", str(options.output / "10_hearing" / "last.ckpt")]
     record = read_record(options.output / "10_hearing")
     assert record.seconds == 3.5, "the time of both attempts"
@@ -167,7 +254,7 @@ def test_a_stage_that_ended_in_spite_of_ctrl_c_is_finished(children, options):
     assert run(options) == 130
     children.again()
     assert run(options) == 0
-    assert children.names == NAMES[NAMES.index("10_hearing") :]
+    assert children.called == NAMES[5:]
 
 
 def test_a_failed_child_gives_its_exit_code_and_the_stage_stays_open(children, options):
@@ -175,7 +262,7 @@ def test_a_failed_child_gives_its_exit_code_and_the_stage_stays_open(children, o
     assert run(options) == 2
     children.again()
     assert run(options) == 0
-    assert children.names == NAMES[1:]
+    assert children.called == BEGUN[1:]
 
 
 def test_a_killed_child_is_named(children, options, capsys):
@@ -190,7 +277,7 @@ def test_fresh_starts_over_and_removes_only_what_is_ours(children, options):
     (options.output / "tokenizer").mkdir()
     children.again()
     run(Options(output=options.output, fresh=True))
-    assert children.names == NAMES
+    assert children.called == BEGUN
     assert (options.output / "notes.txt").read_text() == "mine"
     assert not (options.output / "tokenizer").exists()
 
@@ -200,7 +287,7 @@ def test_somebody_elses_folder_is_left_alone(children, options):
     (options.output / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match=r"thesis\.tex"):
         run(options)
-    assert children.names == []
+    assert children.called == []
 
 
 def test_what_single_commands_wrote_there_is_taken_up(children, options):
@@ -222,13 +309,13 @@ def test_a_half_written_record_is_no_record(children, options):
     (options.output / "30_evaluate" / "stage.json").write_text('{"name": "30_ev')
     children.again()
     assert run(options) == 0
-    assert children.names == ["30_evaluate"]
+    assert children.called == ["30_evaluate"]
 
 
 def test_missing_input_is_told_before_any_work(children, tmp_path):
     with pytest.raises(InputError, match=r"--speech: found no such file: .*gone\.jsonl"):
         run(Options(output=tmp_path / "run", speech=(tmp_path / "gone.jsonl",)))
-    assert children.names == []
+    assert children.called == []
 
 
 def test_a_seed_reaches_the_corpus_and_every_training():

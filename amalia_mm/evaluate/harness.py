@@ -14,7 +14,7 @@ from amalia_mm.evaluate.items import read_texts
 from amalia_mm.evaluate.measured import Measured, measure
 from amalia_mm.evaluate.report import render_report
 from amalia_mm.evaluate.scores import Scores, scores
-from amalia_mm.evaluate.stages import Stage, read_stages
+from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
 from amalia_mm.portuguese.normalise import NORMALISER, words
 
 FORMAT = 1
@@ -107,7 +107,6 @@ def _write(
 
 
 def _summary(assistant: Assistant, stages: list[Stage], environment: Environment, data: Path) -> Scores:
-    peaks = [stage.peak_rss_gb for stage in stages if stage.peak_rss_gb is not None]
     waits = {stage.name: stage.wait_fraction for stage in stages}
     train = data / "train.jsonl"
     return {
@@ -117,8 +116,8 @@ def _summary(assistant: Assistant, stages: list[Stage], environment: Environment
         "vocabulary": len({word for text in read_texts(train) for word in words(text)})
         if train.is_file()
         else None,
-        "total_seconds": round(sum(stage.seconds for stage in stages), 1),
-        "peak_rss_gb": max(peaks, default=None),
+        "total_seconds": round(wall_seconds(stages), 1),
+        "peak_rss_gb": peak_rss_gb(stages),
         "data_wait_fraction": waits.get("10_hearing"),
         "stages": [stage.summary() for stage in stages],
         "commit": environment.commit,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class Stage:
     losses: tuple[tuple[int, float], ...]
     """Training loss by step."""
     val_losses: tuple[tuple[int, float], ...]
+    spans: tuple[tuple[float, float], ...] = ()
+    """When it ran, in seconds of the wall clock; empty where that was not kept."""
 
     def summary(self) -> dict[str, object]:
         """Return the stage as `report.json` lists it."""
@@ -45,6 +47,29 @@ def read_stages(run: Path) -> list[Stage]:
         InputError: A file is not JSON, or a stage does not tell its seconds.
     """
     return [_read_stage(path.parent) for path in sorted(run.glob("*/stage.json"))]
+
+
+def wall_seconds(stages: Sequence[Stage]) -> float:
+    """Return the time in which at least one stage ran; those that do not say when count whole."""
+    end, total = 0.0, sum(stage.seconds for stage in stages if not stage.spans)
+    for start, stop in sorted(span for stage in stages for span in stage.spans):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def peak_rss_gb(stages: Sequence[Stage]) -> float | None:
+    """Return the most memory the run can have held: the peaks of stages that ran at the same time are added."""
+    peaks = [
+        sum(other.peak_rss_gb or 0.0 for other in stages if other is stage or _overlap(stage, other))
+        for stage in stages
+        if stage.peak_rss_gb is not None
+    ]
+    return round(max(peaks), 3) if peaks else None
+
+
+def _overlap(one: Stage, other: Stage) -> bool:
+    return any(a < d and c < b for a, b in one.spans for c, d in other.spans)
 
 
 def _read_stage(folder: Path) -> Stage:
@@ -70,6 +95,7 @@ def _read_stage(folder: Path) -> Stage:
         else None,
         losses=tuple((int(row["step"]), row["loss"]) for row in training),
         val_losses=tuple((int(row["step"]), row["val_loss"]) for row in rows if "val_loss" in row),
+        spans=tuple((float(start), float(stop)) for start, stop in about.get("spans", ())),
     )
 
 

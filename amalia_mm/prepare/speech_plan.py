@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from amalia_mm.data.schema import Split
+from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.clips import Line, voiced
 from amalia_mm.prepare.corpus import Corpus, spoken_subset
 from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, Voice
 from amalia_mm.prepare.grammar import Sentence
+from amalia_mm.prepare.jumbled import JUMBLED, jumbled
 from amalia_mm.prepare.own_data import OwnText
 from amalia_mm.prepare.questions import Question
 
@@ -40,6 +42,7 @@ class PlanSizes:
         own_sentences: The user's sentences that are spoken for training.
         own_test: The user's held-out sentences that are spoken for the test.
         paths: Training sentences that are read as simulated paths.
+        jumbled: Lines of words in random order that are read as simulated paths.
         train_voices: How many of the training voices speak.
     """
 
@@ -54,12 +57,15 @@ class PlanSizes:
     own_sentences: int = 2000
     own_test: int = 120
     paths: int = 20_000
+    jumbled: int = 12_000
     train_voices: int = len(TRAIN_VOICES)
 
     @classmethod
     def smoke(cls) -> PlanSizes:
         """Return the smallest sizes with everything in them: some seconds of work."""
-        return cls(84, 32, 4, 8, 4, 12, 8, 10, own_sentences=24, own_test=8, paths=200, train_voices=4)
+        return cls(
+            84, 32, 4, 8, 4, 12, 8, 10, own_sentences=24, own_test=8, paths=200, jumbled=40, train_voices=4
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     paths = [
         *_sentence_lines("train", read),
         *_question_lines("train", corpus.questions_train),
+        *_jumbled_lines(corpus, sizes.jumbled, rng),
         *own.sentences["train"],
         # Paths of nothing but blanks: where nobody speaks, nothing is written.
         *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(2 * sizes.nobody)),
@@ -139,6 +146,17 @@ def _question_lines(split: Split, questions: Sequence[Question]) -> list[Line]:
             f"{split}-question-{number:06d}", q.text, split, answer=q.answer, template=q.template, kind=q.kind
         )
         for number, q in enumerate(questions)
+    ]
+
+
+def _jumbled_lines(corpus: Corpus, num: int, rng: random.Random) -> list[Line]:
+    texts = (*(sentence.text for sentence in corpus.train), *(q.text for q in corpus.questions_train))
+    heldout = (*corpus.val, *corpus.test_seen, *corpus.test_heldout)
+    questions = (*corpus.questions_val, *corpus.questions_test)
+    taken = {spoken_form(text.text) for text in (*heldout, *questions)}
+    return [
+        Line(f"train-jumbled-{number:06d}", text, "train", template=JUMBLED)
+        for number, text in enumerate(jumbled(texts, num, rng, taken))
     ]
 
 

@@ -13,11 +13,9 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from threading import Event
 
 from tqdm import tqdm
 
@@ -26,6 +24,7 @@ from amalia_mm.data.schema import Record
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import words
+from amalia_mm.prepare.beside import Beside
 from amalia_mm.prepare.clips import BUILT_IN, Clip, Line, no_speech, speak_lines
 from amalia_mm.prepare.corpus import Corpus, build_corpus
 from amalia_mm.prepare.espeak import SpeakerPool
@@ -101,16 +100,11 @@ def write_corpus(
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        stop = Event()
-        with SpeakerPool(num_children) as pool, ThreadPoolExecutor(1, thread_name_prefix="text") as beside:
+        text_job = Beside(_write_text, staging, corpus, own_text, plan.paths, seed)
+        with SpeakerPool(num_children) as pool, text_job:
             synthesiser = pool.speakers[0].info()  # fails here, at once, where there is none
-            # Text takes a third of the time of speech, on one core of two: both are written at once.
-            text_written = beside.submit(_write_text, staging, corpus, own_text, plan, seed, stop)
-            try:
-                done = _write_speech(staging, plan, sizes, own_speech, pool, seed, progress)
-                text_written.result()
-            finally:
-                stop.set()
+            done = _write_speech(staging, plan, sizes, own_speech, pool, seed, progress)
+            text_job.wait()
         _write_examples(staging, done.test)
         summary = {
             "seed": seed,
@@ -134,9 +128,9 @@ def write_corpus(
     return summary
 
 
-def _write_text(staging: Path, corpus: Corpus, own: OwnText, plan: Plan, seed: int, stop: Event) -> None:
+def _write_text(staging: Path, corpus: Corpus, own: OwnText, paths: Sequence[Line], seed: int) -> None:
     rng = random.Random(f"documents {seed}")
-    write_text_shards(staging / "shards", corpus, own, plan.paths, rng, stop)
+    write_text_shards(staging / "shards", corpus, own, paths, rng)
     _write_jsonl(
         staging / "text_test.jsonl",
         (

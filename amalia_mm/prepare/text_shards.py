@@ -9,14 +9,15 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from threading import Event
 
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
+from amalia_mm.prepare.beside import is_orphan
 from amalia_mm.prepare.clips import BUILT_IN, LICENCE, Line
 from amalia_mm.prepare.corpus import Corpus, Dialogue
 from amalia_mm.prepare.grammar import Sentence
+from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.own_data import OwnText
 from amalia_mm.prepare.questions import Question
 from amalia_mm.variety import Variety
@@ -30,37 +31,38 @@ READING_TIMES = 16
 _VAL_DIALOGUES = 20  # one in twenty is for validation
 
 
-class StoppedError(Exception):
-    """Somebody else's failure made this work useless."""
+class OrphanError(Exception):
+    """Nobody waits for this work any more."""
 
 
 def write_text_shards(
-    folder: Path, corpus: Corpus, own: OwnText, paths: Iterable[Line], rng: random.Random, stop: Event
+    folder: Path, corpus: Corpus, own: OwnText, paths: Iterable[Line], rng: random.Random
 ) -> None:
-    """Write `documents-`, `chat-` and `paths-`, each `train` and `val`, under a folder.
+    """Write `documents-`, `chat-` and `paths-`, each `train` and `val`, and `copies-train` under a folder.
 
     Documents are sentences of one topic, questions with answers, dialogues, sentences to read only (these for
     training alone) and the user's text; chat is written questions, dialogues and the user's conversations;
-    paths are lines without audio, to be simulated.
+    paths are lines without audio, to be simulated; copies are conversations that ask for a jumbled line again.
 
     Raises:
-        StoppedError: `stop` was set before all was written.
+        OrphanError: The process that waited for this one is dead.
         InputError: The disk is full.
     """
     by_part: dict[Split, list[Line]] = {part: [] for part in PARTS}
     for line in paths:
         by_part[line.split].append(line)
     for part in PARTS:
-        _write(folder / f"documents-{part}", _documents(part, corpus, own, rng), stop)
-        _write(folder / f"chat-{part}", _chat(part, corpus, own), stop)
-        _write(folder / f"paths-{part}", (line.record() for line in by_part[part]), stop)
+        _write(folder / f"documents-{part}", _documents(part, corpus, own, rng))
+        _write(folder / f"chat-{part}", _chat(part, corpus, own))
+        _write(folder / f"paths-{part}", (line.record() for line in by_part[part]))
+    _write(folder / "copies-train", _copies(by_part["train"]))
 
 
-def _write(folder: Path, records: Iterable[Record], stop: Event) -> None:
+def _write(folder: Path, records: Iterable[Record]) -> None:
     with ShardWriter(folder) as writer:
         for record in records:
-            if stop.is_set():
-                raise StoppedError(str(folder))
+            if is_orphan():
+                raise OrphanError(str(folder))
             writer.write(record)
 
 
@@ -91,6 +93,14 @@ def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
     for number, one in enumerate(own.conversations[part]):
         identity = f"{part}-own-chat-{number:06d}"
         yield Record(identity, "chat", one.variety, "", one.source, "", part, turns=one.turns)
+
+
+def _copies(paths: Sequence[Line]) -> Iterator[Record]:
+    for number, line in enumerate(line for line in paths if line.template == JUMBLED):
+        asked = f"Repete: {line.text[0].lower()}{line.text[1:].removesuffix('.')}"
+        turns = (Turn("user", asked), Turn("assistant", line.text))
+        identity = f"train-copy-{number:06d}"
+        yield Record(identity, "copy", Variety.PT_PT, "", BUILT_IN, LICENCE, "train", turns=turns)
 
 
 def _grouped(sentences: Sequence[Sentence], rng: random.Random) -> Iterator[str]:

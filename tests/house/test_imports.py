@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "halo": {"assistant", "portuguese", "voice.bank"},
     "serve": {"assistant", "halo", "portuguese"},
     # The edge: what the command line and the quickstart are made of.
-    "quickstart": {"child_process", "quickstart_stages", "recipe_paths", "terminal"},
+    "quickstart": {"child_process", "quickstart_plan", "quickstart_stages", "terminal"},
+    "quickstart_plan": {"quickstart_stages", "recipe_paths"},
     "quickstart_stages": set(),
     "recipe_paths": set(),
     "child_process": set(),
@@ -49,7 +50,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"shards_commands", "terminal"},
 }
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
-AT_START = {"shards_commands", "terminal", "child_process", "quickstart_stages", "recipe_paths", "data.index"}
+AT_START = {
+    "shards_commands",
+    "terminal",
+    "child_process",
+    "quickstart_plan",
+    "quickstart_stages",
+    "recipe_paths",
+    "data.index",
+}
 NO_TORCH = (
     "portuguese",
     "units",

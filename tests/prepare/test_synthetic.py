@@ -33,13 +33,17 @@ from amalia_mm.prepare.speech_plan import PlanSizes
 from amalia_mm.prepare.synthetic import PRODUCTS, write_corpus
 from amalia_mm.units import SAMPLE_RATE_HZ
 
-SHARDS = [f"{kind}-{part}" for kind in ("documents", "chat", "paths", "speech") for part in ("train", "val")]
+SHARDS = [
+    f"{kind}-{part}" for kind in ("documents", "chat", "paths", "speech") for part in ("train", "val")
+] + ["copies-train"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built_once() -> Iterator[None]:
     """Even smaller than `--smoke`; and the corpus of a seed is always the same, so it is built once."""
-    tiny = PlanSizes(20, 10, 2, 4, 2, 6, 4, 4, own_sentences=24, own_test=8, paths=60, train_voices=4)
+    tiny = PlanSizes(
+        20, 10, 2, 4, 2, 6, 4, 4, own_sentences=24, own_test=8, paths=60, jumbled=10, train_voices=4
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "build_corpus", cache(build_corpus))
         patch.setattr(PlanSizes, "smoke", lambda: tiny)
