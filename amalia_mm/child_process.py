@@ -22,6 +22,7 @@ from typing import Self
 import psutil
 
 POLL_S = 0.5
+LAST_PATIENCE_S = 30.0
 EAGER_POLLS, POLLS_A_MEASUREMENT = 10, 6
 """Adding up the memory of a tree of processes takes as long as a training step: after the start it is done seldom."""
 _PR_SET_PDEATHSIG = 1
@@ -97,12 +98,17 @@ class Children:
         self._running[name] = _Child(process)
 
     def interrupt(self) -> None:
-        """Ask all of them to end, as Ctrl-C would."""
-        for child in self._running.values():
-            child.process.send_signal(signal.SIGINT)
+        """Ask all of them to end, as Ctrl-C would; they are not asked again."""
+        self._signals.ask([child.process for child in self._running.values()])
 
     def wait(self) -> tuple[str, Ended]:
-        """Return the name of a child that has ended, and how; waits until there is one."""
+        """Return the name of a child that has ended, and how; waits until there is one.
+
+        Raises:
+            ValueError: There is no child to wait for.
+        """
+        if not self._running:
+            raise ValueError("no child to wait for")
         while True:
             for name, child in self._running.items():
                 if child.has_ended(POLL_S / len(self._running)):
@@ -115,8 +121,14 @@ class Children:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Something failed here while they were at work: they may still keep what they have.
+        self.interrupt()
+        end = time.monotonic() + LAST_PATIENCE_S
         for child in self._running.values():
+            with suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, end - time.monotonic()))
             _kill(child.process)
+            child.process.wait()
         self._signals.__exit__()
 
 
@@ -152,7 +164,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self.num_received = 0
-        self._num_passed = 0
+        self._were_asked = False
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> None:
@@ -164,14 +176,17 @@ class _Signals:
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
     def pass_on(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        if self.num_received == self._num_passed:
-            return
-        for process in processes:
-            if self._num_passed == 0:
-                process.send_signal(signal.SIGINT)
-            else:
+        if self.num_received == 1:
+            self.ask(processes)
+        elif self.num_received > 1:
+            for process in processes:
                 _kill(process)
-        self._num_passed = self.num_received
+
+    def ask(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        if not self._were_asked:
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+        self._were_asked = True
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.num_received += 1

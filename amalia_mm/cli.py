@@ -93,7 +93,7 @@ def _failed(error: Exception, words: list[str]) -> int:
 
 def _interrupted(words: list[str]) -> str:
     """Return what is kept after Ctrl-C, and how to go on."""
-    if not words or words[0] != "fit":
+    if not words or words[0] != "fit" or "AMALIA_QUICKSTART" in os.environ:
         return "amalia: interrupted; what was finished is kept, run the same command again to go on"
     from amalia_mm.recipe_paths import run_folder_of
 
@@ -159,7 +159,7 @@ def _add_quickstart(commands: Commands) -> None:
     quickstart = commands.add_parser(
         "quickstart", help="build the model, end to end, measure it and write a report"
     )
-    quickstart.add_argument("--output", type=Path, default=Path("runs/quickstart"), help="run folder")
+    quickstart.add_argument("--output", type=Path, help="run folder; runs/quickstart, or runs/smoke")
     quickstart.add_argument(
         "--text", type=Path, action="append", default=[], help="your own text: .txt, folder or .jsonl"
     )
@@ -230,11 +230,11 @@ def _add_preparation(commands: Commands) -> None:
 
 def _quickstart(options: argparse.Namespace) -> int:
     from amalia_mm.quickstart import run
-    from amalia_mm.quickstart_plan import Options
+    from amalia_mm.quickstart_plan import DEFAULT_RUN, SMOKE_RUN, Options
 
     return run(
         Options(
-            output=options.output,
+            output=options.output or (SMOKE_RUN if options.smoke else DEFAULT_RUN),
             smoke=options.smoke,
             fresh=options.fresh,
             seed=options.seed,
@@ -300,6 +300,21 @@ def _evaluate(options: argparse.Namespace) -> int:
     from amalia_mm.evaluate.table import read_report, table
 
     output = options.run_folder or (options.output if options.data else Path("runs/quickstart"))
+    if options.run_folder is not None and (options.data or options.model):
+        raise InputError(
+            "evaluate",
+            found=f"the run {options.run_folder} and --data or --model",
+            wanted="a run, whose own model and data are measured, or --data with --model",
+            remedy="leave one of them out",
+        )
+    if options.model and not options.data:
+        raise InputError(
+            "evaluate",
+            field="--model",
+            found=f"{options.model} without --data",
+            wanted="a folder of test sets",
+            remedy="add --data, for example --data runs/quickstart",
+        )
     if not options.show:
         from amalia_mm.evaluate.harness import evaluate, evaluate_run
 

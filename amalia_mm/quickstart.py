@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,9 +58,8 @@ def run(options: Options) -> int:
     """
     jobs = plan(options)
     with _run_folder(options.output) as lock:
-        if options.fresh:
-            for job in jobs:
-                _clear(options.output, job.stage)
+        _clear_outdated(jobs, options)
+        _write_text(options.output / MARKER, json.dumps(_marker(options)) + "\n")
         code = _Schedule(jobs, options, lock).run()
         if code:
             return code
@@ -87,6 +86,8 @@ class _Schedule:
         self.numbers = {job.stage.name: number for number, job in enumerate(jobs, start=1)}
         self.begun: dict[str, Record] = {}
         self.finished: set[str] = set()
+        self.lines: dict[str, int] = {}
+        """Where on the terminal the progress of a stage that has company is drawn."""
         self.failure = 0
         self.most_at_once = 1 if _num_cores() == 1 else 2
         self.threads_in_company = str(max(1, _num_cores() // 2))
@@ -103,8 +104,11 @@ class _Schedule:
                 code = self._finish(name, ended)
                 if code and not self.failure and not children.were_interrupted:
                     self.failure = code
+                    for other in sorted(children.names):
+                        note(f"{name} falhou; espera-se que {other} guarde o que tem")
                     children.interrupt()
             if self.failure:
+                note(f"Para continuar, corrigido o que falhou:  {how_to_go_on(self.options)}")
                 return self.failure
             return self._say_how_to_go_on() if children.were_interrupted else 0
 
@@ -127,16 +131,14 @@ class _Schedule:
         header = f"[{self.numbers[name]}/{len(self.jobs)}] {name}"
         folder = self.options.output / name
         done = read_record(folder)
-        if done is not None and done.fingerprint == job.fingerprint:
+        if done is not None:
             note(f"{header} · já feito ({done.seconds:.0f} s)")
             self.finished.add(name)
             return
         begun = read_record(folder, "begun.json")
         note(f"{header} · {job.stage.says}")
         command = list(job.command)
-        if begun is None or begun.fingerprint != job.fingerprint:
-            if done is not None or begun is not None:
-                note("  a receita, uma opção ou os dados mudaram: faz-se de novo, e o que vem depois também")
+        if begun is None:
             _clear(self.options.output, job.stage)
             begun = Record(name, job.fingerprint, command=command)
         elif (folder / "last.ckpt").is_file():
@@ -148,9 +150,12 @@ class _Schedule:
 
     def _environment(self, job: Job, children: Children) -> dict[str, str]:
         """Return how a child shares the machine and the terminal with another."""
-        environment = {"TQDM_DESC": job.stage.name} if job.stage.trains else {}
+        environment = {"AMALIA_QUICKSTART": "1"} | ({"TQDM_DESC": job.stage.name} if job.stage.trains else {})
         if self.most_at_once > 1 and has_company(job.stage):
-            environment["TQDM_POSITION"] = str(len(children.names))
+            taken = {self.lines[name] for name in children.names}
+            line = min({0, 1} - taken)
+            self.lines[job.stage.name] = line
+            environment["TQDM_POSITION"] = str(line)
             environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", self.threads_in_company)
         return environment
 
@@ -164,7 +169,7 @@ class _Schedule:
             self.finished.add(name)
             return 0
         _write(folder / "begun.json", record)
-        if ended.was_interrupted:
+        if ended.was_interrupted or self.failure:
             return INTERRUPTED
         if ended.exit_code < 0:
             note(f"{name} was killed by signal {-ended.exit_code} (9 is often a lack of memory)")
@@ -232,7 +237,8 @@ def _run_folder(output: Path) -> Iterator[int]:
             remedy="choose another folder: stages that are run again are first removed from it",
         )
     output.mkdir(parents=True, exist_ok=True)
-    _write_text(output / MARKER, json.dumps({"version": __version__}) + "\n")
+    if not (output / MARKER).is_file():
+        _write_text(output / MARKER, json.dumps({"version": __version__}) + "\n")
     with (output / LOCK).open("w") as file:
         patience = time.monotonic() + LOCK_PATIENCE_S
         while True:
@@ -250,6 +256,42 @@ def _run_folder(output: Path) -> Iterator[int]:
                     ) from None
                 time.sleep(0.2)
         yield file.fileno()
+
+
+def _marker(options: Options) -> dict[str, object]:
+    """Return what `quickstart.json` holds: by which version and with which options the folder was made."""
+    paths = {"text": options.text, "speech": options.speech}
+    own = {name: [str(path.resolve()) for path in given] for name, given in paths.items()}
+    return {"version": __version__, "options": {"smoke": options.smoke, "seed": options.seed, **own}}
+
+
+def _clear_outdated(jobs: Sequence[Job], options: Options) -> None:
+    """Remove every stage that was made otherwise than it would be made now, all of them with `--fresh`.
+
+    Raises:
+        InputError: Finished stages would be lost because other options were given, without `--fresh`.
+    """
+    outdated = [job for job in jobs if options.fresh or _is_outdated(options.output / job.stage.name, job)]
+    finished = [job.stage.name for job in outdated if read_record(options.output / job.stage.name)]
+    made_with = json.loads((options.output / MARKER).read_text(encoding="utf-8")).get("options")
+    wanted = _marker(options)["options"]
+    if finished and made_with not in (None, wanted) and not options.fresh:
+        raise InputError(
+            options.output,
+            found=f"{', '.join(finished)} made with {made_with}",
+            wanted=f"a run made with {wanted}",
+            remedy="choose another --output, or start over in this one with --fresh",
+        )
+    if finished and not options.fresh:
+        note(f"Uma receita ou os dados mudaram; faz-se de novo: {', '.join(finished)}")
+    for job in outdated:
+        _clear(options.output, job.stage)
+
+
+def _is_outdated(folder: Path, job: Job) -> bool:
+    records = [read_record(folder), read_record(folder, "begun.json")]
+    found = [record.fingerprint for record in records if record is not None]
+    return bool(found) and job.fingerprint not in found
 
 
 def _known_names() -> set[str]:

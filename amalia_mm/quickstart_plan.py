@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,12 @@ from amalia_mm.errors import InputError
 from amalia_mm.quickstart_stages import RUN, STAGES, Stage
 from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
 
+# Those of `prepare.corpora`, which is heavy to import; a test compares them.
+TEXT_SUFFIXES = (".txt", ".tsv", ".jsonl")
 DEFAULT_RUN = Path("runs/quickstart")
 """The run folder that the recipes name; another `--output` is put in its place."""
+SMOKE_RUN = Path("runs/smoke")
+"""Where `--smoke` runs unless it is told: a whole run must not be lost to a trial."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,8 @@ def plan(options: Options) -> list[Job]:
             command += ["-c", str(path), *spell]
         if stage.trains and options.seed:
             command += ["--seed_everything", str(options.seed), "--data.init_args.seed", str(options.seed)]
-        if stage.name == "30_evaluate":
-            command += ["--command", how_to_go_on(options)]
         if stage.name == "00_corpus":
-            command += ["--seed", str(options.seed), *_own_data(options)]
+            command += ["--seed", str(options.seed)]
         command += stage.smoke if options.smoke else ()
         decisive = [
             [job.fingerprint for job in jobs if job.stage.name in stage.after] or inputs,
@@ -73,6 +77,11 @@ def plan(options: Options) -> list[Job]:
             # Where the package and the run lie decides nothing.
             [part.replace(str(recipes), "recipes") for part in command],
         ]
+        # Nor does where the user's data lie: what is in them stands in the digest.
+        if stage.name == "30_evaluate":
+            command += ["--command", how_to_go_on(options)]
+        if stage.name == "00_corpus":
+            command += _own_data(options)
         fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         jobs.append(
             Job(stage, tuple(part.replace(RUN, str(options.output)) for part in command), fingerprint)
@@ -83,7 +92,7 @@ def plan(options: Options) -> list[Job]:
 def how_to_go_on(options: Options) -> str:
     """Return the command line that takes this run up again."""
     command = ["amalia", "quickstart"]
-    if options.output != DEFAULT_RUN:
+    if options.output != (SMOKE_RUN if options.smoke else DEFAULT_RUN):
         command += ["--output", str(options.output)]
     if options.smoke:
         command.append("--smoke")
@@ -98,7 +107,7 @@ def _own_data(options: Options) -> list[str]:
 
 
 def _inputs_digest(options: Options) -> str:
-    """Return a digest of the user's own text and manifests; the recordings they name are not read."""
+    """Return a digest of the user's own text and manifests, and of the size and date of the recordings."""
     digest = hashlib.sha256()
     for path in (*options.text, *options.speech):
         if not path.exists():
@@ -108,7 +117,25 @@ def _inputs_digest(options: Options) -> str:
                 wanted="a file or folder that exists",
                 remedy="correct the path",
             )
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                digest.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and (file == path or file.suffix in TEXT_SUFFIXES):
+                with file.open("rb") as opened:
+                    content = hashlib.file_digest(opened, "sha256").hexdigest()
+                digest.update(f"{file.name}\0{content}\0".encode())
+    for manifest in options.speech:
+        for recording in _recordings(manifest):
+            digest.update(f"{recording.stat().st_size} {recording.stat().st_mtime_ns}\0".encode())
     return digest.hexdigest()
+
+
+def _recordings(manifest: Path) -> Iterator[Path]:
+    """Yield the files that a manifest names and that exist; what is wrong with it is told by who reads it."""
+    if not manifest.is_file():
+        return
+    with manifest.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, OSError):
+                recording = manifest.parent / json.loads(line)["audio"]
+                if recording.is_file():
+                    yield recording

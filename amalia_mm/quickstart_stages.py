@@ -111,10 +111,11 @@ STAGES = (
 
 def has_company(stage: Stage) -> bool:
     """Return whether another stage needs nothing of this one and gives it nothing: they can run side by side."""
-    related = {stage.name} | _needed(stage) | {other.name for other in STAGES if stage.name in _needed(other)}
+    related = {stage.name} | needed(stage) | {other.name for other in STAGES if stage.name in needed(other)}
     return any(other.name not in related for other in STAGES)
 
 
-def _needed(stage: Stage) -> set[str]:
+def needed(stage: Stage) -> set[str]:
+    """Return the names of all the stages that a stage builds on."""
     direct = [other for other in STAGES if other.name in stage.after]
-    return {other.name for other in direct}.union(*(_needed(other) for other in direct))
+    return {other.name for other in direct}.union(*(needed(other) for other in direct))

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from amalia_mm.child_process import run_child
+from amalia_mm.child_process import Children, run_child
 
 
 def python(code):
@@ -103,6 +103,79 @@ def test_a_child_does_not_outlive_a_killed_parent(tmp_path):
     parent.wait()
     pid = int(note.read_text())
     wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+COUNT_INTERRUPTS = (
+    "import signal, sys, time\n"
+    "n = 0\n"
+    "def count(*_):\n"
+    "    global n; n += 1\n"
+    "signal.signal(signal.SIGINT, count)\n"
+    "print('ready', flush=True)\n"
+    "end = time.monotonic() + 20\n"
+    "while n == 0 and time.monotonic() < end: time.sleep(0.02)\n"
+    "time.sleep(0.7)\n"
+    "sys.exit(100 + n)\n"
+)
+STUBBORN = (
+    "import signal, time\n"
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "print('ready', flush=True)\n"
+    "time.sleep(60)\n"
+)
+
+
+def start_two(children, first, second, capfd):
+    children.start("first", python(first))
+    children.start("second", python(second))
+    heard = []
+    wait_until(lambda: heard.append(capfd.readouterr().err) or "".join(heard).count("ready") == 2)
+
+
+def test_one_interrupt_reaches_both_children_once(capfd):
+    with Children() as children:
+        start_two(children, COUNT_INTERRUPTS, COUNT_INTERRUPTS, capfd)
+        assert children.names == {"first", "second"}
+        after(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+        ended = dict([children.wait(), children.wait()])
+        assert {name: end.exit_code for name, end in ended.items()} == {"first": 101, "second": 101}
+        assert children.were_interrupted and not children.names
+
+
+def test_the_second_interrupt_kills_both(capfd):
+    with Children() as children:
+        start_two(children, STUBBORN, STUBBORN, capfd)
+        after(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+        after(1.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert {children.wait()[1].exit_code, children.wait()[1].exit_code} == {-signal.SIGKILL}
+
+
+def test_who_was_asked_to_end_is_not_struck_again_by_the_first_interrupt(capfd):
+    with Children() as children:
+        start_two(children, COUNT_INTERRUPTS, "print('ready')", capfd)
+        children.interrupt()
+        after(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        ended = dict([children.wait(), children.wait()])
+        assert ended["first"].exit_code == 101
+
+
+def test_a_failure_here_lets_the_children_end_in_order(tmp_path, capfd):
+    saved = tmp_path / "saved"
+    code = COUNT_INTERRUPTS.replace("sys.exit", f"open({str(saved)!r}, 'w').close(); sys.exit")
+
+    def fail() -> None:
+        with Children() as children:
+            start_two(children, code, "print('ready')", capfd)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert saved.exists(), "it was killed before it could keep what it had"
+
+
+def test_waiting_for_nobody_is_an_error():
+    with Children() as children, pytest.raises(ValueError, match="no child"):
+        children.wait()
 
 
 def test_signal_handlers_are_given_back():

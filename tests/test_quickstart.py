@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from amalia_mm import quickstart, quickstart_plan
 from amalia_mm.child_process import Ended
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.stages import read_stages, wall_seconds
+from amalia_mm.prepare import corpora
 from amalia_mm.quickstart import read_record, run
 from amalia_mm.quickstart_plan import Options, how_to_go_on, plan
 
@@ -178,8 +180,10 @@ def test_stages_that_need_nothing_of_each_other_run_side_by_side(children, optio
     assert children.beside["13_paths"] == set(), "it needs both"
     assert children.environments["04_sft"]["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in children.environments["13_paths"]
-    positions = {children.environments[name]["TQDM_POSITION"] for name in ("02_pretrain", "10_hearing")}
-    assert positions == {"0", "1"}, "each has a line of its own for its progress"
+    lines = {
+        name: children.environments[name]["TQDM_POSITION"] for name in ("02_pretrain", "10_hearing", "04_sft")
+    }
+    assert lines == {"02_pretrain": "0", "10_hearing": "1", "04_sft": "0"}, "each has a line of its own"
 
 
 def test_one_core_does_one_thing_at_a_time(children, options, monkeypatch):
@@ -310,6 +314,54 @@ def test_a_half_written_record_is_no_record(children, options):
     children.again()
     assert run(options) == 0
     assert children.called == ["30_evaluate"]
+
+
+def test_other_options_do_not_remove_a_finished_run(children, options):
+    run(options)
+    children.again()
+    with pytest.raises(InputError, match=r"'seed': 0.*choose another --output, or start over .* --fresh"):
+        run(replace(options, seed=1))
+    with pytest.raises(InputError, match="'smoke': True"):
+        run(replace(options, smoke=True))
+    assert children.called == []
+    assert run(options) == 0
+    assert children.called == [], "nothing was removed"
+    assert run(replace(options, seed=1, fresh=True)) == 0
+    assert children.called == BEGUN
+
+
+def test_what_is_outdated_is_gone_before_it_is_made_again(children, options, recipes):
+    run(options)
+    fragment = recipes / "configs" / "optim" / "tiny_encoder.yaml"
+    fragment.write_text(fragment.read_text() + "beta1: 0.8\n")
+    (options.output / "report.json").write_text("{}")
+    children.end["10_hearing"] = Ended(2, 1.0, 0.1, False)
+    assert run(options) == 2
+    assert not (options.output / "14_joint").exists(), "an old model beside a new encoder"
+    assert not (options.output / "report.json").exists()
+    assert read_record(options.output / "04_sft") is not None
+
+
+def test_where_things_lie_decides_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.txt").write_text("Olá.\n")
+    near = plan(Options(output=Path("run"), text=(Path("x.txt"),)))
+    far = plan(Options(output=tmp_path / "run", text=(tmp_path / "x.txt",)))
+    assert [job.fingerprint for job in near] == [job.fingerprint for job in far]
+
+
+def test_another_recording_under_the_same_name_is_noticed(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"one")
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"audio": "a.wav", "text": "um"}\nnot json\n{"audio": "gone.wav"}\n')
+    before = plan(Options(speech=(manifest,)))
+    (tmp_path / "a.wav").write_bytes(b"another")
+    after = plan(Options(speech=(manifest,)))
+    assert before[0].fingerprint != after[0].fingerprint
+
+
+def test_the_endings_that_count_are_those_that_are_read():
+    assert set(quickstart_plan.TEXT_SUFFIXES) == set(corpora.TEXT_SUFFIXES)
 
 
 def test_missing_input_is_told_before_any_work(children, tmp_path):

@@ -68,7 +68,7 @@ def amalia(environment, home, *words, **options):
 def home(tmp_path_factory, environment):
     """A folder in which `amalia quickstart --smoke` has been run."""
     home = tmp_path_factory.mktemp("home")
-    done = amalia(environment, home, "quickstart", "--smoke")
+    done = amalia(environment, home, "quickstart", "--smoke", "--output", "runs/quickstart")
     assert done.returncode == 0, done.stderr[-4000:]
     (home / "stdout").write_text(done.stdout)
     (home / "stderr").write_text(done.stderr)
@@ -108,7 +108,7 @@ def test_every_stage_says_what_it_took(home):
 
 def test_it_runs_once_and_then_has_nothing_to_do(home, environment):
     start = time.monotonic()
-    done = amalia(environment, home, "quickstart", "--smoke")
+    done = amalia(environment, home, "quickstart", "--smoke", "--output", "runs/quickstart")
     assert done.returncode == 0
     assert done.stderr.count("já feito") == len(STAGES)
     assert done.stdout == (home / "stdout").read_text()
@@ -126,14 +126,15 @@ def test_what_it_leaves_transcribes_answers_and_chats(home, environment):
     assert done.stdout.endswith("\n")
     done = amalia(environment, home, "chat", input="Olá\n")
     assert done.returncode == 0, done.stderr
-    done = amalia(environment, home, "shards", "verify", *(home / "runs/quickstart/shards").iterdir())
+    folders = list((home / "runs/quickstart/shards").iterdir())
+    done = amalia(environment, home, "shards", "verify", *folders)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\t0 bad\n") == 8
+    assert done.stdout.count("\t0 bad\n") == len(folders) == 9
 
 
 def interrupted(environment, home, is_time, number):
     """Start the quickstart, send it a signal when `is_time`, and give back its exit code and words."""
-    command = [sys.executable, "-m", "amalia_mm.cli", "quickstart", "--smoke"]
+    command = [sys.executable, "-m", "amalia_mm.cli", "quickstart", "--smoke", "--output", "runs/quickstart"]
     log = home / "interrupted"
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=stderr, stderr=stderr)
@@ -169,7 +170,7 @@ def test_ctrl_c_in_every_stage_is_one_line_and_loses_nothing_finished(home, envi
     code, said = interrupted(environment, copy, is_at_work, signal.SIGINT)
     assert code == 130, said
     assert "Traceback" not in said
-    assert said.splitlines()[-1].strip() == "amalia quickstart --smoke"
+    assert said.splitlines()[-1].strip() == "amalia quickstart --output runs/quickstart --smoke"
     for other in STAGES:
         assert (run / other / "stage.json").is_file() == (other != name)
     if name == "10_hearing":
@@ -183,7 +184,7 @@ def test_after_kill_9_the_stage_goes_on_from_its_checkpoint(home, environment, t
     shutil.rmtree(run / "04_sft")
     code, _ = interrupted(environment, copy, lambda said: trains(run, "04_sft"), signal.SIGKILL)
     assert code == -signal.SIGKILL
-    done = amalia(environment, copy, "quickstart", "--smoke")
+    done = amalia(environment, copy, "quickstart", "--smoke", "--output", "runs/quickstart")
     assert done.returncode == 0, done.stderr[-4000:]
     assert f"continua de {Path('runs/quickstart/04_sft/last.ckpt')}" in done.stderr
     lines = map(json.loads, (run / "04_sft/metrics.jsonl").read_text().splitlines())

@@ -60,16 +60,17 @@ def wall_seconds(stages: Sequence[Stage]) -> float:
 
 def peak_rss_gb(stages: Sequence[Stage]) -> float | None:
     """Return the most memory the run can have held: the peaks of stages that ran at the same time are added."""
-    peaks = [
-        sum(other.peak_rss_gb or 0.0 for other in stages if other is stage or _overlap(stage, other))
+    alone = [stage.peak_rss_gb for stage in stages if stage.peak_rss_gb is not None]
+    together = [
+        sum(other.peak_rss_gb or 0.0 for other in stages if _runs_at(other, begin))
         for stage in stages
-        if stage.peak_rss_gb is not None
+        for begin, _ in stage.spans
     ]
-    return round(max(peaks), 3) if peaks else None
+    return round(max([*alone, *together]), 3) if alone else None
 
 
-def _overlap(one: Stage, other: Stage) -> bool:
-    return any(a < d and c < b for a, b in one.spans for c, d in other.spans)
+def _runs_at(stage: Stage, time_s: float) -> bool:
+    return any(begin <= time_s < end for begin, end in stage.spans)
 
 
 def _read_stage(folder: Path) -> Stage:

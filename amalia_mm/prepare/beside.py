@@ -13,6 +13,8 @@ from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
+from amalia_mm.errors import InputError
+
 _spawned = multiprocessing.get_context("spawn")
 
 
@@ -25,23 +27,43 @@ class Beside:
     """
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._name = function.__name__.strip("_")
+        self._is_finished = False
         self._answer: SimpleQueue[BaseException | None] = _spawned.SimpleQueue()
         # A daemon does not outlive a parent that ends by itself; of one that is killed, `is_orphan` tells.
         self._process = _spawned.Process(target=_call, args=(function, arguments, self._answer), daemon=True)
 
     def __enter__(self) -> Self:
-        self._process.start()
+        # Ctrl-C is the parent's to answer: the process inherits that it does not hear it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return self
+
+    def check(self) -> None:
+        """Raise what it raised, if it has failed by now; errors as `wait`."""
+        if not self._process.is_alive() and not self._is_finished:
+            self.wait()
 
     def wait(self) -> None:
         """Wait for its end, and raise what it raised.
 
         Raises:
-            RuntimeError: It died without a word (killed, or out of memory).
+            InputError: It died without a word (killed, or out of memory).
         """
+        if self._is_finished:
+            return
         self._process.join()
         if self._answer.empty():
-            raise RuntimeError(f"the process that writes the text died with {self._process.exitcode}")
+            raise InputError(
+                self._name,
+                found=f"its process ended with {self._process.exitcode}",
+                wanted="its result",
+                remedy="free some memory (-9 is often a lack of it), and run the same again",
+            )
+        self._is_finished = True
         error = self._answer.get()
         if error is not None:
             raise error
@@ -52,6 +74,7 @@ class Beside:
         self._process.kill()
         self._process.join()
         self._process.close()
+        self._answer.close()
 
 
 def is_orphan() -> bool:
@@ -63,8 +86,6 @@ def is_orphan() -> bool:
 def _call(
     function: Callable[..., None], arguments: tuple[Any, ...], answer: SimpleQueue[BaseException | None]
 ) -> None:
-    # The terminal's Ctrl-C reaches this process too; it is the parent's to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         function(*arguments)
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent raises it)

@@ -108,7 +108,7 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     paths = [
         *_sentence_lines("train", read),
         *_question_lines("train", corpus.questions_train),
-        *_jumbled_lines(corpus, sizes.jumbled, rng),
+        *_jumbled_lines(corpus, own, sizes.jumbled, rng),
         *own.sentences["train"],
         # Paths of nothing but blanks: where nobody speaks, nothing is written.
         *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(2 * sizes.nobody)),
@@ -149,11 +149,14 @@ def _question_lines(split: Split, questions: Sequence[Question]) -> list[Line]:
     ]
 
 
-def _jumbled_lines(corpus: Corpus, num: int, rng: random.Random) -> list[Line]:
-    texts = (*(sentence.text for sentence in corpus.train), *(q.text for q in corpus.questions_train))
-    heldout = (*corpus.val, *corpus.test_seen, *corpus.test_heldout)
-    questions = (*corpus.questions_val, *corpus.questions_test)
-    taken = {spoken_form(text.text) for text in (*heldout, *questions)}
+def _jumbled_lines(corpus: Corpus, own: OwnText, num: int, rng: random.Random) -> list[Line]:
+    read = (*corpus.train, *corpus.questions_train, *own.sentences["train"])
+    heldout = (
+        *(*corpus.val, *corpus.test_seen, *corpus.test_heldout, *corpus.questions_val),
+        *(*corpus.questions_test, *own.sentences["val"], *own.sentences["test"]),
+    )
+    texts = [one.text for one in read]
+    taken = {spoken_form(one.text) for one in heldout}
     return [
         Line(f"train-jumbled-{number:06d}", text, "train", template=JUMBLED)
         for number, text in enumerate(jumbled(texts, num, rng, taken))

@@ -12,7 +12,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -103,7 +103,7 @@ def write_corpus(
         text_job = Beside(_write_text, staging, corpus, own_text, plan.paths, seed)
         with SpeakerPool(num_children) as pool, text_job:
             synthesiser = pool.speakers[0].info()  # fails here, at once, where there is none
-            done = _write_speech(staging, plan, sizes, own_speech, pool, seed, progress)
+            done = _write_speech(staging, plan, sizes, own_speech, pool, seed, progress, text_job.check)
             text_job.wait()
         _write_examples(staging, done.test)
         summary = {
@@ -142,7 +142,14 @@ def _write_text(staging: Path, corpus: Corpus, own: OwnText, paths: Sequence[Lin
 
 
 def _write_speech(
-    staging: Path, plan: Plan, sizes: PlanSizes, own: OwnSpeech, pool: SpeakerPool, seed: int, progress: bool
+    staging: Path,
+    plan: Plan,
+    sizes: PlanSizes,
+    own: OwnSpeech,
+    pool: SpeakerPool,
+    seed: int,
+    progress: bool,
+    check_others: Callable[[], None],
 ) -> _Done:
     done = _Done()
     (staging / "audio").mkdir()
@@ -160,6 +167,7 @@ def _write_speech(
             else:
                 _keep(staging, writers, answer, done)
             bar.update()
+            check_others()
         for clip in no_speech(sizes.nobody, "train", seed):
             _keep(staging, writers, clip, done)
         for own_clip in decode_own_speech(own, bar.update):

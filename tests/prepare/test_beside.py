@@ -1,7 +1,10 @@
 """A function in a process of its own: its errors are ours, and it does not stay behind."""
 
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -9,6 +12,13 @@ import pytest
 
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.beside import Beside, is_orphan
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
 
 
 def write_pid(path: Path) -> None:
@@ -42,7 +52,7 @@ def test_its_error_is_raised_here():
 
 
 def test_a_death_without_a_word_is_told():
-    with Beside(die) as job, pytest.raises(RuntimeError, match="died with 9"):
+    with Beside(die) as job, pytest.raises(InputError, match="its process ended with 9"):
         job.wait()
 
 
@@ -50,15 +60,56 @@ def test_it_does_not_outlive_a_failure_here(tmp_path):
     path = tmp_path / "pid"
 
     def fail_once_it_runs() -> None:
-        end = time.monotonic() + 30
-        while not (path.exists() and path.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_until(lambda: path.exists() and path.read_text() != "")
         raise KeyError
 
     with pytest.raises(KeyError), Beside(write_pid_and_sleep, path):
         fail_once_it_runs()
     assert not psutil.pid_exists(int(path.read_text().split()[0]))
+
+
+def test_a_failure_is_found_without_waiting_for_it():
+    def check(job: Beside) -> None:
+        for _ in range(600):
+            job.check()
+            time.sleep(0.05)
+
+    with Beside(fail) as job, pytest.raises(InputError, match="no room"):
+        check(job)
+
+
+def test_who_is_done_can_be_checked_and_waited_for_again(tmp_path):
+    with Beside(write_pid, tmp_path / "pid") as job:
+        job.wait()
+        job.check()
+        job.wait()
+
+
+def watch_for_the_parent(path: Path) -> None:
+    write_pid(path)
+    while not is_orphan():
+        time.sleep(0.05)
+    path.with_suffix(".orphan").touch()
+
+
+def test_whose_parent_is_killed_knows_it(tmp_path):
+    path = tmp_path / "pid"
+    code = (
+        "import pathlib, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_beside import Beside, watch_for_the_parent\n"
+        "if __name__ == '__main__':\n"
+        f"    with Beside(watch_for_the_parent, pathlib.Path({str(path)!r})) as job: job.wait()\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)])
+    try:
+        wait_until(lambda: path.exists() and path.read_text() != "")
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(path.with_suffix(".orphan").exists)
 
 
 def test_here_nobody_is_an_orphan():
