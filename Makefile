@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check format bench clean
+.PHONY: help setup quickstart test check format bench soak clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,9 @@ format: $(INSTALLED) ## Format the code and mend what ruff can
 
 bench: $(INSTALLED) ## Measure ours beside a peer, in one run
 	@$(BIN)/python -m pytest -m benchmark --benchmark-group-by=group --benchmark-columns=median,iqr,rounds $(ARGS) tests/benchmarks
+
+soak: $(INSTALLED) ## Set up, then run the tests of hours of audio (long; not part of `make test`)
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 clean: ## Remove what tools leave behind; runs/ and .venv stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -30,6 +30,7 @@ LIGHTNING = {
 }
 BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 FILES_AT_ONCE = 64
+WORDS_HELP = "keep only the built-in sentences that need no other than the N commonest words"
 MODEL_HELP = "model, stage or run folder (default: $AMALIA_MODEL, else runs/quickstart)"
 
 
@@ -167,6 +168,7 @@ def _add_quickstart(commands: Commands) -> None:
         "--speech", type=Path, action="append", default=[], help="your own recordings: a .jsonl manifest"
     )
     quickstart.add_argument("--seed", type=int, default=0)
+    quickstart.add_argument("--words", type=int, help=WORDS_HELP)
     quickstart.add_argument(
         "--smoke", action="store_true", help="every stage at its smallest, to see that all works"
     )
@@ -217,6 +219,7 @@ def _add_preparation(commands: Commands) -> None:
         "--speech", type=Path, action="append", default=[], help="your own recordings as well"
     )
     corpus.add_argument("--seed", type=int, default=0)
+    corpus.add_argument("--words", type=int, help=WORDS_HELP)
     corpus.add_argument("--smoke", action="store_true", help="a few hundred sentences")
     corpus.set_defaults(run=_corpus)
 
@@ -238,6 +241,7 @@ def _quickstart(options: argparse.Namespace) -> int:
             smoke=options.smoke,
             fresh=options.fresh,
             seed=options.seed,
+            words=options.words,
             text=tuple(options.text),
             speech=tuple(options.speech),
         )
@@ -331,7 +335,12 @@ def _corpus(options: argparse.Namespace) -> int:
     from amalia_mm.prepare.synthetic import write_corpus
 
     write_corpus(
-        options.output, seed=options.seed, smoke=options.smoke, text=options.text, speech=options.speech
+        options.output,
+        seed=options.seed,
+        smoke=options.smoke,
+        num_words=options.words,
+        text=options.text,
+        speech=options.speech,
     )
     return 0
 

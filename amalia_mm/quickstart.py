@@ -262,7 +262,10 @@ def _marker(options: Options) -> dict[str, object]:
     """Return what `quickstart.json` holds: by which version and with which options the folder was made."""
     paths = {"text": options.text, "speech": options.speech}
     own = {name: [str(path.resolve()) for path in given] for name, given in paths.items()}
-    return {"version": __version__, "options": {"smoke": options.smoke, "seed": options.seed, **own}}
+    return {
+        "version": __version__,
+        "options": {"smoke": options.smoke, "seed": options.seed, "words": options.words, **own},
+    }
 
 
 def _clear_outdated(jobs: Sequence[Job], options: Options) -> None:

@@ -35,6 +35,8 @@ class Options:
     smoke: bool = False
     fresh: bool = False
     seed: int = 0
+    words: int | None = None
+    """How many of the commonest words the built-in sentences keep; None keeps all."""
     text: tuple[Path, ...] = ()
     speech: tuple[Path, ...] = ()
 
@@ -68,7 +70,7 @@ def plan(options: Options) -> list[Job]:
         if stage.trains and options.seed:
             command += ["--seed_everything", str(options.seed), "--data.init_args.seed", str(options.seed)]
         if stage.name == "00_corpus":
-            command += ["--seed", str(options.seed)]
+            command += ["--seed", str(options.seed), *_words(options)]
         command += stage.smoke if options.smoke else ()
         decisive = [
             [job.fingerprint for job in jobs if job.stage.name in stage.after] or inputs,
@@ -98,7 +100,11 @@ def how_to_go_on(options: Options) -> str:
         command.append("--smoke")
     if options.seed:
         command += ["--seed", str(options.seed)]
-    return shlex.join([*command, *_own_data(options)])
+    return shlex.join([*command, *_words(options), *_own_data(options)])
+
+
+def _words(options: Options) -> list[str]:
+    return [] if options.words is None else ["--words", str(options.words)]
 
 
 def _own_data(options: Options) -> list[str]:

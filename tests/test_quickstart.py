@@ -376,6 +376,13 @@ def test_a_seed_reaches_the_corpus_and_every_training():
             assert "7" in job.command
 
 
+def test_fewer_words_are_another_corpus():
+    few = plan(Options(words=330))
+    assert few[0].command[-2:] == ("--words", "330")
+    assert few[0].fingerprint != plan(Options())[0].fingerprint
+    assert how_to_go_on(Options(words=330)) == "amalia quickstart --words 330"
+
+
 def test_the_way_to_go_on_is_a_command_line_that_works_in_a_shell(tmp_path):
     options = Options(output=tmp_path / "a b", smoke=True, seed=3, text=(Path("x y.txt"),))
     assert how_to_go_on(options) == (

@@ -28,6 +28,7 @@ from amalia_mm.prepare.beside import Beside
 from amalia_mm.prepare.clips import BUILT_IN, Clip, Line, no_speech, speak_lines
 from amalia_mm.prepare.corpus import Corpus, build_corpus
 from amalia_mm.prepare.espeak import SpeakerPool
+from amalia_mm.prepare.narrowed import narrowed
 from amalia_mm.prepare.own_data import OwnSpeech, OwnText, decode_own_speech, read_own_speech, read_own_text
 from amalia_mm.prepare.speech_plan import HELDOUT, Plan, PlanSizes, plan_speech
 from amalia_mm.prepare.text_shards import write_text_shards
@@ -63,6 +64,7 @@ def write_corpus(
     text: Sequence[Path] = (),
     speech: Sequence[Path] = (),
     num_sentences: int = 100_000,
+    num_words: int | None = None,
     num_spoken: int | None = None,
     num_questions: int | None = None,
     num_children: int = 2,
@@ -80,6 +82,7 @@ def write_corpus(
         text: The user's files and folders of text, added to the corpus and spoken by the same voices.
         speech: The user's manifests of recordings, added to the training and test speech.
         num_sentences: Sentences of the built-in corpus.
+        num_words: Of these, those that need no other than its commonest words; None keeps all.
         num_spoken: Training sentences that are spoken; None is the size of the quickstart.
         num_questions: Training questions that are spoken; None is the size of the quickstart.
         num_children: Synthesiser processes side by side.
@@ -95,6 +98,7 @@ def write_corpus(
     sizes = sizes if num_questions is None else replace(sizes, questions=num_questions)
     own_text, own_speech = read_own_text(text), read_own_speech(speech)
     corpus = build_corpus(seed, num_sentences, smoke)
+    corpus = corpus if num_words is None else narrowed(corpus, num_words)
     plan = plan_speech(corpus, own_text, sizes, seed)
     staging = output / _STAGING
     try:

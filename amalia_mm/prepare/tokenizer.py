@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tqdm import tqdm
+
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
@@ -67,7 +69,7 @@ def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
         InputError: A folder has no index or a record in it cannot be read, there is no text for that many
             entries, or the disk is full.
     """
-    tokenizer = Tokenizer.train(texts_of(recipe.shards, recipe.max_records), recipe.vocab_size)
+    tokenizer = Tokenizer.train(texts_of(recipe.shards, recipe.max_records, progress=True), recipe.vocab_size)
     output = recipe.output
     part = output.with_name(f".{output.name}.part")
     try:
@@ -85,12 +87,17 @@ def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
     return tokenizer
 
 
-def texts_of(shards: Sequence[Path], max_records: int) -> Iterator[str]:
+def texts_of(shards: Sequence[Path], max_records: int, progress: bool = False) -> Iterator[str]:
     """Yield the texts of up to `max_records` of each folder, as written and as spoken where that differs."""
-    for folder in shards:
-        index = ShardIndex.load(folder)
-        num = min(len(index), max_records)
-        for number in (i * len(index) // num for i in range(num)):
+    indexes = [ShardIndex.load(folder) for folder in shards]
+    chosen = [
+        (index, i * len(index) // num)
+        for index in indexes
+        for num in [min(len(index), max_records)]
+        for i in range(num)
+    ]
+    with tqdm(chosen, unit="texto", desc="01_tokenizer", disable=not progress) as bar:
+        for index, number in bar:
             record, _ = read_record(index, number, with_audio=False)
             texts = (record.text, record.spoken, *(turn.text for turn in record.turns))
             for text in filter(None, texts):
