@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from amalia_mm import __version__
+from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.errors import InputError
 from amalia_mm.shards_commands import add_shards
 from amalia_mm.terminal import note, result
@@ -42,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is loaded. By default its threads wait for each other by spinning, which on a busy machine
     # makes a step thirty times slower; sleeping at once makes it twice as slow on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    ctrl_c = _CtrlC()
     try:
         with ctrl_c:
             code = _dispatch(words)
@@ -71,6 +69,7 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] in LIGHTNING:
         from amalia_mm.train.cli import main as train
 
+        ctrl_c.raise_again()
         train(words)
         return 0
     options = build_parser().parse_args(words)
@@ -103,28 +102,6 @@ def _interrupted(words: list[str]) -> str:
     if checkpoint is None or not checkpoint.is_file():
         return "amalia: interrupted before the first checkpoint; run the same command again"
     return f"amalia: interrupted; {checkpoint} is kept: add --ckpt_path {checkpoint} to the command to go on"
-
-
-class _CtrlC:
-    """Remembers that Ctrl-C was pressed while it is entered, whatever became of the KeyboardInterrupt."""
-
-    def __init__(self) -> None:
-        self.was_pressed = False
-        self._is_ours = False
-
-    def __enter__(self) -> None:
-        # Somebody else's handler, or none as under nohup, is left alone.
-        self._is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._is_ours:
-            signal.signal(signal.SIGINT, self._press)
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _press(self, number: int, frame: FrameType | None) -> None:
-        self.was_pressed = True
-        raise KeyboardInterrupt
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from numpy.random import SeedSequence
 from tqdm import tqdm
 
+from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.train.summed import SummedStep
 
 
@@ -87,7 +88,8 @@ class GracefulStop(Callback):
         self._previous: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals."""
+        """Take over the signals, and stop here if one was lost before."""
+        ctrl_c.raise_again()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._receive)
 
