@@ -15,14 +15,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from amalia_mm import __version__
-from amalia_mm.child_process import Children, Ended
+from amalia_mm.child_process import Children, Ended, run_child
 from amalia_mm.errors import InputError
 from amalia_mm.quickstart_plan import Job, Options, how_to_go_on, plan
 from amalia_mm.quickstart_stages import STAGES, Stage, has_company
@@ -32,6 +32,7 @@ MARKER = "quickstart.json"
 LOCK = ".quickstart.lock"
 LOCK_PATIENCE_S = 15.0
 INTERRUPTED = 130
+_AMALIA = (sys.executable, "-m", "amalia_mm.cli")
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ def run(options: Options) -> int:
         code = _Schedule(jobs, options, lock).run()
         if code:
             return code
-        with Children() as children:
-            _start(children, "show", ["evaluate", "--show", str(options.output)], lock, to_stdout=True)
-            return children.wait()[1].exit_code
+        show = [*_AMALIA, "evaluate", "--show", str(options.output)]
+        return run_child(show, keep_open=[lock], to_stdout=True).exit_code
 
 
 def read_record(folder: Path, name: str = "stage.json") -> Record | None:
@@ -146,7 +146,8 @@ class _Schedule:
             command += ["--ckpt_path", str(folder / "last.ckpt")]
         _write(folder / "begun.json", begun)
         self.begun[name] = begun
-        _start(children, name, command, self.lock, environment=self._environment(job, children))
+        environment = self._environment(job, children)
+        children.start(name, [*_AMALIA, *command], keep_open=[self.lock], environment=environment)
 
     def _environment(self, job: Job, children: Children) -> dict[str, str]:
         """Return how a child shares the machine and the terminal with another."""
@@ -175,24 +176,6 @@ class _Schedule:
             note(f"{name} was killed by signal {-ended.exit_code} (9 is often a lack of memory)")
             return 128 - ended.exit_code
         return ended.exit_code
-
-
-def _start(
-    children: Children,
-    name: str,
-    command: list[str],
-    lock: int,
-    *,
-    to_stdout: bool = False,
-    environment: Mapping[str, str] | None = None,
-) -> None:
-    children.start(
-        name,
-        [sys.executable, "-m", "amalia_mm.cli", *command],
-        keep_open=[lock],
-        to_stdout=to_stdout,
-        environment=environment,
-    )
 
 
 def _record(begun: Record, ended: Ended, folder: Path) -> Record:

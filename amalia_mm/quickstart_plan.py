@@ -125,7 +125,7 @@ def _inputs_digest(options: Options) -> str:
             )
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
-            if file.is_file() and (file == path or file.suffix in TEXT_SUFFIXES):
+            if file.is_file() and (file == path or file.suffix.lower() in TEXT_SUFFIXES):
                 with file.open("rb") as opened:
                     content = hashlib.file_digest(opened, "sha256").hexdigest()
                 digest.update(f"{file.name}\0{content}\0".encode())

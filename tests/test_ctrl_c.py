@@ -14,6 +14,11 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def press_in_vain() -> None:
+    with suppress(KeyboardInterrupt):
+        press()
+
+
 @pytest.fixture(autouse=True)
 def pythons_own_handler():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,8 +35,7 @@ def test_it_is_a_keyboard_interrupt_as_ever():
 def test_who_asks_gets_it_again():
     lost = CtrlC()
     with lost:
-        with suppress(KeyboardInterrupt):
-            press()
+        press_in_vain()
         with pytest.raises(KeyboardInterrupt):
             lost.raise_again()
     with lost:
@@ -41,8 +45,7 @@ def test_who_asks_gets_it_again():
 def test_training_does_not_begin_after_a_lost_one():
     stop = GracefulStop()
     with ctrl_c:
-        with suppress(KeyboardInterrupt):
-            press()
+        press_in_vain()
         with pytest.raises(KeyboardInterrupt):
             stop.on_fit_start(None, None)
     with ctrl_c:

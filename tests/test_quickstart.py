@@ -35,6 +35,7 @@ class FakeChildren:
         self.first_to_end = []
         self.is_interrupted_at_once = False
         monkeypatch.setattr(quickstart, "Children", lambda: self)
+        monkeypatch.setattr(quickstart, "run_child", self.show)
         monkeypatch.setattr(quickstart, "_num_cores", lambda: 2)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
@@ -54,13 +55,13 @@ class FakeChildren:
     def interrupt(self):
         self.was_told_to_end = True
 
-    def start(self, name, command, *, keep_open, to_stdout=False, environment=None):
+    def show(self, command, *, keep_open, to_stdout):
+        assert to_stdout and command[3:5] == ["evaluate", "--show"]
+        return Ended(0, 0.1, 0.1, False)
+
+    def start(self, name, command, *, keep_open, environment):
         assert all(isinstance(number, int) for number in keep_open)
         command = list(command)[3:]
-        if to_stdout:
-            assert command[:2] == ["evaluate", "--show"]
-            self.running[name] = Ended(0, 0.1, 0.1, False)
-            return
         assert name == self._name(command)
         self.calls.append((name, command))
         self.beside[name] = self.names
@@ -348,6 +349,15 @@ def test_where_things_lie_decides_nothing(tmp_path, monkeypatch):
     near = plan(Options(output=Path("run"), text=(Path("x.txt"),)))
     far = plan(Options(output=tmp_path / "run", text=(tmp_path / "x.txt",)))
     assert [job.fingerprint for job in near] == [job.fingerprint for job in far]
+
+
+def test_text_is_read_whatever_the_case_of_its_ending(tmp_path):
+    (tmp_path / "mine").mkdir()
+    text = tmp_path / "mine" / "A.TXT"
+    text.write_text("Olá.\n")
+    before = plan(Options(text=(tmp_path / "mine",)))
+    text.write_text("Adeus.\n")
+    assert before[0].fingerprint != plan(Options(text=(tmp_path / "mine",)))[0].fingerprint
 
 
 def test_another_recording_under_the_same_name_is_noticed(tmp_path):

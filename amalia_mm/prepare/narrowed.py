@@ -26,7 +26,7 @@ def narrowed(corpus: Corpus, num_words: int) -> Corpus:
     read = (*(s.text for s in corpus.train), *(_whole(question) for question in corpus.questions_train))
     counts = Counter(word for text in read for word in words(text))
     # Ties are broken by the word itself: the same corpus is always narrowed alike.
-    kept = {word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:num_words]}
+    kept = {word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(num_words, 0)]}
 
     def fits(text: str) -> bool:
         return all(word in kept for word in words(text))

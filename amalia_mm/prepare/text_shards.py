@@ -28,6 +28,7 @@ _MOST_SENTENCES = 8
 _LEAST_READING = 4
 READING_TIMES = 16
 """How often a sentence to read only stands in the documents, in other company each time."""
+_RECORDS_A_LOOK = 500
 _VAL_DIALOGUES = 20  # one in twenty is for validation
 
 
@@ -60,8 +61,8 @@ def write_text_shards(
 
 def _write(folder: Path, records: Iterable[Record]) -> None:
     with ShardWriter(folder) as writer:
-        for record in records:
-            if is_orphan():
+        for number, record in enumerate(records):
+            if number % _RECORDS_A_LOOK == 0 and is_orphan():
                 raise OrphanError(str(folder))
             writer.write(record)
 
@@ -109,22 +110,22 @@ def _grouped(sentences: Sequence[Sentence], rng: random.Random) -> Iterator[str]
     for sentence in rng.sample(sentences, len(sentences)):
         by_topic[sentence.topic].append(sentence.text)
     for texts in by_topic.values():
-        start = 0
-        while start < len(texts):
-            num = rng.randint(1, _MOST_SENTENCES)
-            yield " ".join(texts[start : start + num])
-            start += num
+        yield from _joined(texts, 1, rng)
 
 
 def _reading(sentences: Sequence[str], rng: random.Random) -> Iterator[str]:
     """Yield the sentences to read as small documents, all of them in a new order each time."""
     for _ in range(READING_TIMES):
-        texts = rng.sample(sentences, len(sentences))
-        start = 0
-        while start < len(texts):
-            num = rng.randint(_LEAST_READING, _MOST_SENTENCES)
-            yield " ".join(texts[start : start + num])
-            start += num
+        yield from _joined(rng.sample(sentences, len(sentences)), _LEAST_READING, rng)
+
+
+def _joined(texts: Sequence[str], least: int, rng: random.Random) -> Iterator[str]:
+    """Yield the texts in order, `least` to `_MOST_SENTENCES` of them in one."""
+    start = 0
+    while start < len(texts):
+        num = rng.randint(least, _MOST_SENTENCES)
+        yield " ".join(texts[start : start + num])
+        start += num
 
 
 def _questions(corpus: Corpus, part: Split) -> Sequence[Question]:

@@ -12,7 +12,7 @@ from amalia_mm import assistant as assistant_module
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.harness import evaluate, evaluate_run
 from amalia_mm.evaluate.items import read_pairs, read_questions, read_spoken
-from amalia_mm.evaluate.stages import read_stages
+from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
 
 REQUIRED = {
     *(
@@ -188,3 +188,21 @@ def test_a_stage_without_its_seconds_is_named(tmp_path):
     (tmp_path / "02_pretrain" / "stage.json").write_text("{}")
     with pytest.raises(InputError, match=r"stage\.json: seconds: found None"):
         read_stages(tmp_path)
+
+
+def _stage(name, peak_gb, *spans):
+    return Stage(name, sum(b - a for a, b in spans), peak_gb, None, None, None, (), (), spans)
+
+
+def test_memory_adds_up_only_where_stages_ran_at_once():
+    stages = [_stage("02", 1.0, (0, 10)), _stage("04", 1.0, (10, 30)), _stage("10", 1.5, (0, 25))]
+    assert peak_rss_gb(stages) == 2.5, "02 and 04 never ran at once"
+    assert peak_rss_gb([_stage("14", 2.0)]) == 2.0, "one that kept no times"
+    assert peak_rss_gb([]) is None
+
+
+def test_time_counts_once_and_pauses_not_at_all():
+    stages = [_stage("02", 1.0, (0, 10), (50, 60)), _stage("10", 1.0, (5, 25))]
+    assert wall_seconds(stages) == 35
+    by_hand = Stage("11", 7.0, None, None, None, None, (), ())
+    assert wall_seconds([*stages, by_hand]) == 42

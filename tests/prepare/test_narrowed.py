@@ -36,6 +36,7 @@ def test_all_the_words_leave_all_of_it(corpus):
     assert narrowed(corpus, 10_000).train == corpus.train
 
 
-def test_too_few_words_are_refused(corpus):
-    with pytest.raises(InputError, match="--words: found 5, with which there are no training sentences"):
-        narrowed(corpus, 5)
+@pytest.mark.parametrize("num_words", [5, 0, -5])
+def test_too_few_words_are_refused(corpus, num_words):
+    with pytest.raises(InputError, match=f"--words: found {num_words}, with which there are no training"):
+        narrowed(corpus, num_words)

@@ -146,6 +146,17 @@ def test_paths_have_no_audio_and_say_what_is_heard(run: Path) -> None:
     assert sum(record.text == "" for record, _ in records) == 4
 
 
+def test_copies_ask_for_a_jumbled_line_again(run: Path) -> None:
+    records = [record for record, _ in _records(run / "shards" / "copies-train")]
+    assert len(records) == 10
+    jumbled = {record.text for record, _ in _records(run / "shards" / "paths-train")}
+    for record in records:
+        asked, repeated = record.turns
+        assert asked.text.startswith("Repete: ")
+        assert spoken_form(asked.text.removeprefix("Repete: ")) == spoken_form(repeated.text)
+        assert repeated.text in jumbled, "the line is read as a path too"
+
+
 def test_examples_are_test_voices_and_one_question(run: Path) -> None:
     names = sorted(path.name for path in (run / "examples").iterdir())
     assert names[-1] == "pergunta.wav"
