@@ -118,7 +118,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         check_left_out(left_out, sizes, self.max_bad_fraction)
         bad_records = BadRecords(list(weights), self.max_bad_fraction, self.num_workers)
         steps = Steps(
-            order=self._order([usable.source for usable in eligible], seed),
+            order=self._order([usable.source for usable in eligible], seed, is_training),
             reader=self._reader(folders, self._text_tokenizer, seed, is_training),
             collate=self._collate(self._text_tokenizer),
             bad_records=bad_records,
@@ -132,7 +132,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         """Return the records of a folder that can be used."""
 
     @abstractmethod
-    def _order(self, sources: Sequence[Source], seed: int) -> Order:
+    def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         """Return the order of the batches."""
 
     @abstractmethod
@@ -178,7 +178,7 @@ class TextData(ShardData[TextBatch]):
     def _eligible(self, folder: Folder, weight: float) -> Eligible:
         return eligible_text(folder, weight)
 
-    def _order(self, sources: Sequence[Source], seed: int) -> Order:
+    def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return PackedOrder(sources, row_tokens=self.row_tokens, rows_per_batch=self.rows_per_batch, seed=seed)
 
     def _reader(
@@ -201,6 +201,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_audio_tokens: Most audio tokens of a global micro-batch, padding included.
         max_text_tokens: Most text tokens of a global micro-batch, padding included and audio not.
         max_rows: Most rows of a global micro-batch.
+        shortest_first_epochs: Epochs at the start of training that go from the shortest batch to the longest.
         seed: Of the order, of augmentation and of paths.
         num_workers: Processes that read.
         paths: Simulates CTC paths in place of clips; None hears the clips.
@@ -217,6 +218,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_audio_tokens: int = 1600,
         max_text_tokens: int = 1600,
         max_rows: int = 16,
+        shortest_first_epochs: int = 0,
         seed: int = 0,
         num_workers: int = 1,
         paths: CtcPaths | None = None,
@@ -228,6 +230,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self.max_audio_tokens = max_audio_tokens
         self.max_text_tokens = max_text_tokens
         self.max_rows = max_rows
+        self.shortest_first_epochs = shortest_first_epochs
         self.paths = paths
         self.augment = augment
 
@@ -241,13 +244,14 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_text_tokens=self.max_text_tokens,
         )
 
-    def _order(self, sources: Sequence[Source], seed: int) -> Order:
+    def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return BudgetOrder(
             sources,
             max_audio_tokens=self.max_audio_tokens,
             max_text_tokens=self.max_text_tokens,
             max_rows=self.max_rows,
             seed=seed,
+            shortest_first_epochs=self.shortest_first_epochs if is_training else 0,
         )
 
     def _reader(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import words
 from amalia_mm.prepare.corpus import Corpus
-from amalia_mm.prepare.questions import Question
+from amalia_mm.prepare.questions import BY_HEART, Question
 
 
 def narrowed(corpus: Corpus, num_words: int) -> Corpus:
@@ -26,7 +26,9 @@ def narrowed(corpus: Corpus, num_words: int) -> Corpus:
     read = (*(s.text for s in corpus.train), *(_whole(question) for question in corpus.questions_train))
     counts = Counter(word for text in read for word in words(text))
     # Ties are broken by the word itself: the same corpus is always narrowed alike.
-    kept = {word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(num_words, 0)]}
+    kept = {
+        word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(num_words, 0)]
+    }
 
     def fits(text: str) -> bool:
         return all(word in kept for word in words(text))
@@ -50,6 +52,8 @@ def narrowed(corpus: Corpus, num_words: int) -> Corpus:
         "test sentences": small.test_seen,
         "test sentences of held-out templates": small.test_heldout,
         "training questions": small.questions_train,
+        "facts to learn": _by_heart(small.questions_train),
+        "facts to watch": _by_heart(small.questions_val),
         "test questions": small.questions_test,
     }
     empty = [name for name, found in needed.items() if not found]
@@ -61,6 +65,10 @@ def narrowed(corpus: Corpus, num_words: int) -> Corpus:
             remedy="give a larger number",
         )
     return small
+
+
+def _by_heart(questions: Sequence[Question]) -> list[Question]:
+    return [question for question in questions if question.kind in BY_HEART]
 
 
 def _whole(question: Question) -> str:

@@ -19,6 +19,9 @@ from amalia_mm.prepare.lexicon import Entry, Lexicon, load_lexicon, read_data
 
 Kind = Literal["known", "reformulated", "context", "arithmetic"]
 
+BY_HEART: tuple[Kind, ...] = ("known", "reformulated")
+"""Those whose answer stands nowhere in what is asked and cannot be worked out."""
+
 _LARGEST_NUMBER = 20
 _HELDOUT_OPERANDS = 0.15
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from amalia_mm.data.schema import Split
@@ -32,7 +32,7 @@ class PlanSizes:
 
     Args:
         sentences: Training sentences that are spoken and transcribed.
-        questions: Training questions that are spoken and answered.
+        questions: Training questions that are spoken, every other one answered and the others written down.
         nobody: Training clips without speech; twice as many paths.
         val_sentences: Sentences that are watched.
         val_questions: Questions that are watched.
@@ -56,8 +56,8 @@ class PlanSizes:
     test_questions: int = 100
     own_sentences: int = 2000
     own_test: int = 120
-    paths: int = 20_000
-    jumbled: int = 12_000
+    paths: int = 12_000
+    jumbled: int = 10_000
     train_voices: int = len(TRAIN_VOICES)
 
     @classmethod
@@ -82,7 +82,9 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     sentences = spoken_subset(corpus, min(sizes.sentences, len(corpus.train)), seed)
     train = [
         *_sentence_lines("train", sentences),
-        *_question_lines("train", _spread(_askable(corpus.questions_train), sizes.questions, _fact, rng)),
+        *_alternately_written(
+            _question_lines("train", _spread(_askable(corpus.questions_train), sizes.questions, _fact, rng))
+        ),
         *_some(own.sentences["train"], sizes.own_sentences, rng),
     ]
     val = [
@@ -107,13 +109,13 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     read = _some(corpus.train, sizes.paths, rng)
     paths = [
         *_sentence_lines("train", read),
-        *_question_lines("train", corpus.questions_train),
+        *_alternately_written(_question_lines("train", _askable(corpus.questions_train))),
         *_jumbled_lines(corpus, own, sizes.jumbled, rng),
         *own.sentences["train"],
         # Paths of nothing but blanks: where nobody speaks, nothing is written.
         *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(2 * sizes.nobody)),
         *_sentence_lines("val", corpus.val),
-        *_question_lines("val", corpus.questions_val),
+        *_question_lines("val", _askable(corpus.questions_val)),
         *own.sentences["val"],
     ]
     return Plan(spoken, paths)
@@ -147,6 +149,11 @@ def _question_lines(split: Split, questions: Sequence[Question]) -> list[Line]:
         )
         for number, q in enumerate(questions)
     ]
+
+
+def _alternately_written(questions: Sequence[Line]) -> list[Line]:
+    """Return the questions, every other one to be written down instead of answered."""
+    return [replace(line, answer=None) if number % 2 else line for number, line in enumerate(questions)]
 
 
 def _jumbled_lines(corpus: Corpus, own: OwnText, num: int, rng: random.Random) -> list[Line]:

@@ -19,7 +19,7 @@ from amalia_mm.prepare.corpus import Corpus, Dialogue
 from amalia_mm.prepare.grammar import Sentence
 from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.own_data import OwnText
-from amalia_mm.prepare.questions import Question
+from amalia_mm.prepare.questions import BY_HEART, Question
 from amalia_mm.variety import Variety
 
 PARTS: tuple[Split, ...] = ("train", "val")
@@ -39,11 +39,12 @@ class OrphanError(Exception):
 def write_text_shards(
     folder: Path, corpus: Corpus, own: OwnText, paths: Iterable[Line], rng: random.Random
 ) -> None:
-    """Write `documents-`, `chat-` and `paths-`, each `train` and `val`, and `copies-train` under a folder.
+    """Write `documents-`, `chat-`, `facts-` and `paths-`, each `train` and `val`, and `copies-train` under a folder.
 
     Documents are sentences of one topic, questions with answers, dialogues, sentences to read only (these for
-    training alone) and the user's text; chat is written questions, dialogues and the user's conversations;
-    paths are lines without audio, to be simulated; copies are conversations that ask for a jumbled line again.
+    training alone) and the user's text; chat is questions about a context, sums, dialogues and the user's
+    conversations; facts are questions whose answer must be known by heart, which takes more visits; paths are
+    lines without audio, to be simulated; copies are conversations that ask for a jumbled line again.
 
     Raises:
         OrphanError: The process that waited for this one is dead.
@@ -55,6 +56,7 @@ def write_text_shards(
     for part in PARTS:
         _write(folder / f"documents-{part}", _documents(part, corpus, own, rng))
         _write(folder / f"chat-{part}", _chat(part, corpus, own))
+        _write(folder / f"facts-{part}", _facts(part, corpus))
         _write(folder / f"paths-{part}", (line.record() for line in by_part[part]))
     _write(folder / "copies-train", _copies(by_part["train"]))
 
@@ -84,16 +86,24 @@ def _documents(part: Split, corpus: Corpus, own: OwnText, rng: random.Random) ->
 
 
 def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
-    conversations = [
-        *((Turn("user", q.text), Turn("assistant", q.answer)) for q in _questions(corpus, part)),
-        *_dialogues(corpus, part),
-    ]
-    for number, turns in enumerate(conversations):
+    asked = (question for question in _questions(corpus, part) if question.kind not in BY_HEART)
+    for number, turns in enumerate([*map(_turns, asked), *_dialogues(corpus, part)]):
         identity = f"{part}-chat-{number:06d}"
         yield Record(identity, "chat", Variety.PT_PT, "", BUILT_IN, LICENCE, part, turns=turns)
     for number, one in enumerate(own.conversations[part]):
         identity = f"{part}-own-chat-{number:06d}"
         yield Record(identity, "chat", one.variety, "", one.source, "", part, turns=one.turns)
+
+
+def _facts(part: Split, corpus: Corpus) -> Iterator[Record]:
+    asked = (question for question in _questions(corpus, part) if question.kind in BY_HEART)
+    for number, turns in enumerate(map(_turns, asked)):
+        identity = f"{part}-fact-{number:06d}"
+        yield Record(identity, "chat", Variety.PT_PT, "", BUILT_IN, LICENCE, part, turns=turns)
+
+
+def _turns(question: Question) -> Dialogue:
+    return Turn("user", question.text), Turn("assistant", question.answer)
 
 
 def _copies(paths: Sequence[Line]) -> Iterator[Record]:

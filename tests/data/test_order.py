@@ -60,6 +60,27 @@ def test_epochs_differ_and_steps_are_shuffled(make: Callable[..., Order]) -> Non
     assert lengths != sorted(lengths)
 
 
+def test_the_first_epochs_can_go_from_short_to_long():
+    order = BudgetOrder(
+        [source(1.0, 200)],
+        max_audio_tokens=200,
+        max_text_tokens=150,
+        max_rows=6,
+        seed=0,
+        jitter=0.0,
+        shortest_first_epochs=1,
+    )
+    sizes = order.sources[0].num_tokens + order.sources[0].num_audio_tokens
+
+    def longest(number: int) -> list[int]:
+        return [max(int(sizes[ref.record // 3]) for ref in refs([batch])) for batch in epoch(order, number)]
+
+    first, second = longest(0), longest(1)
+    assert first == sorted(first)
+    assert second != sorted(second)
+    assert {ref.record for ref in refs(epoch(order, 0))} == {ref.record for ref in refs(epoch(order, 1))}
+
+
 @given(
     sizes=st.lists(st.integers(3, 40), min_size=1, max_size=3),
     weights=st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.3, 3.0]), min_size=3, max_size=3),

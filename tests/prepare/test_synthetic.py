@@ -29,12 +29,15 @@ from amalia_mm.prepare import synthetic
 from amalia_mm.prepare.clips import Line, dress, no_speech, speak_lines, voiced
 from amalia_mm.prepare.corpus import build_corpus
 from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, SpeakerPool
+from amalia_mm.prepare.questions import BY_HEART
 from amalia_mm.prepare.speech_plan import PlanSizes
 from amalia_mm.prepare.synthetic import PRODUCTS, write_corpus
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 SHARDS = [
-    f"{kind}-{part}" for kind in ("documents", "chat", "paths", "speech") for part in ("train", "val")
+    f"{kind}-{part}"
+    for kind in ("documents", "chat", "facts", "paths", "speech")
+    for part in ("train", "val")
 ] + ["copies-train"]
 
 
@@ -146,6 +149,18 @@ def test_paths_have_no_audio_and_say_what_is_heard(run: Path) -> None:
     assert sum(record.text == "" for record, _ in records) == 4
 
 
+def test_facts_are_apart_from_what_can_be_worked_out(run: Path) -> None:
+    corpus = build_corpus(smoke=True)
+    for part, questions in (("train", corpus.questions_train), ("val", corpus.questions_val)):
+        asked = {kind: {q.text for q in questions if (q.kind in BY_HEART) == kind} for kind in (True, False)}
+        facts, chat = (
+            {record.turns[0].text for record, _ in _records(run / "shards" / f"{kind}-{part}")}
+            for kind in ("facts", "chat")
+        )
+        assert facts == asked[True] and facts
+        assert chat >= asked[False] and not chat & facts
+
+
 def test_copies_ask_for_a_jumbled_line_again(run: Path) -> None:
     records = [record for record, _ in _records(run / "shards" / "copies-train")]
     assert len(records) == 10
@@ -192,7 +207,9 @@ def test_a_clip_depends_on_its_line_alone() -> None:
 
 
 def test_voices_are_shared_out_evenly() -> None:
-    lines = voiced([Line(str(n), "a", "train") for n in range(32)], TRAIN_VOICES, random.Random(0))
+    lines = voiced(
+        [Line(str(n), "a", "train") for n in range(2 * len(TRAIN_VOICES))], TRAIN_VOICES, random.Random(0)
+    )
     assert set(Counter(line.voice for line in lines).values()) == {2}
 
 
