@@ -20,8 +20,9 @@ from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.responder import Responder, Written, report_cuts
+from amalia_mm.fusion.transcriber import Transcriber
+from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.run import LoadedModel, load_model, read_config
 from amalia_mm.text.chat import PROMPTS
 from amalia_mm.text.generate import Sampling
@@ -44,6 +45,8 @@ MIN_SPEECH_MS = 100
 MAX_TOKENS_PER_S = 25
 """Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
 MAX_EXTRA_TOKENS = 16
+NUM_BEAMS = 8
+"""Texts of the decoder that CTC chooses among, with its own."""
 POOL_BATCHES = 16
 """Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""
 
@@ -95,6 +98,7 @@ class Assistant:
         self.config = loaded.config
         self.folder = loaded.folder
         self._responder = Responder(self.model, self.tokenizer)
+        self._transcriber = Transcriber(self._responder, spoken_form)
 
     @classmethod
     def load(cls, path: Path | str | None = None, device: str | None = None) -> Assistant:
@@ -115,16 +119,26 @@ class Assistant:
     @property
     def has_ctc(self) -> bool:
         """Whether the model also writes frame by frame, without its decoder."""
-        return isinstance(self.model.projector, CtcPosterior)
+        return self._transcriber.has_ctc
 
     def transcribe(
-        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+        self,
+        audios: Sequence[AudioSource],
+        *,
+        batch_size: int = 16,
+        vad: bool = True,
+        progress: bool = False,
+        num_beams: int = NUM_BEAMS,
     ) -> list[str]:
         """Return what is said in each audio, "" where nobody speaks.
+
+        A model with a CTC head writes the text that is likeliest under decoder and CTC together.
 
         Args:
             audios: Files or waveforms, of any length.
             batch_size: Pieces heard at once; the texts do not depend on it.
+            num_beams: Texts of the decoder that CTC chooses among, as many rows in the decoder's cache for each
+                piece; with 1, or without a CTC head, the decoder writes alone, faster.
             vad: Whether to look for speech first. Without it everything goes to the model, in equal windows.
             progress: Whether to show a bar on stderr.
 
@@ -132,7 +146,9 @@ class Assistant:
             InputError: An audio cannot be read or is shorter than one audio token, or the model has no ears.
         """
 
-        return self._by_pieces(audios, [self._write_transcripts], batch_size, vad, progress)[0]
+        if num_beams < 1:
+            raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
+        return self._by_pieces(audios, [self._transcripts(num_beams)], batch_size, vad, progress)[0]
 
     def transcribe_ctc(
         self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
@@ -145,19 +161,18 @@ class Assistant:
 
         return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress)[0]
 
-    def transcribe_both(
+    def transcribe_three_ways(
         self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
-    ) -> tuple[list[str], list[str]]:
-        """Return what `transcribe` and `transcribe_ctc` return, reading and cutting each audio once.
+    ) -> tuple[list[str], list[str], list[str]]:
+        """Return what decoder and CTC write together, the decoder alone, and CTC alone, cutting each audio once.
 
         Raises:
             InputError: As `transcribe_ctc`.
         """
-        writers = [self._write_transcripts, self._write_ctc]
-        decoder, ctc = self._by_pieces(audios, writers, batch_size, vad, progress)
-        return decoder, ctc
+        writers = [self._transcripts(NUM_BEAMS), self._transcripts(1), self._write_ctc]
+        joint, decoder, ctc = self._by_pieces(audios, writers, batch_size, vad, progress)
+        return joint, decoder, ctc
 
-    @torch.no_grad()
     def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Return log p of every token in every frame of each waveform, (f v+1) on the CPU, blank last.
 
@@ -165,29 +180,33 @@ class Assistant:
             InputError: The model has no CTC head.
         """
         self._need_ears()
-        projector = self.model.projector
-        if not isinstance(projector, CtcPosterior):
+        if not self.has_ctc:
             raise InputError(
                 self.folder,
                 field="projector",
-                found=type(projector).__name__,
+                found=type(self.model.projector).__name__,
                 wanted="CtcPosterior",
                 remedy="use a model with a CTC head",
             )
-        heard = self.model.hear(*self._responder.pad_waveforms(waveforms))
-        log_probs = projector.ctc_logits(heard.features).float().log_softmax(dim=-1).cpu()
-        return [row[:length] for row, length in zip(log_probs, heard.num_frames.tolist(), strict=True)]
+        return self._transcriber.ctc_log_probs(waveforms)
 
-    def listen(self, audio: AudioSource, *, sampling: Sampling | None = None) -> Iterator[str]:
+    def listen(
+        self, audio: AudioSource, *, sampling: Sampling | None = None, direct: bool = False
+    ) -> Iterator[str]:
         """Yield the written answer to a spoken question as it is made; nothing where nobody speaks.
 
-        A question longer than one piece is transcribed first and answered as text.
+        The question is transcribed and answered as text: what a small model heard, CTC can correct only there.
+
+        Args:
+            audio: The question, of any length.
+            sampling: How tokens are chosen; greedy unless told otherwise.
+            direct: Answer what is heard without writing it down first; a question longer than one piece cannot.
 
         Raises:
             InputError: The audio cannot be read, or the model has no ears.
         """
         waveform = self._waveform(audio)
-        if len(waveform) > self._chunk_samples:
+        if not direct or len(waveform) > self._chunk_samples:
             heard = self.transcribe([waveform])[0]
             if heard:
                 yield from self.reply([Turn("user", heard)], sampling=sampling)
@@ -202,6 +221,7 @@ class Assistant:
         vad: bool = True,
         progress: bool = False,
         sampling: Sampling | None = None,
+        direct: bool = False,
     ) -> list[str]:
         """Return the written answer to each spoken question; the batched form of `listen`.
 
@@ -216,13 +236,15 @@ class Assistant:
             return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, sampling)
 
         waveforms = [self._waveform(audio) for audio in audios]
-        is_long = [len(waveform) > self._chunk_samples for waveform in waveforms]
-        short = [waveform for waveform, long in zip(waveforms, is_long, strict=True) if not long]
-        answers = iter(self._by_pieces(short, [write], batch_size, vad, progress)[0])
-        return [
-            "".join(self.listen(waveform, sampling=sampling)) if long else next(answers)
-            for waveform, long in zip(waveforms, is_long, strict=True)
-        ]
+        is_direct = [direct and len(waveform) <= self._chunk_samples for waveform in waveforms]
+        at_once = [waveform for waveform, alone in zip(waveforms, is_direct, strict=True) if alone]
+        answers = iter(self._by_pieces(at_once, [write], batch_size, vad, progress)[0])
+        first = [waveform for waveform, alone in zip(waveforms, is_direct, strict=True) if not alone]
+        heard = self.transcribe(first, batch_size=batch_size, vad=vad, progress=progress)
+        asked = [[Turn("user", text)] for text in heard if text]
+        replies = iter(self.reply_batch(asked, batch_size=batch_size, sampling=sampling))
+        written = iter([next(replies) if text else "" for text in heard])
+        return [next(answers) if alone else next(written) for alone in is_direct]
 
     def reply(self, turns: Sequence[Turn], *, sampling: Sampling | None = None) -> Iterator[str]:
         """Yield the next turn of a written conversation as it is made; greedy unless told otherwise.
@@ -333,29 +355,26 @@ class Assistant:
                 for clip, each in zip(batch, written, strict=True):
                     texts[clip.item, clip.part] = list(each)
                 bar.update(round(sum(samples_to_seconds(len(waveform)) for waveform in waveforms)))
-        report_cuts(sum(any(piece.is_cut for piece in each) for each in texts.values()), len(texts))
+        # What is shown is the first writer's; the others are there to be compared with it.
+        report_cuts(sum(each[0].is_cut for each in texts.values()), len(texts))
         joined: list[list[list[str]]] = [[[] for _ in audios] for _ in writers]
         for item, part in sorted(texts):
             for writer, piece in enumerate(texts[item, part]):
                 joined[writer][item] += [piece.text] if piece.text else []
         return [[" ".join(parts) for parts in of_writer] for of_writer in joined]
 
-    def _write_transcripts(self, waveforms: list[Tensor]) -> list[Written]:
-        turns = [Turn("user", PROMPTS["transcribe"], has_audio=True)]
-        limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
-        return self._responder.write([turns] * len(waveforms), waveforms, limits, Sampling())
+    def _transcripts(self, num_beams: int) -> Writer:
+        def write(waveforms: list[Tensor]) -> list[Written]:
+            limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
+            return self._transcriber.write(waveforms, limits, num_beams)
+
+        return write
 
     def _write_ctc(self, waveforms: list[Tensor]) -> list[Written]:
-        return [Written(self._collapse(log_probs)) for log_probs in self.ctc_log_probs(waveforms)]
+        return [Written(self._transcriber.collapse(log_probs)) for log_probs in self.ctc_log_probs(waveforms)]
 
     def _transcript_limit(self, num_samples: int) -> int:
         return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))
-
-    def _collapse(self, log_probs: Tensor) -> str:
-        """Return the text of frames (f v+1): the best of each frame, repeats merged, blanks removed."""
-        blank = log_probs.shape[-1] - 1
-        best = log_probs.argmax(dim=-1).unique_consecutive().tolist()
-        return self.tokenizer.decode([token for token in best if token != blank])
 
 
 def _by_length(clips: Iterable[_Clip], batch_size: int) -> Iterator[list[_Clip]]:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -157,11 +158,18 @@ def _add_model_commands(commands: Commands) -> None:
     transcribe = commands.add_parser("transcribe", help="speech to text, one line a file")
     transcribe.add_argument("audio", nargs="+", type=Path, help="wav, flac, mp3, ogg or opus, of any length")
     transcribe.add_argument("--model", help=MODEL_HELP)
-    transcribe.add_argument("--ctc", action="store_true", help="with the encoder alone, without the decoder")
+    alone = transcribe.add_mutually_exclusive_group()
+    alone.add_argument("--ctc", action="store_true", help="with the encoder alone, without the decoder")
+    alone.add_argument(
+        "--beams",
+        type=int,
+        help="texts of the decoder to choose among, 8 unless told; with 1 it writes alone, faster",
+    )
     transcribe.set_defaults(run=_transcribe)
 
     ask = commands.add_parser("ask", help="a spoken question, a written answer")
     ask.add_argument("audio", type=Path)
+    ask.add_argument("--direct", action="store_true", help="without a transcript in between")
     ask.add_argument("--model", help=MODEL_HELP)
     ask.set_defaults(run=_ask)
 
@@ -228,8 +236,19 @@ def _quickstart(options: argparse.Namespace) -> int:
 def _transcribe(options: argparse.Namespace) -> int:
     from amalia_mm.assistant import Assistant
 
+    if options.beams is not None and options.beams < 1:
+        raise InputError("--beams", found=options.beams, wanted="1 or more", remedy="change it")
     assistant = Assistant.load(options.model)
+    if (options.beams or 1) > 1 and not assistant.has_ctc:
+        raise InputError(
+            "--beams",
+            found=f"{options.beams} for a model without a CTC head",
+            wanted="1: nothing could choose among them",
+            remedy="leave it out",
+        )
     hear = assistant.transcribe_ctc if options.ctc else assistant.transcribe
+    if options.beams is not None:
+        hear = partial(assistant.transcribe, num_beams=options.beams)
     num_failed = 0
     for start in range(0, len(options.audio), FILES_AT_ONCE):
         paths = options.audio[start : start + FILES_AT_ONCE]
@@ -259,7 +278,7 @@ def _ask(options: argparse.Namespace) -> int:
     from amalia_mm.assistant import Assistant
 
     has_answer = False
-    for piece in Assistant.load(options.model).listen(options.audio):
+    for piece in Assistant.load(options.model).listen(options.audio, direct=options.direct):
         has_answer = True
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("toy_data",)
+pytest_plugins = ("toy_data", "command_line")
 TESTS = Path(__file__).parent
 LIMIT_S = 60.0
 

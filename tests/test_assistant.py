@@ -128,7 +128,11 @@ def test_texts_come_in_the_order_of_the_audios_whatever_the_batch(assistant, tmp
     assert assistant.transcribe(clips, batch_size=2, vad=False) == alone
     assert assistant.transcribe(clips, batch_size=16, vad=False) == alone
     assert assistant.transcribe([], vad=False) == []
-    assert assistant.transcribe_both(clips, vad=False) == (alone, assistant.transcribe_ctc(clips, vad=False))
+    assert assistant.transcribe_three_ways(clips, vad=False) == (
+        alone,
+        assistant.transcribe(clips, vad=False, num_beams=1),
+        assistant.transcribe_ctc(clips, vad=False),
+    )
     write_audio(tmp_path / "clip.wav", clips[0])
     path = tmp_path / "clip.wav"
     from_file, from_bytes = assistant.transcribe([path, path.read_bytes()], vad=False)
@@ -163,7 +167,7 @@ def test_a_clip_without_speech_is_empty_and_never_reaches_the_model(assistant, m
     silence = torch.zeros(16_000)
     assert assistant.transcribe([silence]) == [""]
     assert assistant.transcribe_ctc([silence]) == [""]
-    assert assistant.transcribe_both([silence]) == ([""], [""])
+    assert assistant.transcribe_three_ways([silence]) == ([""], [""], [""])
     assert assistant.answer([silence]) == [""]
     assert list(assistant.listen(silence)) == []
 
@@ -248,17 +252,32 @@ def test_a_streamed_reply_is_the_batched_one(reader):
     assert reader.reply_batch([]) == []
 
 
-def test_a_streamed_answer_is_the_batched_one(assistant, everything_is_speech):
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_streamed_answer_is_the_batched_one(assistant, everything_is_speech, direct):
     clips = [noise(0.6, seed=4), noise(0.9, seed=5)]
-    assert assistant.answer(clips) == ["".join(assistant.listen(clip)).strip() for clip in clips]
+    answers = ["".join(assistant.listen(clip, direct=direct)).strip() for clip in clips]
+    assert assistant.answer(clips, direct=direct) == answers
 
 
-def test_a_long_question_is_transcribed_and_then_answered(assistant, monkeypatch):
-    monkeypatch.setattr(assistant, "transcribe", lambda audios: ["Tenho sede."])
+def test_a_question_is_written_down_and_then_answered_unless_directly(assistant, everything_is_speech):
+    clips = [noise(0.6, seed=4), noise(0.9, seed=5)]
+    by_text = assistant.reply_batch([[Turn("user", text)] for text in assistant.transcribe(clips)])
+    assert assistant.answer(clips) == by_text
+    assert assistant.answer(clips, direct=True) != by_text
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_long_question_is_transcribed_and_then_answered(assistant, monkeypatch, direct):
+    monkeypatch.setattr(assistant, "transcribe", lambda audios, **_: ["Tenho sede."] * len(audios))
     wanted = assistant.reply_batch([[Turn("user", "Tenho sede.")]])
-    assert assistant.answer([noise(CHUNK_S + 1)]) == wanted
-    monkeypatch.setattr(assistant, "transcribe", lambda audios: [""])
-    assert assistant.answer([noise(CHUNK_S + 1)]) == [""]
+    assert assistant.answer([noise(CHUNK_S + 1)], direct=direct) == wanted
+    monkeypatch.setattr(assistant, "transcribe", lambda audios, **_: [""] * len(audios))
+    assert assistant.answer([noise(CHUNK_S + 1)], direct=direct) == [""]
+
+
+def test_a_transcript_needs_a_beam(assistant):
+    with pytest.raises(InputError, match="num_beams: found 0|num_beams.*found 0"):
+        assistant.transcribe([noise(1)], num_beams=0)
 
 
 def test_a_text_cut_at_its_limit_is_told(reader, caplog):

@@ -1,91 +1,22 @@
 """The command line as a person meets it: results on stdout, and one clear line for what is wrong."""
 
 import errno
-import io
 import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
-import wave
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 import toy_recipe
+from command_line import child, complaint
 
 from amalia_mm import cli
-from amalia_mm.audio.encoder import ConvTransformer
-from amalia_mm.audio.io import write_audio
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior
-from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.prepare.espeak import TRAIN_VOICES, Speaker
-from amalia_mm.run import save_model
-from amalia_mm.text.decoder import Decoder, DecoderConfig
-
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, toy_data):
-    torch.manual_seed(0)
-    sizes = {**toy_recipe.DECODER, "dropout": 0.0}
-    config = DecoderConfig(**sizes)
-    parts = {
-        "decoder": sizes,
-        "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
-        "projector": {"class_path": "amalia_mm.fusion.projectors.CtcPosterior"},
-    }
-    model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
-    folder = tmp_path_factory.mktemp("cli") / "model"
-    save_model(folder, model, config=parts, tokenizer=toy_data / "tokenizer", card="")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("speech")
-    with Speaker() as speaker:
-        for number, text in enumerate(("Bom dia, queria um café.", "Onde fica a estação?")):
-            write_audio(folder / f"{number}.wav", speaker.speak(text, TRAIN_VOICES[0]))
-    return folder
-
-
-@pytest.fixture
-def amalia(capsys):
-    """Run a command in this process; give back the exit code, stdout and stderr."""
-
-    def run(*words):
-        capsys.readouterr()
-        code = cli.main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def complaint(err):
-    """The one line on stderr that is ours; progress bars are not lines of complaint."""
-    lines = [line for line in err.replace("\r", "\n").splitlines() if line.startswith("amalia")]
-    assert len(lines) == 1, err
-    assert "Traceback" not in err
-    return lines[0]
-
-
-def child(*words, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "amalia_mm.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        **options,
-    )
-
 
 # --- the command itself ---
 
@@ -207,127 +138,6 @@ def test_doctor_is_content_here(amalia):
     assert code == 0
     assert "torchaudio" in out
     assert "extra train" in out
-
-
-# --- hearing and writing ---
-
-
-def test_one_file_is_its_text_and_several_are_lines_with_their_path(amalia, model, speech):
-    code, out, _ = amalia("transcribe", "--model", model, speech / "0.wav")
-    assert code == 0
-    assert out.count("\n") == 1
-    assert "\t" not in out
-    code, out, _ = amalia("transcribe", "--model", model, speech / "0.wav", speech / "1.wav")
-    assert code == 0
-    assert [line.split("\t")[0] for line in out.splitlines()] == [
-        str(speech / "0.wav"),
-        str(speech / "1.wav"),
-    ]
-
-
-def test_one_bad_file_does_not_cost_the_others_their_text(amalia, model, speech, tmp_path):
-    bad = tmp_path / "notes.wav"
-    bad.write_text("this is not audio")
-    code, out, err = amalia("transcribe", "--model", model, speech / "0.wav", bad, speech / "1.wav")
-    assert code == 2
-    assert [line.split("\t")[0] for line in out.splitlines()] == [
-        str(speech / "0.wav"),
-        str(speech / "1.wav"),
-    ]
-    assert str(bad) in complaint(err)
-
-
-def riff(path, num_channels, rate_hz, width, frames):
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(num_channels)
-        file.setsampwidth(width)
-        file.setframerate(rate_hz)
-        file.writeframes(frames)
-
-
-def truncated(path):
-    riff(path, 1, 16_000, 2, bytes(64_000))
-    path.write_bytes(path.read_bytes()[:30])
-
-
-def with_nan(path):
-    samples = np.zeros(16_000, np.float32)
-    samples[7] = np.nan
-    soundfile.write(path, samples, 16_000, subtype="FLOAT")
-
-
-BAD_AUDIO = {
-    "missing": lambda path: None,
-    "empty": lambda path: path.write_bytes(b""),
-    "truncated": truncated,
-    "not audio": lambda path: path.write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * 8),
-    "no samples": lambda path: riff(path, 1, 16_000, 2, b""),
-    "not a number": with_nan,
-    "shorter than one token": lambda path: riff(path, 1, 16_000, 2, struct.pack("<4h", 1, 2, 3, 4)),
-    "a folder": lambda path: path.mkdir(),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_AUDIO)
-@pytest.mark.parametrize("command", ["transcribe", "ask"])
-def test_audio_that_cannot_be_heard_is_one_line_that_names_the_file(amalia, model, tmp_path, kind, command):
-    path = tmp_path / "clip.wav"
-    BAD_AUDIO[kind](path)
-    code, out, err = amalia(command, "--model", model, path)
-    assert code == 2
-    assert out.strip() == ""
-    assert str(path) in complaint(err)
-
-
-ODD_AUDIO = {
-    "8 bit": lambda path: riff(path, 1, 16_000, 1, bytes([128, 140, 120, 128]) * 4000),
-    "8 kHz": lambda path: riff(path, 1, 8_000, 2, struct.pack("<4h", 0, 900, 0, -900) * 2000),
-    "6 channels": lambda path: riff(path, 6, 48_000, 2, struct.pack("<6h", 0, 900, 0, -900, 5, -5) * 24_000),
-}
-
-
-@pytest.mark.parametrize("kind", ODD_AUDIO)
-def test_odd_audio_is_heard(amalia, model, tmp_path, kind):
-    path = tmp_path / "clip.wav"
-    ODD_AUDIO[kind](path)
-    code, out, err = amalia("transcribe", "--model", model, path)
-    assert (code, out, err) == (0, "\n", ""), "there is no speech in it, so nothing is written"
-
-
-def test_a_spoken_question_is_answered_and_silence_is_not(amalia, model, speech, tmp_path):
-    code, out, _ = amalia("ask", "--model", model, speech / "1.wav")
-    assert code == 0
-    assert out.endswith("\n")
-    write_audio(tmp_path / "silence.wav", torch.zeros(32_000))
-    code, out, err = amalia("ask", "--model", model, tmp_path / "silence.wav")
-    assert (code, out) == (0, "\n")
-    assert "não se ouviu ninguém" in err
-
-
-def test_a_written_conversation_reads_stdin(amalia, model, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("olá\n/sair\n"))
-    code, out, err = amalia("chat", "--model", model)
-    assert code == 0, err
-    assert out.count("\n") >= 1
-
-
-def test_without_a_model_it_says_how_to_get_one(amalia, monkeypatch, tmp_path, speech):
-    monkeypatch.chdir(tmp_path)
-    code, _, err = amalia("transcribe", speech / "0.wav")
-    assert code == 2
-    assert "make quickstart" in complaint(err)
-    monkeypatch.setenv("AMALIA_MODEL", str(tmp_path / "gone"))
-    assert str(tmp_path / "gone") in complaint(amalia("chat")[2])
-
-
-def test_a_model_of_another_shape_names_the_weight(amalia, model, speech, tmp_path):
-    shutil.copytree(model, tmp_path / "model")
-    path = tmp_path / "model" / "config.yaml"
-    path.write_text(path.read_text().replace("intermediate_size: 48", "intermediate_size: 50"))
-    code, _, err = amalia("transcribe", "--model", tmp_path / "model", speech / "0.wav")
-    assert code == 2
-    assert "weights.safetensors" in complaint(err)
-    assert "decoder.model.layers.0.mlp" in err
 
 
 # --- shards ---
@@ -480,6 +290,21 @@ def test_a_full_disk_in_training_is_one_line_and_keeps_what_is_finished(
 
 
 # --- measuring ---
+
+
+@pytest.mark.parametrize(
+    "words", [("--data", "there"), ("--model", "there"), ("--data", "there", "--model", "there")]
+)
+def test_a_run_is_measured_by_its_own_model_on_its_own_data(amalia, tmp_path, words):
+    code, out, err = amalia("evaluate", tmp_path, *words)
+    assert (code, out) == (2, "")
+    assert "leave one of them out" in complaint(err)
+
+
+def test_a_model_is_not_measured_without_data(amalia, model):
+    code, out, err = amalia("evaluate", "--model", model)
+    assert (code, out) == (2, "")
+    assert "--data" in complaint(err)
 
 
 def test_the_figures_of_an_earlier_evaluation_are_shown_again(amalia, tmp_path):

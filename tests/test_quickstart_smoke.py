@@ -26,6 +26,8 @@ FIGURES = {
         "wer",
         "wer_templates",
         "wer_ctc",
+        "wer_alone",
+        "spoken_qa_direct",
         "wer_frozen",
         "vocabulary",
         "cer",

@@ -55,7 +55,7 @@ def read_spans(log_probs: Tensor, tokenizer: Tokenizer) -> list[TokenSpan]:
 
 
 def _choose(transcripts: Sequence[Transcript]) -> list[tuple[str, Transcript]]:
-    errors = {row.item.id: word_errors([row.item.text], [row.decoder]).num_errors for row in transcripts}
+    errors = {row.item.id: word_errors([row.item.text], [row.text]).num_errors for row in transcripts}
     right = [row for row in transcripts if not errors[row.item.id]]
     worst = sorted(transcripts, key=lambda row: -errors[row.item.id])
     new = [row for row in transcripts if row.item.is_new_template]

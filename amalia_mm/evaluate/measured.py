@@ -31,6 +31,8 @@ class Measured:
 
     asr: AsrResult | None = None
     spoken_qa: QuestionResult | None = None
+    spoken_qa_direct: QuestionResult | None = None
+    """Answered without a transcript in between."""
     text_qa: QuestionResult | None = None
     preference: PreferenceResult | None = None
     no_speech: NoSpeechResult | None = None
@@ -77,7 +79,7 @@ def measure(
     questions = read_questions(data / QUESTIONS) if (data / QUESTIONS).is_file() else None
     pairs = read_pairs(data / PAIRS) if (data / PAIRS).is_file() else None
     main = [item for item in spoken or [] if is_main_test(item)]
-    with tqdm(total=7, unit="teste", dynamic_ncols=True) as bar:
+    with tqdm(total=8, unit="teste", dynamic_ncols=True) as bar:
 
         def step(name: str, has_data: bool, work: Callable[[], T]) -> T | None:
             bar.set_description(name)
@@ -94,6 +96,11 @@ def measure(
             spoken_qa=step(
                 "perguntas faladas", bool(spoken), lambda: spoken_qa.measure(assistant, spoken or [])
             ),
+            spoken_qa_direct=step(
+                "as mesmas, diretamente",
+                bool(spoken),
+                lambda: spoken_qa.measure(assistant, spoken or [], direct=True),
+            ),
             text_qa=step(
                 "perguntas escritas", bool(questions), lambda: text_qa.measure(assistant, questions or [])
             ),
@@ -102,7 +109,7 @@ def measure(
             frozen=step(
                 "descodificador congelado",
                 frozen is not None and bool(main),
-                lambda: asr.measure(Assistant.load(frozen), main, batch_size=batch_size, with_ctc=False),
+                lambda: asr.measure(Assistant.load(frozen), main, batch_size=batch_size, is_alone=True),
             ),
             text_qa_before_joint=step(
                 "antes de ouvir",

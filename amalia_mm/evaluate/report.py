@@ -171,11 +171,11 @@ def _sources(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _confusions(asr: AsrResult) -> list[tuple[WordPair, int]]:
     said = [row.item.text for row in asr.transcripts]
-    return confusions(said, [row.decoder for row in asr.transcripts]).most_common(NUM_CONFUSIONS)
+    return confusions(said, [row.text for row in asr.transcripts]).most_common(NUM_CONFUSIONS)
 
 
 def _sample(transcript: Transcript) -> _Sample:
-    pairs = align(transcript.item.text, transcript.decoder)
+    pairs = align(transcript.item.text, transcript.text)
     return _Sample(transcript, tuple(pair for pair in pairs if pair.is_error))
 
 

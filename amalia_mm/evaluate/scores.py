@@ -13,9 +13,12 @@ Scores = dict[str, object]
 def scores(measured: Measured) -> Scores:
     """Return all figures and, under `counts`, the sums behind them; None where nothing was measured.
 
-    `wer`, `cer`, `wer_ctc`, `wer_frozen` and `wer_by_voice` are over built-in sentences in templates seen
-    in training; `wer_templates` over held-out templates; `text_qa_exact` and `spoken_qa_exact` over
-    reformulated questions. Rows of other sources count only in `wer_by_source` and `cer_by_source`.
+    `wer` is as `amalia transcribe` writes, `wer_alone` and `wer_frozen` of a decoder without CTC's say, `wer_ctc`
+    of CTC without a decoder: over built-in sentences in templates seen in training, as `cer` and
+    `wer_by_voice`; `wer_templates`, `wer_alone_templates` and `wer_ctc_templates` are over held-out templates;
+    `text_qa_exact` and `spoken_qa_exact` (as `amalia ask` answers, by way of a transcript; `spoken_qa_direct` without
+    one) over reformulated questions. Rows of other sources count only in
+    `wer_by_source` and `cer_by_source`.
     """
     values: Scores = {}
     counts: dict[str, object] = {}
@@ -36,11 +39,14 @@ def _all_counts(measured: Measured) -> dict[str, ErrorCount | Share | None]:
     return {
         "wer": None if seen is None else seen.words,
         "wer_templates": None if new is None else new.words,
+        "wer_alone": None if seen is None else seen.alone_words,
+        "wer_alone_templates": None if new is None else new.alone_words,
         "wer_ctc": None if seen is None else seen.ctc_words,
         "wer_ctc_templates": None if new is None else new.ctc_words,
-        "wer_frozen": None if measured.frozen is None else measured.frozen.words,
+        "wer_frozen": None if measured.frozen is None else measured.frozen.alone_words,
         "cer": None if seen is None else seen.characters,
         "spoken_qa_exact": _of_kind(measured.spoken_qa, REFORMULATED),
+        "spoken_qa_direct": _of_kind(measured.spoken_qa_direct, REFORMULATED),
         "text_qa_exact": _of_kind(measured.text_qa, REFORMULATED),
         "text_qa_exact_before_joint": _of_kind(measured.text_qa_before_joint, REFORMULATED),
         "text_qa_context": _of_kind(measured.text_qa, "context"),

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.text.beam import Hypothesis, beam_search
 from amalia_mm.text.chat import Rendered, render_document, render_prompt
 from amalia_mm.text.generate import Sampling, generate, pad_prompts
 from amalia_mm.text.tokenizer import TextStream, Tokenizer
@@ -33,6 +34,21 @@ class Written:
 
     text: str
     is_cut: bool = False
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Conversations, heard and ready to be gone on with."""
+
+    embeddings: Tensor
+    """(b t d), padded on the left."""
+    documents: Tensor
+    """(b t) int64, 0 on padding and 1 elsewhere."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many tokens each prompt has, padding not counted."""
+        return self.documents.sum(dim=1).tolist()
 
 
 class Responder:
@@ -73,8 +89,7 @@ class Responder:
         for step in self._steps(conversations, waveforms, limits, sampling, cut):
             for row, token in step.items():
                 rows[row].append(token)
-        texts = [self.tokenizer.decode(ids).strip() for ids in rows]
-        return [Written(text, row in cut) for row, text in enumerate(texts)]
+        return [self.written(ids, row in cut) for row, ids in enumerate(rows)]
 
     def stream(self, turns: Sequence[Turn], waveforms: list[Tensor], sampling: Sampling) -> Iterator[str]:
         """Yield the text of the next turn as it is made; arguments and errors as `write`."""
@@ -88,6 +103,55 @@ class Responder:
         if rest:
             yield rest
         report_cuts(len(cut), 1)
+
+    def prompts(self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor]) -> Prompts:
+        """Return conversations ready for `search` and `log_likelihood_after`; arguments as `write`."""
+        return Prompts(*self._embed(self._render(conversations, waveforms), waveforms))
+
+    def search(self, prompts: Prompts, limits: list[int], num_beams: int) -> list[list[Hypothesis]]:
+        """Return the likeliest next turns of each prompt, the best first, each within its limit and the context.
+
+        Raises:
+            InputError: A prompt does not fit the decoder's context.
+        """
+        rooms = [self._room(length) for length in prompts.lengths]
+        return beam_search(
+            self.model.decoder,
+            prompts.embeddings,
+            documents=prompts.documents,
+            stop_ids=self._stop_ids,
+            num_beams=num_beams,
+            limits=[min(limit, room) for limit, room in zip(limits, rooms, strict=True)],
+        )
+
+    def written(self, ids: Sequence[int], is_cut: bool) -> Written:
+        """Return tokens as a turn."""
+        return Written(self.tokenizer.decode(list(ids)).strip(), is_cut)
+
+    @torch.no_grad()
+    def log_likelihood_after(self, prompts: Prompts, texts: Sequence[str]) -> list[float]:
+        """Return log p of one text after each prompt, the end of the turn included, in nats, as `search` counts it.
+
+        A text that does not fit the decoder's context after its prompt has -inf.
+
+        Raises:
+            InputError: A prompt does not fit the decoder's context.
+        """
+        encoded = [self.tokenizer.encode(text) for text in texts]
+        fits = [len(ids) < self._room(length) for ids, length in zip(encoded, prompts.lengths, strict=True)]
+        kept = [ids if fit else [] for ids, fit in zip(encoded, fits, strict=True)]
+        ids = pad_sequence([torch.tensor([*each, 0], device=self.device) for each in kept], batch_first=True)
+        num_ids = torch.tensor([len(each) for each in kept], device=self.device)
+        places = torch.arange(ids.shape[1], device=self.device)
+        is_own, is_end = places < num_ids[:, None], places == num_ids[:, None]
+        inputs = torch.cat([prompts.embeddings, self.model.decoder.embed(ids)], dim=1)[:, :-1]
+        documents = torch.cat([prompts.documents, is_own.long()], dim=1)[:, :-1]
+        hidden = self.model.decoder.hidden(inputs, documents=documents)[:, -ids.shape[1] :]
+        log_probs = self.model.decoder.logits(hidden).float().log_softmax(dim=-1)
+        written = log_probs.gather(-1, ids[..., None])[..., 0].where(is_own, 0.0)
+        ended = log_probs[..., sorted(self._stop_ids)].logsumexp(dim=-1).where(is_end, 0.0)
+        sums = (written + ended).sum(dim=1).tolist()
+        return [score if fit else float("-inf") for score, fit in zip(sums, fits, strict=True)]
 
     @torch.no_grad()
     def log_likelihood(self, texts: Sequence[str]) -> list[float]:

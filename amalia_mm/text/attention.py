@@ -63,6 +63,19 @@ class KVCache:
         all_values[:, :, self.length : end] = values
         return all_keys[:, :, :end], all_values[:, :, :end]
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows (n) int64, in this order; a row may come several times, as beams need it."""
+        self.batch_size = len(rows)
+        if self.documents is not None:
+            self.documents = self.documents[rows]
+        for stored in (self._keys, self._values):
+            # Layer by layer, and only what is filled: never two whole caches in memory.
+            for layer, before in enumerate(stored):
+                if before is not None:
+                    after = before.new_empty(len(rows), *before.shape[1:])
+                    after[:, :, : self.length] = before[rows, :, : self.length]
+                    stored[layer] = after
+
     def advance(self, num_positions: int) -> None:
         """Count positions as filled."""
         self.length += num_positions

@@ -1,4 +1,4 @@
-"""Transcription: what the decoder and CTC write for each clip, and their error counts by any selection."""
+"""Transcription: what decoder and CTC write for each clip, together and alone, and the errors by any selection."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from amalia_mm.evaluate.metrics import ErrorCount, character_errors, word_errors
 
 @dataclass(frozen=True)
 class Transcript:
-    """A clip with what the decoder wrote and what CTC alone wrote (None without a CTC head)."""
+    """A clip with what was written; without a CTC head the decoder is alone anyway."""
 
     item: SpokenItem
-    decoder: str
+    text: str
+    """As `amalia transcribe` writes it: the decoder, with CTC's say where there is a head for it."""
+    alone: str
+    """The decoder alone, token by token."""
     ctc: str | None
+    """CTC alone."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,18 @@ class AsrResult:
 
     @property
     def words(self) -> ErrorCount:
-        """Word errors of the decoder."""
-        return word_errors(self._said(), [row.decoder for row in self.transcripts])
+        """Word errors of what `amalia transcribe` writes."""
+        return word_errors(self._said(), [row.text for row in self.transcripts])
+
+    @property
+    def alone_words(self) -> ErrorCount:
+        """Word errors of the decoder without CTC's say."""
+        return word_errors(self._said(), [row.alone for row in self.transcripts])
 
     @property
     def characters(self) -> ErrorCount:
-        """Character errors of the decoder."""
-        return character_errors(self._said(), [row.decoder for row in self.transcripts])
+        """Character errors of the same."""
+        return character_errors(self._said(), [row.text for row in self.transcripts])
 
     @property
     def ctc_words(self) -> ErrorCount | None:
@@ -55,17 +64,20 @@ class AsrResult:
 
 
 def measure(
-    assistant: Assistant, items: Sequence[SpokenItem], *, batch_size: int = 16, with_ctc: bool = True
+    assistant: Assistant, items: Sequence[SpokenItem], *, batch_size: int = 16, is_alone: bool = False
 ) -> AsrResult:
     """Return the transcripts of all clips to be transcribed, exactly as `amalia transcribe` writes them.
+
+    With `is_alone` the decoder writes without CTC instead (`--beams 1`), which is faster, and nothing else does.
 
     Raises:
         InputError: A clip cannot be read.
     """
     chosen = [item for item in items if item.task == "transcribe"]
     audios = [item.audio for item in chosen]
-    if with_ctc and assistant.has_ctc:
-        decoder, ctc = assistant.transcribe_both(audios, batch_size=batch_size)
+    if assistant.has_ctc and not is_alone:
+        texts, alone, ctc = assistant.transcribe_three_ways(audios, batch_size=batch_size)
     else:
-        decoder, ctc = assistant.transcribe(audios, batch_size=batch_size), [None] * len(chosen)
-    return AsrResult(tuple(Transcript(*row) for row in zip(chosen, decoder, ctc, strict=True)))
+        texts = alone = assistant.transcribe(audios, batch_size=batch_size, num_beams=1)
+        ctc = [None] * len(chosen)
+    return AsrResult(tuple(Transcript(*row) for row in zip(chosen, texts, alone, ctc, strict=True)))

@@ -9,12 +9,25 @@ from amalia_mm.evaluate.items import SpokenItem
 from amalia_mm.evaluate.suites.questions import Answer, QuestionResult, enough
 
 
-def measure(assistant: Assistant, items: Sequence[SpokenItem], *, batch_size: int = 16) -> QuestionResult:
-    """Return the greedy answer to each clip that asks; `InputError` where a clip cannot be read."""
+def measure(
+    assistant: Assistant, items: Sequence[SpokenItem], *, batch_size: int = 16, direct: bool = False
+) -> QuestionResult:
+    """Return the greedy answer to each clip that asks, as `amalia ask` gives it.
+
+    Args:
+        assistant: The model.
+        items: The clips; those that do not ask are left out.
+        batch_size: Clips heard at once.
+        direct: Without a transcript in between.
+
+    Raises:
+        InputError: A clip cannot be read.
+    """
     chosen = [item for item in items if item.task == "answer"]
     given = assistant.answer(
         [item.audio for item in chosen],
         batch_size=batch_size,
+        direct=direct,
         sampling=enough(assistant, [item.answer or "" for item in chosen]),
     )
     return QuestionResult(

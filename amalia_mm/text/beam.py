@@ -1,0 +1,169 @@
+"""The likeliest continuations of prompts, several of each, by beam search over a cached decoder.
+
+Deterministic: a row gets the hypotheses it would get alone, up to rounding. It knows nothing of text or audio;
+`generate.py` is for one continuation, greedy or drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from amalia_mm.text.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A continuation without its end token."""
+
+    ids: tuple[int, ...]
+    log_likelihood: float
+    """Of the ids and the end after them, in nats; of the ids alone where it was cut."""
+    is_cut: bool = False
+    """Whether it met its limit before it ended."""
+
+
+@torch.no_grad()
+def beam_search(
+    decoder: Decoder,
+    inputs: Tensor,
+    *,
+    documents: Tensor | None = None,
+    stop_ids: Collection[int],
+    num_beams: int,
+    limits: Sequence[int],
+) -> list[list[Hypothesis]]:
+    """Return up to `num_beams` hypotheses of each row, the likeliest first, their lengths not weighed.
+
+    An end competes with the open beams: one that is not among the `num_beams` likeliest ways on is dropped. A row
+    is done when as many have ended and no open beam can overtake them any more, since likelihoods only fall.
+    Where none ends within the limit, the open beams are returned, cut.
+
+    Args:
+        decoder: In eval mode, or dropout acts.
+        inputs: (b t) int64 ids or (b t d) embeddings, padded on the left.
+        documents: (b t) int64, 0 on padding and 1 elsewhere; None: no padding.
+        stop_ids: Ids that end a hypothesis; the probability of the end is that of all of them.
+        num_beams: How many are kept open, and how many are returned. The cache holds as many rows for each of b.
+        limits: The most new tokens of each row; prompt and limit together fit the decoder.
+
+    Raises:
+        ValueError: No beams, limits that are not one or more for each row or do not fit, padding on the right.
+    """
+    num_rows, num_prompt = inputs.shape[:2]
+    _check(decoder, inputs, documents, num_beams, limits)
+    if documents is not None and bool((documents == 1).all()):
+        documents = None
+    cache = decoder.new_cache(num_rows, num_prompt + max(limits))
+    hidden = decoder.hidden(inputs, documents=documents, cache=cache)[:, -1]
+    first_beams = torch.arange(num_rows, device=inputs.device).repeat_interleave(num_beams)
+    cache.select(first_beams)
+    log_probs = decoder.logits(hidden).float().log_softmax(dim=-1)[first_beams]
+    beams = _Beams(num_rows, num_beams, limits, stop_ids, inputs.device)
+    while True:
+        parents, tokens = beams.extend(rearrange(log_probs, "(b k) v -> b k v", k=num_beams))
+        if not len(tokens):
+            return beams.found
+        cache.select(parents)
+        hidden = decoder.hidden(tokens[:, None], cache=cache)[:, -1]
+        log_probs = decoder.logits(hidden).float().log_softmax(dim=-1)
+
+
+def _check(
+    decoder: Decoder, inputs: Tensor, documents: Tensor | None, num_beams: int, limits: Sequence[int]
+) -> None:
+    num_rows, num_prompt = inputs.shape[:2]
+    if num_beams < 1 or len(limits) != num_rows or min(limits, default=1) < 1:
+        raise ValueError(
+            f"{num_beams} beams and limits {[*limits]} for {num_rows} rows: at least 1 beam, and 1 token a row"
+        )
+    lengths = [num_prompt] * num_rows if documents is None else documents.sum(dim=1).tolist()
+    if documents is not None and not bool((documents[:, -1] > 0).all()):
+        raise ValueError(
+            "prompts must be padded on the left: the last document number of each row must not be 0"
+        )
+    most = decoder.config.max_position_embeddings
+    longest = max((length + limit for length, limit in zip(lengths, limits, strict=True)), default=0)
+    if longest > most:
+        raise ValueError(
+            f"a prompt and its limit are {longest} tokens together, the decoder has room for {most}"
+        )
+
+
+class _Beams:
+    """The open beams (b k) of the rows that are not done, and what has been found for every row."""
+
+    def __init__(
+        self,
+        num_rows: int,
+        num_beams: int,
+        limits: Sequence[int],
+        stop_ids: Collection[int],
+        device: torch.device,
+    ) -> None:
+        self.num_beams = num_beams
+        self.limits = limits
+        self.stops = torch.tensor(sorted(stop_ids), dtype=torch.int64, device=device)
+        self.found: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
+        self.rows = list(range(num_rows))
+        """The rows that are not done, in the order of the open beams."""
+        self.ids = torch.zeros(num_rows, num_beams, 0, dtype=torch.int64, device=device)
+        # All beams of a row begin alike: only the first may go on, or each would be the same.
+        self.scores = torch.full((num_rows, num_beams), float("-inf"), device=device)
+        self.scores[:, 0] = 0.0
+
+    def extend(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return, of the beams that stay open, where they come from and their new tokens, both flat (b k).
+
+        Args:
+            log_probs: (b k v), of what follows each open beam.
+        """
+        num_beams, vocabulary = log_probs.shape[1:]
+        ways = self.scores[..., None] + log_probs
+        ends = ways[..., self.stops].logsumexp(dim=-1)
+        ways[..., self.stops] = float("-inf")
+        scores, flat = rearrange(ways, "b k v -> b (k v)").topk(num_beams, dim=-1)
+        self._end(ends, scores)
+        parents, tokens = flat // vocabulary, flat % vocabulary
+        ids = self.ids.gather(1, parents[..., None].expand(-1, -1, self.ids.shape[2]))
+        self.ids, self.scores = torch.cat([ids, tokens[..., None]], dim=-1), scores
+        kept = self._close()
+        places = torch.tensor(kept, dtype=torch.int64, device=flat.device)
+        self.ids, self.scores = self.ids[places], self.scores[places]
+        return (places[:, None] * num_beams + parents[places]).flatten(), tokens[places].flatten()
+
+    def _end(self, ends: Tensor, scores: Tensor) -> None:
+        """Keep the ends (b k) that are among the likeliest ways on, whose scores without ends are (b k)."""
+        rank = (scores[:, None, :] > ends[..., None]).sum(dim=-1) + (ends[:, None, :] > ends[..., None]).sum(
+            dim=-1
+        )
+        competes = (rank < self.num_beams) & ends.isfinite()
+        for place, beam in competes.nonzero().tolist():
+            one = Hypothesis(tuple(self.ids[place, beam].tolist()), float(ends[place, beam]))
+            self.found[self.rows[place]].append(one)
+
+    def _close(self) -> list[int]:
+        """Return the places of the rows that go on; the others get their hypotheses in order."""
+        kept: list[int] = []
+        for place, (row, open_scores) in enumerate(zip(self.rows, self.scores.tolist(), strict=True)):
+            found = sorted(self.found[row], key=lambda one: one.log_likelihood, reverse=True)[
+                : self.num_beams
+            ]
+            is_settled = len(found) == self.num_beams and found[-1].log_likelihood >= max(open_scores)
+            is_full = self.ids.shape[2] >= self.limits[row]
+            if not is_settled and not is_full:
+                kept.append(place)
+            self.found[row] = found or (self._cut(place, open_scores) if is_full else [])
+        self.rows = [self.rows[place] for place in kept]
+        return kept
+
+    def _cut(self, place: int, open_scores: list[float]) -> list[Hypothesis]:
+        return [
+            Hypothesis(tuple(ids), score, is_cut=True)
+            for ids, score in zip(self.ids[place].tolist(), open_scores, strict=True)
+            if score > float("-inf")
+        ]

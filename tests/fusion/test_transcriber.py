@@ -1,0 +1,186 @@
+"""Decoder and CTC choose a text together: what CTC rules out is not written, however likely."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from amalia_mm.audio.encoder import ConvTransformer
+from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
+from amalia_mm.fusion.responder import Responder
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.fusion.transcriber import _ASKED, Transcriber
+from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.generate import Sampling
+from amalia_mm.text.tokenizer import Tokenizer
+
+SIZES = {
+    "vocab_size": 340,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.5,
+}
+BLANK = SIZES["vocab_size"]
+NUM_BEAMS = 4
+
+
+@pytest.fixture(scope="module")
+def transcriber():
+    torch.manual_seed(0)
+    config = DecoderConfig(**SIZES)
+    encoder = ConvTransformer(width=8, num_layers=1, num_heads=2, feed_forward=16)
+    model = SpeechTextModel(encoder, CtcPosterior(8, config), Decoder(config)).eval().requires_grad_(False)
+    tokenizer = Tokenizer.train(["Bom dia, tenho sede.", "Vou ao Porto."], 340)
+    return Transcriber(Responder(model, tokenizer), spoken_form)
+
+
+def noise(seconds, seed):
+    return 0.1 * torch.randn(int(16_000 * seconds), generator=torch.Generator().manual_seed(seed))
+
+
+def certain(tokenizer, text, others=-30.0):
+    """Frames that leave no doubt: each token once, a blank after it."""
+    path = [place for token in tokenizer.encode(text) for place in (token, BLANK)] or [BLANK]
+    scores = torch.full((len(path), BLANK + 1), others)
+    scores[torch.arange(len(path)), torch.tensor(path)] = 0.0
+    return scores.log_softmax(dim=-1)
+
+
+def beams(transcriber, waveform, limit):
+    prompts = transcriber._responder.prompts([_ASKED], [waveform])
+    found = transcriber._responder.search(prompts, [limit], NUM_BEAMS)[0]
+    return [transcriber._responder.written(one.ids, one.is_cut).text for one in found]
+
+
+def test_one_beam_is_the_decoder_alone(transcriber):
+    clips = [noise(0.5, 1), noise(0.8, 2)]
+    alone = transcriber._responder.write([_ASKED] * 2, clips, [12, 12], Sampling())
+    assert transcriber.write(clips, [12, 12], 1) == alone
+
+
+def test_what_was_heard_decides_among_the_texts_of_the_decoder(transcriber, monkeypatch):
+    clip = noise(0.6, 3)
+    texts = beams(transcriber, clip, 3)
+    last = next(text for text in reversed(texts) if spoken_form(text) != spoken_form(texts[0]))
+    heard = certain(transcriber._tokenizer, spoken_form(last))
+    monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
+    monkeypatch.setattr(transcriber, "collapse", lambda log_probs: "xyz")  # CTC has no good text of its own
+    assert spoken_form(transcriber.write([clip], [3], NUM_BEAMS)[0].text) == spoken_form(last)
+
+
+def test_a_text_that_the_decoder_did_not_think_of_can_win(transcriber, monkeypatch):
+    clip = noise(0.6, 3)
+    assert not {"Vou ao porto.", "Vou ao porto?"} & {*beams(transcriber, clip, 12)}
+    heard = certain(transcriber._tokenizer, "vou ao porto", others=-500.0)
+    monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
+    assert transcriber.write([clip], [12], NUM_BEAMS)[0].text in ("Vou ao porto.", "Vou ao porto?")
+
+
+@pytest.mark.parametrize("mark", [".", "?"])
+def test_ctcs_own_text_is_told_or_asked_as_the_decoder_likes_it(transcriber, monkeypatch, mark):
+    heard = certain(transcriber._tokenizer, "vou ao porto", others=-500.0)
+    monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
+    monkeypatch.setattr(
+        transcriber._responder,
+        "log_likelihood_after",
+        lambda prompts, texts: [-1.0 if text.endswith(mark) else -2.0 for text in texts],
+    )
+    assert transcriber.write([noise(0.6, 3)], [12], NUM_BEAMS)[0].text == f"Vou ao porto{mark}"
+
+
+def test_without_a_ctc_head_the_decoder_writes_alone(transcriber):
+    torch.manual_seed(0)
+    config = DecoderConfig(**SIZES)
+    encoder = ConvTransformer(width=8, num_layers=1, num_heads=2, feed_forward=16)
+    model = SpeechTextModel(encoder, StackMLP(8, config), Decoder(config)).eval().requires_grad_(False)
+    stacked = Transcriber(Responder(model, transcriber._tokenizer), spoken_form)
+    assert not stacked.has_ctc
+    assert stacked.write([noise(0.5, 1)], [9], NUM_BEAMS) == stacked.write([noise(0.5, 1)], [9], 1)
+    with pytest.raises(ValueError, match="StackMLP has no CTC head"):
+        stacked.ctc_log_probs([noise(0.5, 1)])
+
+
+def test_beside_a_long_clip_a_short_one_has_as_much_room_as_alone(transcriber):
+    """The padding of a batch takes no positions: only a row's own prompt and text must fit."""
+    responder = transcriber._responder
+    short, long = noise(0.5, 1), noise(4.0, 2)
+    alone, both = responder.prompts([_ASKED], [short]), responder.prompts([_ASKED] * 2, [short, long])
+    room = SIZES["max_position_embeddings"] - alone.lengths[0]
+    assert both.lengths[0] == alone.lengths[0] < both.lengths[1]
+    text = next(
+        text for text in ("dia " * num for num in range(1, 200)) if _num_ids(responder, text) > room - 20
+    )
+    assert _num_ids(responder, text) < room
+    wanted = responder.log_likelihood_after(alone, [text])[0]
+    assert wanted > float("-inf")
+    assert responder.log_likelihood_after(both, [text, ""])[0] == pytest.approx(wanted, abs=1e-2)
+    found, _ = responder.search(both, [room, 5], 2)
+    assert [one.ids for one in found] == [one.ids for one in responder.search(alone, [room], 2)[0]]
+
+
+def _num_ids(responder, text):
+    return len(responder.tokenizer.encode(text))
+
+
+def test_where_nothing_was_heard_nothing_is_written(transcriber, monkeypatch):
+    heard = certain(transcriber._tokenizer, "", others=-500.0).expand(9, -1)
+    monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
+    assert [one.text for one in transcriber.write([noise(0.6, 3)], [12], NUM_BEAMS)] == [""]
+
+
+def test_where_ctc_rules_out_everything_the_decoder_decides(transcriber, monkeypatch):
+    clip = noise(0.6, 3)
+    monkeypatch.setattr(
+        transcriber, "_ctc_log_likelihoods", lambda texts, log_probs: [float("-inf")] * len(texts)
+    )
+    assert transcriber.write([clip], [3], NUM_BEAMS)[0].text == beams(transcriber, clip, 3)[0]
+
+
+def test_ctc_sums_over_all_paths(transcriber):
+    tokenizer = transcriber._tokenizer
+    text = "a"
+    (token,) = tokenizer.encode(text)
+    log_probs = torch.randn(4, BLANK + 1, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    total = torch.tensor(float("-inf"))
+    for path in itertools.product((token, BLANK), repeat=4):
+        merged = [place for place, _ in itertools.groupby(path) if place != BLANK]
+        if merged == [token]:
+            total = torch.logaddexp(total, sum(log_probs[i, place] for i, place in enumerate(path)))
+    found = transcriber._ctc_log_likelihoods([text, "bom dia, tenho sede"], log_probs)
+    assert found[0] == pytest.approx(float(total), abs=1e-4)
+    assert found[1] == float("-inf")  # more tokens than frames
+
+
+def test_texts_after_prompts_of_several_lengths_score_as_alone(transcriber):
+    responder = transcriber._responder
+    clips, texts = (
+        [noise(0.5, 1), noise(1.1, 2), noise(0.8, 3)],
+        ["Tenho sede.", "", "Bom dia, vou ao Porto."],
+    )
+    together = responder.log_likelihood_after(responder.prompts([_ASKED] * 3, clips), texts)
+    for clip, text, score in zip(clips, texts, together, strict=True):
+        prompts = responder.prompts([_ASKED], [clip])
+        assert responder.log_likelihood_after(prompts, [text])[0] == pytest.approx(score, abs=1e-3)
+        ids = transcriber._tokenizer.encode(text)
+        stops = [transcriber._tokenizer.im_end_id, transcriber._tokenizer.eos_id]
+        own = responder.model.decoder.embed(torch.tensor([ids], dtype=torch.int64))
+        embeddings = torch.cat([prompts.embeddings, own], dim=1)
+        hidden = responder.model.decoder.hidden(embeddings)
+        log_probs = responder.model.decoder.logits(hidden).log_softmax(dim=-1)[0]
+        start = prompts.embeddings.shape[1] - 1
+        wanted = sum(float(log_probs[start + i, token]) for i, token in enumerate(ids))
+        wanted += float(log_probs[start + len(ids), stops].logsumexp(0))
+        assert score == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_text_longer_than_the_context_has_no_likelihood(transcriber):
+    responder = transcriber._responder
+    prompts = responder.prompts([_ASKED], [noise(0.5, 1)])
+    assert responder.log_likelihood_after(prompts, ["Vou ao Porto. " * 100]) == [float("-inf")]

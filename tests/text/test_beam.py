@@ -1,0 +1,129 @@
+"""Beam search finds what a search through everything finds, and a row gets what it would get alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from amalia_mm.text.beam import beam_search
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.generate import pad_prompts
+
+SIZES = {
+    "vocab_size": 6,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 32,
+    "initializer_range": 0.5,
+}
+STOP = 5
+PROMPTS = [[1, 2, 3], [4], [2, 2]]
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    torch.manual_seed(0)
+    return Decoder(DecoderConfig(**SIZES)).eval().requires_grad_(False)
+
+
+def log_likelihood(decoder, prompt, ids):
+    log_probs = decoder.logits(decoder.hidden(torch.tensor([[*prompt, *ids]]))).log_softmax(dim=-1)[0]
+    return sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(ids))
+
+
+def everything(decoder, prompt, limit):
+    """Every ended text of fewer than `limit` tokens, the likeliest first."""
+    texts = [ids for num in range(limit) for ids in itertools.product(range(STOP), repeat=num)]
+    return sorted(((log_likelihood(decoder, prompt, [*ids, STOP]), ids) for ids in texts), reverse=True)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_enough_beams_find_the_likeliest_of_all_texts(decoder, prompt):
+    found = beam_search(decoder, torch.tensor([prompt]), stop_ids=[STOP], num_beams=200, limits=[3])[0]
+    wanted = everything(decoder, prompt, 3)
+    assert [one.ids for one in found] == [ids for _, ids in wanted]
+    assert not any(one.is_cut for one in found)
+    assert [one.log_likelihood for one in found] == pytest.approx([score for score, _ in wanted], abs=1e-4)
+
+
+def by_hand(decoder, prompt, num_beams, limit):
+    """The same search without tensors: an end must be among the best ways on, and nothing stops early."""
+    beams, ended = [(0.0, ())], []
+    for _ in range(limit):
+        ways = sorted(
+            (
+                (log_likelihood(decoder, prompt, [*ids, token]), (*ids, token))
+                for _, ids in beams
+                for token in range(STOP + 1)
+            ),
+            reverse=True,
+        )
+        ends = [(score, ids[:-1]) for score, ids in ways if ids[-1] == STOP]
+        beams = [(score, ids) for score, ids in ways if ids[-1] != STOP][:num_beams]
+        merged = sorted([*(score for score, _ in ends), *(score for score, _ in beams)], reverse=True)
+        ended += [(score, ids) for score, ids in ends if score in merged[:num_beams]]
+    return [ids for _, ids in sorted(ended, reverse=True)[:num_beams]]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("num_beams", [1, 2, 4])
+def test_few_beams_find_what_a_search_by_hand_finds(decoder, prompt, num_beams):
+    found = beam_search(decoder, torch.tensor([prompt]), stop_ids=[STOP], num_beams=num_beams, limits=[7])[0]
+    assert [one.ids for one in found if not one.is_cut] == by_hand(decoder, prompt, num_beams, 7)
+    scores = [one.log_likelihood for one in found]
+    assert scores == sorted(scores, reverse=True)
+    for one in found:
+        wanted = log_likelihood(decoder, prompt, one.ids if one.is_cut else [*one.ids, STOP])
+        assert one.log_likelihood == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_end_is_as_likely_as_all_its_ids_together(decoder):
+    prompt = PROMPTS[0]
+    found = beam_search(decoder, torch.tensor([prompt]), stop_ids=[STOP, 4], num_beams=3, limits=[2])[0]
+    empty = next(one for one in found if one.ids == ())
+    both = [log_likelihood(decoder, prompt, [stop]) for stop in (STOP, 4)]
+    assert empty.log_likelihood == pytest.approx(float(torch.tensor(both).logsumexp(0)), abs=1e-4)
+
+
+def test_a_row_of_a_padded_batch_gets_what_it_gets_alone(decoder):
+    ids, documents = pad_prompts(PROMPTS)
+    limits = [5, 9, 7]
+    together = beam_search(decoder, ids, documents=documents, stop_ids=[STOP], num_beams=3, limits=limits)
+    for prompt, limit, found in zip(PROMPTS, limits, together, strict=True):
+        alone = beam_search(decoder, torch.tensor([prompt]), stop_ids=[STOP], num_beams=3, limits=[limit])[0]
+        assert [one.ids for one in found] == [one.ids for one in alone]
+        assert [one.is_cut for one in found] == [one.is_cut for one in alone]
+        assert max(len(one.ids) for one in found) <= limit
+
+
+def test_what_meets_its_limit_is_cut_and_says_so(decoder):
+    found = beam_search(decoder, torch.tensor([PROMPTS[0]]), stop_ids=[], num_beams=2, limits=[4])[0]
+    assert [len(one.ids) for one in found] == [4, 4]
+    assert all(one.is_cut for one in found)
+
+
+@pytest.mark.parametrize(("num_beams", "limits"), [(0, [4]), (2, [4, 4]), (2, [0])])
+def test_beams_and_limits_must_fit_the_rows(decoder, num_beams, limits):
+    with pytest.raises(ValueError, match="at least 1 beam, and 1 token a row"):
+        beam_search(decoder, torch.tensor([[1]]), stop_ids=[STOP], num_beams=num_beams, limits=limits)
+
+
+def test_padding_on_the_right_and_texts_beyond_the_context_are_refused(decoder):
+    ids, documents = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 1, 0]])
+    with pytest.raises(ValueError, match="padded on the left"):
+        beam_search(decoder, ids, documents=documents, stop_ids=[STOP], num_beams=2, limits=[4])
+    with pytest.raises(ValueError, match="33 tokens together, the decoder has room for 32"):
+        beam_search(decoder, ids, stop_ids=[STOP], num_beams=2, limits=[30])
+
+
+def test_a_row_that_is_done_does_not_go_on_beside_one_that_is_not(decoder):
+    """A short text beside a long one must not run out of positions after its own end."""
+    long, short = [1] * 29, [2]
+    ids, documents = pad_prompts([long, short])
+    found = beam_search(decoder, ids, documents=documents, stop_ids=[], num_beams=2, limits=[3, 20])
+    assert [len(one.ids) for of_row in found for one in of_row] == [3, 3, 20, 20]
