@@ -63,18 +63,28 @@ class KVCache:
         all_values[:, :, self.length : end] = values
         return all_keys[:, :, :end], all_values[:, :, :end]
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows (n) int64, in this order; a row may come several times, as beams need it."""
-        self.batch_size = len(rows)
+    def select(self, rows: Tensor, start: int = 0) -> None:
+        """Keep these rows (n) int64, in this order; a row may come several times, as beams need it.
+
+        Positions before `start` are taken to be alike in each row and the one that takes its place, and are left
+        where they are: beams of one prompt differ only after it.
+
+        Raises:
+            ValueError: Positions are to be left although the number of rows changes.
+        """
+        if start and len(rows) != self.batch_size:
+            raise ValueError(f"{len(rows)} rows cannot take the places of {self.batch_size}")
         if self.documents is not None:
             self.documents = self.documents[rows]
         for stored in (self._keys, self._values):
             # Layer by layer, and only what is filled: never two whole caches in memory.
             for layer, before in enumerate(stored):
-                if before is not None:
-                    after = before.new_empty(len(rows), *before.shape[1:])
-                    after[:, :, : self.length] = before[rows, :, : self.length]
-                    stored[layer] = after
+                if before is None:
+                    continue
+                after = before if start else before.new_empty(len(rows), *before.shape[1:])
+                after[:, :, start : self.length] = before[rows, :, start : self.length]
+                stored[layer] = after
+        self.batch_size = len(rows)
 
     def advance(self, num_positions: int) -> None:
         """Count positions as filled."""

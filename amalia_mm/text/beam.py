@@ -68,7 +68,8 @@ def beam_search(
         parents, tokens = beams.extend(rearrange(log_probs, "(b k) v -> b k v", k=num_beams))
         if not len(tokens):
             return beams.found
-        cache.select(parents)
+        # While no row is done, each beam follows one of its own prompt.
+        cache.select(parents, start=num_prompt if len(parents) == cache.batch_size else 0)
         hidden = decoder.hidden(tokens[:, None], cache=cache)[:, -1]
         log_probs = decoder.logits(hidden).float().log_softmax(dim=-1)
 
