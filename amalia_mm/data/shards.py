@@ -87,9 +87,17 @@ class ShardWriter:
                 left_over.unlink()
 
     def write(
-        self, record: Record | Mapping[str, object], audio: bytes | None = None, suffix: str = "flac"
+        self,
+        record: Record | Mapping[str, object],
+        audio: bytes | None = None,
+        suffix: str = "flac",
+        num_samples: int | None = None,
     ) -> None:
-        """Add one record, and the encoded clip that stands beside it (`suffix` says its format)."""
+        """Add one record, and the encoded clip that stands beside it (`suffix` says its format).
+
+        `num_samples` are those of the clip at 16 kHz, where the caller has just encoded it; without them it is
+        decoded, to count them and to see that it can be.
+        """
         where = f"{self.folder}: record {len(self._ids)}"
         fields = record.to_json() if isinstance(record, Record) else record
         checked = validate(fields, where, has_audio=audio is not None)
@@ -99,8 +107,9 @@ class ShardWriter:
             raise InputError(where, field="id", found="the same id twice", wanted="unique ids", remedy=remedy)
         if audio is not None and suffix not in AUDIO_SUFFIXES:
             raise ValueError(f"suffix {suffix!r} is not one of {', '.join(AUDIO_SUFFIXES)}")
-        num_samples = 0
-        if audio is not None:
+        if audio is None:
+            num_samples = 0
+        elif num_samples is None:
             num_samples = len(load_audio(audio, where=where, max_seconds=self._max_seconds))
         members: dict[str, object] = {"__key__": f"{len(self._ids):08d}"}
         members["json"] = json.dumps(checked.to_json(), ensure_ascii=False).encode()

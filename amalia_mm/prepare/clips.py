@@ -108,7 +108,12 @@ class Clip:
 
     line: Line
     flac: bytes
-    seconds: float
+    num_samples: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return samples_to_seconds(self.num_samples)
 
 
 def voiced(lines: Iterable[Line], voices: Sequence[Voice], rng: random.Random) -> list[Line]:
@@ -132,7 +137,7 @@ def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator
         if lines[number].split == "train":
             waveform = scale_tract(waveform, _between(_TRACT_SCALE, generator))
         clip = dress(waveform, generator)
-        return Clip(lines[number], encode_flac(clip), samples_to_seconds(len(clip)))
+        return Clip(lines[number], encode_flac(clip), len(clip))
 
     return pool.speak((_utterance(line, seed) for line in lines), finish)
 
@@ -163,7 +168,7 @@ def no_speech(num: int, split: Split, seed: int) -> Iterator[Clip]:
         generator = _generator(seed, line.id)
         seconds = _between(_NO_SPEECH_S, generator)
         waveform = no_speech_clip(NO_SPEECH[number % len(NO_SPEECH)], seconds, generator)
-        yield Clip(line, encode_flac(waveform), len(waveform) / SAMPLE_RATE_HZ)
+        yield Clip(line, encode_flac(waveform), len(waveform))
 
 
 def _utterance(line: Line, seed: int) -> Utterance:

@@ -191,7 +191,8 @@ def _keep(staging: Path, writers: Mapping[str, ShardWriter], clip: Clip, done: _
         (staging / audio).write_bytes(clip.flac)
         done.test.append(line.row(audio))
         return
-    writers[line.split].write(line.record(round(clip.seconds, 3)), clip.flac)
+    record = line.record(round(clip.seconds, 3))
+    writers[line.split].write(record, clip.flac, num_samples=clip.num_samples)
     if line.split == "train" and line.text:
         done.train.append(line.row(None))
 

@@ -46,6 +46,15 @@ def test_a_record_and_its_clip_come_back(tmp_path: Path, fields: Fields, clip: C
     assert index.where(3) == f"{tmp_path}/shard-000001.tar: record 00000003"
 
 
+def test_a_clip_whose_length_is_known_is_not_decoded(
+    tmp_path: Path, fields: Fields, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "load_audio", pytest.fail)
+    with ShardWriter(tmp_path) as writer:
+        writer.write(fields(task="transcribe"), clip(1_000), num_samples=1_000)
+    assert ShardIndex.load(tmp_path).num_samples.tolist() == [1_000]
+
+
 def test_webdataset_reads_our_tars_in_sequence(speech: Path) -> None:
     index = ShardIndex.load(speech)
     urls = [str(speech / shard.name) for shard in index.shards]
