@@ -158,7 +158,6 @@ class Assistant:
         Raises:
             InputError: As `transcribe`; also when the model has no CTC head.
         """
-
         return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress)[0]
 
     def transcribe_three_ways(
@@ -200,7 +199,8 @@ class Assistant:
         Args:
             audio: The question, of any length.
             sampling: How tokens are chosen; greedy unless told otherwise.
-            direct: Answer what is heard without writing it down first; a question longer than one piece cannot.
+            direct: Answer what is heard without writing it down first, as larger models and those without a CTC
+                head may better; a question longer than one piece cannot be.
 
         Raises:
             InputError: The audio cannot be read, or the model has no ears.
@@ -228,7 +228,6 @@ class Assistant:
         Raises:
             InputError: As `transcribe`.
         """
-
         sampling = sampling or Sampling()
 
         def write(waveforms: list[Tensor]) -> list[Written]:

@@ -92,8 +92,10 @@ class _Movable:
 
 
 def _by_value(value: Any) -> Any:
-    is_small = isinstance(value, Tensor) and value.device.type == "cpu" and value.nbytes <= _SMALL_BYTES
-    return value.numpy() if is_small else value
+    # The few kinds of tensor that a batch has; numpy knows all of them.
+    is_array = isinstance(value, Tensor) and value.dtype in (torch.int64, torch.bool, torch.float32)
+    is_small = is_array and value.device.type == "cpu" and value.nbytes <= _SMALL_BYTES
+    return value.detach().numpy() if is_small else value
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,9 @@ def _add_model_commands(commands: Commands) -> None:
 
     ask = commands.add_parser("ask", help="a spoken question, a written answer")
     ask.add_argument("audio", type=Path)
-    ask.add_argument("--direct", action="store_true", help="without a transcript in between")
+    ask.add_argument(
+        "--direct", action="store_true", help="without a transcript in between, if it is at most 12 s long"
+    )
     ask.add_argument("--model", help=MODEL_HELP)
     ask.set_defaults(run=_ask)
 
@@ -284,7 +286,7 @@ def _ask(options: argparse.Namespace) -> int:
         sys.stdout.flush()
     result("")
     if not has_answer:
-        note(f"{options.audio}: não se ouviu ninguém a falar")
+        note(f"{options.audio}: não se ouviu ninguém a falar, ou não se percebeu o que disse")
     return 0
 
 

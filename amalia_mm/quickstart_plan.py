@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
 
 # Those of `prepare.corpora`, which is heavy to import; a test compares them.
 TEXT_SUFFIXES = (".txt", ".tsv", ".jsonl")
+_MAKERS = ("prepare", "portuguese", "audio", "data")
+_MAKERS_BESIDE = ("batch", "units", "variety")
+_MAKER_SUFFIXES = (".py", ".yaml", ".tsv")
 DEFAULT_RUN = Path("runs/quickstart")
 """The run folder that the recipes name; another `--output` is put in its place."""
 SMOKE_RUN = Path("runs/smoke")
@@ -114,11 +118,15 @@ def _own_data(options: Options) -> list[str]:
 
 
 def _makers_digest() -> str:
-    """Return a digest of what the built-in corpus is made by: it has no recipe that would tell a change."""
+    """Return a digest of what makes the built-in corpus and writes it: it has no recipe that would tell a change."""
     digest = hashlib.sha256()
+    with suppress(PackageNotFoundError):  # whoever needs it says so
+        digest.update(version("espeakng-loader").encode())
     package = Path(__file__).parent
-    for file in sorted(path for room in ("prepare", "portuguese") for path in (package / room).rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
+    rooms = (path for room in _MAKERS for path in (package / room).rglob("*"))
+    for file in sorted((*rooms, *package.glob("*.py"))):
+        is_edge = file.parent == package and file.stem not in _MAKERS_BESIDE
+        if file.suffix in _MAKER_SUFFIXES and not is_edge:
             digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 

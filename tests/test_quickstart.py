@@ -105,6 +105,22 @@ def options(tmp_path):
     return Options(output=tmp_path / "run")
 
 
+def test_what_makes_the_corpus_decides_it_and_all_that_follows(monkeypatch, tmp_path):
+    before = plan(Options())
+    package = tmp_path / "package"
+    (package / "prepare").mkdir(parents=True)
+    (package / "train").mkdir()
+    monkeypatch.setattr(quickstart_plan, "__file__", str(package / "quickstart_plan.py"))
+    (package / "prepare" / "espeak.py").write_text("VOICES = 1")
+    few = plan(Options())
+    assert all(a.fingerprint != b.fingerprint for a, b in zip(before, few, strict=True))
+    for path in ("train/loop.py", "cli.py", "prepare/notes~"):
+        (package / path).write_text("decides nothing of the corpus")
+    assert [job.fingerprint for job in plan(Options())] == [job.fingerprint for job in few]
+    (package / "prepare" / "espeak.py").write_text("VOICES = 2")
+    assert all(a.fingerprint != b.fingerprint for a, b in zip(plan(Options()), few, strict=True))
+
+
 def test_every_stage_is_a_sub_command_on_its_own_recipe(options):
     jobs = plan(options)
     assert [job.stage.name for job in jobs] == NAMES

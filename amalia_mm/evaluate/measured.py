@@ -94,12 +94,14 @@ def measure(
                 lambda: asr.measure(assistant, spoken or [], batch_size=batch_size),
             ),
             spoken_qa=step(
-                "perguntas faladas", bool(spoken), lambda: spoken_qa.measure(assistant, spoken or [])
+                "perguntas faladas",
+                bool(spoken),
+                lambda: spoken_qa.measure(assistant, spoken or [], batch_size=batch_size),
             ),
             spoken_qa_direct=step(
                 "as mesmas, diretamente",
                 bool(spoken),
-                lambda: spoken_qa.measure(assistant, spoken or [], direct=True),
+                lambda: spoken_qa.measure(assistant, spoken or [], batch_size=batch_size, direct=True),
             ),
             text_qa=step(
                 "perguntas escritas", bool(questions), lambda: text_qa.measure(assistant, questions or [])

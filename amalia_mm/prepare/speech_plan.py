@@ -107,9 +107,11 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
         "test": voiced(test, TEST_VOICES, rng),
     }
     read = _some(corpus.train, sizes.paths, rng)
+    asked = _askable(corpus.questions_train)
     paths = [
         *_sentence_lines("train", read),
-        *_alternately_written(_question_lines("train", _askable(corpus.questions_train))),
+        # Shuffled first: the questions come in pairs, plain and with an opening.
+        *_alternately_written(_question_lines("train", _some(asked, len(asked), rng))),
         *_jumbled_lines(corpus, own, sizes.jumbled, rng),
         *own.sentences["train"],
         # Paths of nothing but blanks: where nobody speaks, nothing is written.

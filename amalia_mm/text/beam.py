@@ -41,7 +41,7 @@ def beam_search(
 
     An end competes with the open beams: one that is not among the `num_beams` likeliest ways on is dropped. A row
     is done when as many have ended and no open beam can overtake them any more, since likelihoods only fall.
-    Where none ends within the limit, the open beams are returned, cut.
+    At the limit the open beams that are likelier than all that ended are returned too, cut.
 
     Args:
         decoder: In eval mode, or dropout acts.
@@ -56,6 +56,8 @@ def beam_search(
     """
     num_rows, num_prompt = inputs.shape[:2]
     _check(decoder, inputs, documents, num_beams, limits)
+    if not num_rows:
+        return []
     if documents is not None and bool((documents == 1).all()):
         documents = None
     cache = decoder.new_cache(num_rows, num_prompt + max(limits))
@@ -158,13 +160,16 @@ class _Beams:
             is_full = self.ids.shape[2] >= self.limits[row]
             if not is_settled and not is_full:
                 kept.append(place)
-            self.found[row] = found or (self._cut(place, open_scores) if is_full else [])
+            if is_full and not is_settled:
+                found = [*self._cut(place, open_scores, found), *found][: self.num_beams]
+            self.found[row] = found
         self.rows = [self.rows[place] for place in kept]
         return kept
 
-    def _cut(self, place: int, open_scores: list[float]) -> list[Hypothesis]:
+    def _cut(self, place: int, open_scores: list[float], found: list[Hypothesis]) -> list[Hypothesis]:
+        best = found[0].log_likelihood if found else float("-inf")
         return [
             Hypothesis(tuple(ids), score, is_cut=True)
             for ids, score in zip(self.ids[place].tolist(), open_scores, strict=True)
-            if score > float("-inf")
+            if score > best
         ]

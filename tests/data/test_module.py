@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +59,21 @@ def ready(data: ShardData[Any]) -> Any:
     data.prepare_data()
     data.setup("fit")
     return data
+
+
+def test_only_training_goes_from_short_to_long(heard: Make, speech: Path) -> None:
+    """A validation that stops early would otherwise be of the shortest clips alone."""
+    data = heard(shards={str(speech): 1.0}, val_shards=[str(speech)], shortest_first_epochs=1, max_rows=2)
+
+    def lengths(batches: Iterator[SpeechTextBatch]) -> list[int]:
+        return [batch.text.ids.shape[1] for batch in batches]
+
+    num_batches = len(data.val_dataloader())
+    trained = lengths(islice(data.train_dataloader(), num_batches))
+    validated = lengths(iter(data.val_dataloader()))
+    assert all(after >= 0.8 * before for before, after in pairwise(trained))
+    assert trained[-1] > 1.5 * trained[0]
+    assert not all(after >= 0.8 * before for before, after in pairwise(validated))
 
 
 def at(data: Any, step: int = 0, rank: int = 0, world_size: int = 1, accumulate: int = 1) -> Any:

@@ -29,8 +29,10 @@ from amalia_mm.prepare import synthetic
 from amalia_mm.prepare.clips import Line, dress, no_speech, speak_lines, voiced
 from amalia_mm.prepare.corpus import build_corpus
 from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, SpeakerPool
+from amalia_mm.prepare.lexicon import read_data
+from amalia_mm.prepare.own_data import read_own_text
 from amalia_mm.prepare.questions import BY_HEART
-from amalia_mm.prepare.speech_plan import PlanSizes
+from amalia_mm.prepare.speech_plan import PlanSizes, plan_speech
 from amalia_mm.prepare.synthetic import PRODUCTS, write_corpus
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -159,6 +161,18 @@ def test_facts_are_apart_from_what_can_be_worked_out(run: Path) -> None:
         )
         assert facts == asked[True] and facts
         assert chat >= asked[False] and not chat & facts
+
+
+def test_questions_are_answered_and_written_down_whatever_their_wording() -> None:
+    """They come in pairs, plain and with an opening: taken in turn, all plain ones would have been answered."""
+    corpus = build_corpus(smoke=True)
+    plan = plan_speech(corpus, read_own_text(()), PlanSizes.smoke(), 0)
+    facts = {q.text for q in corpus.questions_train if q.kind in BY_HEART}
+    openings = tuple(read_data("questions.yaml")["openings"])
+    opened = {text for text in facts if text.startswith(openings)}
+    for texts in (opened, facts - opened):
+        tasks = Counter(line.task for line in plan.paths if line.split == "train" and line.text in texts)
+        assert min(tasks["answer"], tasks["transcribe"]) > 0.2 * tasks.total() > 1, tasks
 
 
 def test_copies_ask_for_a_jumbled_line_again(run: Path) -> None:
