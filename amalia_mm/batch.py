@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +18,6 @@ from amalia_mm.variety import Variety
 
 IGNORE = -100
 """The label of a position that carries no loss."""
-
-_SMALL_BYTES = 1 << 16
 
 Role = Literal["system", "user", "assistant"]
 
@@ -69,19 +66,6 @@ class _Movable:
                 moved[field.name] = change(value)
         return replace(self, **moved)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: small tensors as arrays, by value, the others as they are.
-
-        On its way out of a loader's worker a tensor is a file descriptor that is asked for over a socket, a
-        millisecond each; a batch has ten, and only its waveforms are worth one.
-        """
-        return {field.name: _by_value(getattr(self, field.name)) for field in fields(self)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            own = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            object.__setattr__(self, name, own)
-
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return the batch on another device; dtypes are never changed, waveforms must stay float32."""
         return self._map(lambda value: value.to(device, non_blocking=non_blocking))
@@ -89,13 +73,6 @@ class _Movable:
     def pin_memory(self) -> Self:
         """Return the batch in page-locked memory."""
         return self._map(lambda value: value.pin_memory())
-
-
-def _by_value(value: Any) -> Any:
-    # The few kinds of tensor that a batch has; numpy knows all of them.
-    is_array = isinstance(value, Tensor) and value.dtype in (torch.int64, torch.bool, torch.float32)
-    is_small = is_array and value.device.type == "cpu" and value.nbytes <= _SMALL_BYTES
-    return value.detach().numpy() if is_small else value
 
 
 @dataclass(frozen=True)
