@@ -145,7 +145,6 @@ class Assistant:
         Raises:
             InputError: An audio cannot be read or is shorter than one audio token, or the model has no ears.
         """
-
         if num_beams < 1:
             raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
         return self._by_pieces(audios, [self._transcripts(num_beams)], batch_size, vad, progress)[0]

@@ -22,8 +22,7 @@ from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
 
 # Those of `prepare.corpora`, which is heavy to import; a test compares them.
 TEXT_SUFFIXES = (".txt", ".tsv", ".jsonl")
-_MAKERS = ("prepare", "portuguese", "audio", "data")
-_MAKERS_BESIDE = ("batch", "units", "variety")
+_MAKERS = (*("prepare/**/*", "portuguese/**/*", "audio/*", "data/*"), *("batch.py", "units.py", "variety.py"))
 _MAKER_SUFFIXES = (".py", ".yaml", ".tsv")
 DEFAULT_RUN = Path("runs/quickstart")
 """The run folder that the recipes name; another `--output` is put in its place."""
@@ -123,10 +122,9 @@ def _makers_digest() -> str:
     with suppress(PackageNotFoundError):  # whoever needs it says so
         digest.update(version("espeakng-loader").encode())
     package = Path(__file__).parent
-    rooms = (path for room in _MAKERS for path in (package / room).rglob("*"))
-    for file in sorted((*rooms, *package.glob("*.py"))):
-        is_edge = file.parent == package and file.stem not in _MAKERS_BESIDE
-        if file.suffix in _MAKER_SUFFIXES and not is_edge:
+    files = (path for pattern in _MAKERS for path in package.glob(pattern))
+    for file in sorted(files):
+        if file.suffix in _MAKER_SUFFIXES:
             digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 

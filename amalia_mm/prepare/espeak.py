@@ -72,8 +72,8 @@ def _voice(variant: str, sex: Literal["female", "male"]) -> Voice:
 
 # Chosen by measurement among the 104 variants: none that clips, has no steady pitch (whisper, croak, klatt2, rob),
 # is monotone (robosoft8), drags its words (AnxiousAndy, Demonic, Marco), squeaks (caleb, zac), is of no clear sex
-# (shelby) or says a sentence differently each time (Reed). The long-term spectrum of a test voice is 2 dB or more
-# (root mean square over 40 mel bands) from each training voice. Both of the synthesiser's methods are in either
+# (shelby) or says a sentence differently each time (Reed). The long-term spectrum of a test voice is 1.8 dB or
+# more (root mean square over 40 mel bands) from each training voice. Both of the synthesiser's methods are in either
 # list: formants, and Klatt's (edward2 in the test).
 _FEMALE = "f1 f2 f4 f5 linda belinda steph aunty Alicia Andrea anika grandma"
 _MALE = (

@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from amalia_mm.text.decoder import Decoder
+from amalia_mm.text.generate import padding_of
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,10 @@ def beam_search(
         ValueError: No beams, limits that are not one or more for each row or do not fit, padding on the right.
     """
     num_rows, num_prompt = inputs.shape[:2]
+    documents = padding_of(documents)
     _check(decoder, inputs, documents, num_beams, limits)
     if not num_rows:
         return []
-    if documents is not None and bool((documents == 1).all()):
-        documents = None
     cache = decoder.new_cache(num_rows, num_prompt + max(limits))
     hidden = decoder.hidden(inputs, documents=documents, cache=cache)[:, -1]
     first_beams = torch.arange(num_rows, device=inputs.device).repeat_interleave(num_beams)
@@ -85,10 +85,6 @@ def _check(
             f"{num_beams} beams and limits {[*limits]} for {num_rows} rows: at least 1 beam, and 1 token a row"
         )
     lengths = [num_prompt] * num_rows if documents is None else documents.sum(dim=1).tolist()
-    if documents is not None and not bool((documents[:, -1] > 0).all()):
-        raise ValueError(
-            "prompts must be padded on the left: the last document number of each row must not be 0"
-        )
     most = decoder.config.max_position_embeddings
     longest = max((length + limit for length, limit in zip(lengths, limits, strict=True)), default=0)
     if longest > most:

@@ -88,13 +88,22 @@ def generate(
             wanted=f"at most {limit} together (max_position_embeddings)",
             remedy="shorten the prompt or lower max_new_tokens",
         )
-    if documents is not None and not bool((documents[:, -1] > 0).all()):
+    return _stream(decoder, inputs, padding_of(documents), stop_ids, sampling)
+
+
+def padding_of(documents: Tensor | None) -> Tensor | None:
+    """Return the document numbers (b t) of prompts, None where nothing is padded.
+
+    Raises:
+        ValueError: Padding on the right.
+    """
+    if documents is None or bool((documents == 1).all()):
+        return None
+    if not bool((documents[:, -1] > 0).all()):
         raise ValueError(
             "prompts must be padded on the left: the last document number of each row must not be 0"
         )
-    if documents is not None and bool((documents == 1).all()):
-        documents = None
-    return _stream(decoder, inputs, documents, stop_ids, sampling)
+    return documents
 
 
 def complete(

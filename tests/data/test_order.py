@@ -27,8 +27,18 @@ def packed(*sources: Source, seed: int = 0) -> PackedOrder:
     return PackedOrder(sources, row_tokens=ROW_TOKENS, rows_per_batch=7, seed=seed)
 
 
-def budget(*sources: Source, seed: int = 0) -> BudgetOrder:
-    return BudgetOrder(sources, max_audio_tokens=200, max_text_tokens=150, max_rows=6, seed=seed)
+def budget(
+    *sources: Source, seed: int = 0, jitter: float = 0.1, shortest_first_epochs: int = 0
+) -> BudgetOrder:
+    return BudgetOrder(
+        sources,
+        max_audio_tokens=200,
+        max_text_tokens=150,
+        max_rows=6,
+        seed=seed,
+        jitter=jitter,
+        shortest_first_epochs=shortest_first_epochs,
+    )
 
 
 def epoch(order: Order, number: int) -> list[tuple[Row, ...]]:
@@ -61,29 +71,14 @@ def test_epochs_differ_and_steps_are_shuffled(make: Callable[..., Order]) -> Non
 
 
 def test_the_first_epochs_can_go_from_short_to_long():
-    order = BudgetOrder(
-        [source(1.0, 200)],
-        max_audio_tokens=200,
-        max_text_tokens=150,
-        max_rows=6,
-        seed=0,
-        jitter=0.0,
-        shortest_first_epochs=1,
-    )
+    order = budget(source(1.0, 200), jitter=0.0, shortest_first_epochs=1)
     sizes = order.sources[0].num_tokens + order.sources[0].num_audio_tokens
 
     def longest(number: int) -> list[int]:
         return [max(int(sizes[ref.record // 3]) for ref in refs([batch])) for batch in epoch(order, number)]
 
     with pytest.raises(ValueError, match="shortest_first_epochs -1 at least 0"):
-        BudgetOrder(
-            order.sources,
-            max_audio_tokens=200,
-            max_text_tokens=150,
-            max_rows=6,
-            seed=0,
-            shortest_first_epochs=-1,
-        )
+        budget(source(1.0, 200), shortest_first_epochs=-1)
     first, second = longest(0), longest(1)
     assert first == sorted(first)
     assert second != sorted(second)
