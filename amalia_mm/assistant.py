@@ -46,7 +46,7 @@ MAX_TOKENS_PER_S = 25
 """Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
 MAX_EXTRA_TOKENS = 16
 NUM_BEAMS = 8
-"""Texts of the decoder that CTC chooses among, with its own."""
+"""Texts kept in mind while decoder and CTC write together."""
 POOL_BATCHES = 16
 """Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""
 
@@ -137,7 +137,7 @@ class Assistant:
         Args:
             audios: Files or waveforms, of any length.
             batch_size: Pieces heard at once; the texts do not depend on it.
-            num_beams: Texts of the decoder that CTC chooses among, as many rows in the decoder's cache for each
+            num_beams: Texts kept in mind while decoder and CTC write, as many rows in the decoder's cache for each
                 piece; with 1, or without a CTC head, the decoder writes alone, faster.
             vad: Whether to look for speech first. Without it everything goes to the model, in equal windows.
             progress: Whether to show a bar on stderr.

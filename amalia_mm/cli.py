@@ -163,7 +163,7 @@ def _add_model_commands(commands: Commands) -> None:
     alone.add_argument(
         "--beams",
         type=int,
-        help="texts of the decoder to choose among, 8 unless told; with 1 it writes alone, faster",
+        help="texts kept in mind while decoder and CTC write, 8 unless told; with 1 the decoder writes alone",
     )
     transcribe.set_defaults(run=_transcribe)
 
@@ -245,7 +245,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         raise InputError(
             "--beams",
             found=f"{options.beams} for a model without a CTC head",
-            wanted="1: nothing could choose among them",
+            wanted="1: nothing weighs them",
             remedy="leave it out",
         )
     hear = assistant.transcribe_ctc if options.ctc else assistant.transcribe

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.audio.letters import LetterHead
 
 
 class AudioEncoder(nn.Module, ABC):
@@ -59,6 +60,9 @@ class ConvTransformer(AudioEncoder):
         dropout: Of the outputs of attention and feed-forward layers, in training.
         position_kernel: Odd width of the depthwise convolution, in frames.
         layer_kernel: Odd width of a convolution module in every layer (Conformer), in frames; None has none.
+        letters_after: The layer, counted from 1, after which letters are read and handed on; None reads none.
+        num_letters: Letters to tell apart, without the blank.
+        letters_per_frame: Letters that are said in the time of one frame, at most.
         num_time_masks: SpecAugment (Park et al. 2019) in training: stretches of time hidden in a clip.
         max_time_mask_frames: The longest of them, in mel frames of 10 ms; never over a fifth of the clip.
         num_frequency_masks: Bands of mel bins hidden in a clip.
@@ -76,6 +80,9 @@ class ConvTransformer(AudioEncoder):
         dropout: float = 0.1,
         position_kernel: int = 15,
         layer_kernel: int | None = None,
+        letters_after: int | None = None,
+        num_letters: int = 0,
+        letters_per_frame: int = 3,
         num_time_masks: int = 0,
         max_time_mask_frames: int = 25,
         num_frequency_masks: int = 0,
@@ -91,6 +98,11 @@ class ConvTransformer(AudioEncoder):
                 f"width {width} must be a multiple of num_heads {num_heads}, and position_kernel "
                 f"{position_kernel} odd"
             )
+        if letters_after is not None and (not 1 <= letters_after <= num_layers or num_letters < 1):
+            raise ValueError(
+                f"letters_after {letters_after} must be one of {num_layers} layers, and num_letters "
+                f"{num_letters} at least 1"
+            )
         self.width = width
         self.features = LogMel(num_mels)
         self.spec_augment = SpecAugment(
@@ -105,6 +117,8 @@ class ConvTransformer(AudioEncoder):
         self.layers = nn.ModuleList(
             EncoderLayer(width, num_heads, feed_forward, dropout, layer_kernel) for _ in range(num_layers)
         )
+        self.letters_after = letters_after
+        self.letters = None if letters_after is None else LetterHead(width, num_letters, letters_per_frame)
         self.norm = nn.LayerNorm(width)
 
     @property
@@ -117,6 +131,11 @@ class ConvTransformer(AudioEncoder):
 
     def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (k f e) and num_frames (k), as `AudioEncoder.forward` says."""
+        features, num_frames, _ = self.hear_letters(waveforms, num_samples)
+        return features, num_frames
+
+    def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what `forward` does, and the letters' logits (k f*s l+1), None without a head for them."""
         with torch.no_grad():
             mel, num_frames = self.features(waveforms, num_samples)
             if mel.shape[2] == 0:
@@ -134,9 +153,12 @@ class ConvTransformer(AudioEncoder):
         valid = _is_frame(num_frames, hidden.shape[1])
         # Clips without a frame attend to anything rather than to nothing, which would be NaN.
         attended = rearrange(valid | (num_frames == 0)[:, None], "k f -> k 1 1 f")
-        for layer in self.layers:
+        letter_logits = None
+        for number, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden, attended, valid)
-        return self.norm(hidden) * valid[..., None], num_frames
+            if self.letters is not None and number == self.letters_after:
+                hidden, letter_logits = self.letters(hidden)
+        return self.norm(hidden) * valid[..., None], num_frames, letter_logits
 
 
 class EncoderLayer(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.text.beam import Hypothesis, beam_search
+from amalia_mm.text.beam import Hypothesis, Judge, beam_search
 from amalia_mm.text.chat import Rendered, render_document, render_prompt
 from amalia_mm.text.generate import Sampling, generate, pad_prompts
 from amalia_mm.text.tokenizer import TextStream, Tokenizer
@@ -108,8 +108,17 @@ class Responder:
         """Return conversations ready for `search` and `log_likelihood_after`; arguments as `write`."""
         return Prompts(*self._embed(self._render(conversations, waveforms), waveforms))
 
-    def search(self, prompts: Prompts, limits: list[int], num_beams: int) -> list[list[Hypothesis]]:
+    def search(
+        self,
+        prompts: Prompts,
+        limits: list[int],
+        num_beams: int,
+        num_wanted: int | None = None,
+        judge: Judge | None = None,
+    ) -> list[list[Hypothesis]]:
         """Return the likeliest next turns of each prompt, the best first, each within its limit and the context.
+
+        Arguments as `beam_search`.
 
         Raises:
             InputError: A prompt does not fit the decoder's context.
@@ -122,6 +131,8 @@ class Responder:
             stop_ids=self._stop_ids,
             num_beams=num_beams,
             limits=[min(limit, room) for limit, room in zip(limits, rooms, strict=True)],
+            num_wanted=num_wanted,
+            judge=judge,
         )
 
     def written(self, ids: Sequence[int], is_cut: bool) -> Written:

@@ -1,8 +1,8 @@
-"""Transcripts on which decoder and CTC agree: the decoder's likeliest texts, and CTC's own, scored by both.
+"""Transcripts on which decoder and CTC agree: every word is weighed by both as it is written.
 
 The decoder knows what is likely to be said, CTC what was heard; a small decoder left alone writes a likely sentence
-in place of the one it heard. The scores are joined over whole texts ("rescoring", Watanabe et al. 2017, IV-C), since
-the two write different tokens: CTC the spoken form, the decoder the written one.
+in place of the one it heard. The search goes over the decoder's tokens and adds CTC's log-likelihoods of the text so
+far ("one-pass decoding", Watanabe et al. 2017, IV-C). CTC's own text is a candidate too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from amalia_mm.batch import Turn
+from amalia_mm.fusion.ctc_judge import CtcJudge
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.responder import Responder, Written
+from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.chat import PROMPTS
 from amalia_mm.text.generate import Sampling
 
@@ -26,7 +26,7 @@ _ASKED = (Turn("user", PROMPTS["transcribe"], has_audio=True),)
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A text with its log-likelihood under the decoder, in nats."""
+    """A text with its log-likelihood under decoder and CTC together, in nats."""
 
     written: Written
     log_likelihood: float
@@ -57,15 +57,28 @@ class Transcriber:
         Args:
             waveforms: (n) each.
             limits: The most tokens of each text.
-            num_beams: Texts of the decoder to choose among; with 1, or without a CTC head, it writes alone. The
-                decoder's cache holds as many rows for each waveform.
+            num_beams: Texts that are kept in mind; with 1, or without a CTC head, the decoder writes alone. Its
+                cache holds as many rows for each waveform.
         """
         if num_beams == 1 or not self.has_ctc:
             return self._responder.write([_ASKED] * len(waveforms), waveforms, limits, Sampling())
         log_probs = self.ctc_log_probs(waveforms)
+        judge = CtcJudge(log_probs, self._tokenizer, self._spoken_form)
+        prompts = self._responder.prompts([_ASKED] * len(waveforms), waveforms)
+        found = self._responder.search(prompts, limits, num_beams, num_wanted=1, judge=judge)
         own = [_as_sentences(self.collapse(each)) for each in log_probs]
-        found = self._candidates(waveforms, limits, num_beams, own)
-        return [self._best(*each) for each in zip(found, log_probs, strict=True)]
+        likely = [self._responder.log_likelihood_after(prompts, texts) for texts in zip(*own, strict=True)]
+        candidates = [
+            [
+                _Candidate(Written(text), score + judge.whole(row, text))
+                for text, score in zip(texts, scores, strict=True)
+            ]
+            for row, (texts, scores) in enumerate(zip(own, zip(*likely, strict=True), strict=True))
+        ]
+        return [
+            _best([*map(self._candidate, hypotheses), *others])
+            for hypotheses, others in zip(found, candidates, strict=True)
+        ]
 
     @torch.no_grad()
     def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -87,47 +100,14 @@ class Transcriber:
         best = log_probs.argmax(dim=-1).unique_consecutive().tolist()
         return self._tokenizer.decode([token for token in best if token != blank])
 
-    def _candidates(
-        self, waveforms: list[Tensor], limits: list[int], num_beams: int, own: list[tuple[str, str]]
-    ) -> list[list[_Candidate]]:
-        """Return the decoder's texts of each waveform, and CTC's own with what the decoder thinks of them."""
-        prompts = self._responder.prompts([_ASKED] * len(waveforms), waveforms)
-        found = [
-            [
-                _Candidate(self._responder.written(one.ids, one.is_cut), one.log_likelihood)
-                for one in hypotheses
-            ]
-            for hypotheses in self._responder.search(prompts, limits, num_beams)
-        ]
-        for texts in zip(*own, strict=True):
-            scores = self._responder.log_likelihood_after(prompts, texts)
-            for candidates, text, score in zip(found, texts, scores, strict=True):
-                candidates.append(_Candidate(Written(text), score))
-        return found
+    def _candidate(self, one: Hypothesis) -> _Candidate:
+        return _Candidate(self._responder.written(one.ids, one.is_cut), one.log_likelihood)
 
-    def _best(self, candidates: list[_Candidate], log_probs: Tensor) -> Written:
-        """Return the candidate likeliest under both; where CTC rules all of them out, under the decoder."""
-        heard = self._ctc_log_likelihoods([one.written.text for one in candidates], log_probs)
-        joint = [one.log_likelihood + ctc for one, ctc in zip(candidates, heard, strict=True)]
-        if max(heard) == float("-inf"):
-            joint = [one.log_likelihood for one in candidates]
-        return candidates[joint.index(max(joint))].written
 
-    def _ctc_log_likelihoods(self, texts: Sequence[str], log_probs: Tensor) -> list[float]:
-        """Return log p of each text's spoken form over all its paths through the frames (f v+1), in nats."""
-        targets = [
-            torch.tensor(self._tokenizer.encode(self._spoken_form(text)), dtype=torch.int64) for text in texts
-        ]
-        num_frames = len(log_probs)
-        losses = F.ctc_loss(
-            log_probs[:, None].expand(-1, len(texts), -1),
-            pad_sequence(targets, batch_first=True),
-            torch.full((len(texts),), num_frames),
-            torch.tensor([len(target) for target in targets]),
-            blank=log_probs.shape[-1] - 1,
-            reduction="none",
-        )
-        return (-losses).tolist()
+def _best(candidates: list[_Candidate]) -> Written:
+    """Return the likeliest; what was cut is judged by its beginning alone, and comes after all that is possible."""
+    possible = [one for one in candidates if not one.written.is_cut and one.log_likelihood > float("-inf")]
+    return max(possible or candidates, key=lambda one: one.log_likelihood).written
 
 
 def _as_sentences(text: str) -> tuple[str, str]:

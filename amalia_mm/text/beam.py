@@ -1,13 +1,14 @@
 """The likeliest continuations of prompts, several of each, by beam search over a cached decoder.
 
-Deterministic: a row gets the hypotheses it would get alone, up to rounding. It knows nothing of text or audio;
-`generate.py` is for one continuation, greedy or drawn.
+Deterministic: a row gets the hypotheses it would get alone, up to rounding. Somebody else may judge them with the
+decoder while they grow. It knows nothing of text or audio; `generate.py` is for one continuation, greedy or drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from einops import rearrange
@@ -16,6 +17,22 @@ from torch import Tensor
 from amalia_mm.text.decoder import Decoder
 from amalia_mm.text.generate import padding_of
 
+WAYS_A_BEAM = 4
+"""For each open beam of a row, a judge is asked about so many of the row's likeliest ways on."""
+
+
+class Judge(Protocol):
+    """A second opinion, whose log-likelihoods are added to the decoder's."""
+
+    def judge(
+        self, row: int, beginnings: Sequence[Sequence[int]], wholes: Sequence[Sequence[int]]
+    ) -> tuple[list[float], list[float]]:
+        """Return log p that row `row` begins with each of some ids, and that it is each of others, in nats.
+
+        What a beginning has can only fall as it grows, or a search ends too early.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -23,7 +40,7 @@ class Hypothesis:
 
     ids: tuple[int, ...]
     log_likelihood: float
-    """Of the ids and the end after them, in nats; of the ids alone where it was cut."""
+    """Of the ids and the end after them, in nats, the judge's included; of the ids alone where it was cut."""
     is_cut: bool = False
     """Whether it met its limit before it ended."""
 
@@ -37,20 +54,25 @@ def beam_search(
     stop_ids: Collection[int],
     num_beams: int,
     limits: Sequence[int],
+    num_wanted: int | None = None,
+    judge: Judge | None = None,
 ) -> list[list[Hypothesis]]:
-    """Return up to `num_beams` hypotheses of each row, the likeliest first, their lengths not weighed.
+    """Return up to `num_wanted` hypotheses of each row, the likeliest first, their lengths not weighed.
 
     An end competes with the open beams: one that is not among the `num_beams` likeliest ways on is dropped. A row
-    is done when as many have ended and no open beam can overtake them any more, since likelihoods only fall.
-    At the limit the open beams that are likelier than all that ended are returned too, cut.
+    is done when as many as wanted have ended and no open beam can overtake them any more, since likelihoods only
+    fall, or when none is open. At the limit the open beams that are likelier than all that ended are returned
+    too, cut.
 
     Args:
         decoder: In eval mode, or dropout acts.
         inputs: (b t) int64 ids or (b t d) embeddings, padded on the left.
         documents: (b t) int64, 0 on padding and 1 elsewhere; None: no padding.
         stop_ids: Ids that end a hypothesis; the probability of the end is that of all of them.
-        num_beams: How many are kept open, and how many are returned. The cache holds as many rows for each of b.
+        num_beams: How many are kept open. The cache holds as many rows for each of b.
         limits: The most new tokens of each row; prompt and limit together fit the decoder.
+        num_wanted: How many are returned, at most `num_beams`, which it is where None; with fewer it ends sooner.
+        judge: Judges all rows beside the decoder; of each only its `WAYS_A_BEAM * num_beams` likeliest ways on.
 
     Raises:
         ValueError: No beams, limits that are not one or more for each row or do not fit, padding on the right.
@@ -65,7 +87,7 @@ def beam_search(
     first_beams = torch.arange(num_rows, device=inputs.device).repeat_interleave(num_beams)
     cache.select(first_beams)
     log_probs = decoder.logits(hidden).float().log_softmax(dim=-1)[first_beams]
-    beams = _Beams(num_rows, num_beams, limits, stop_ids, inputs.device)
+    beams = _Beams(num_rows, num_beams, limits, stop_ids, inputs.device, num_wanted or num_beams, judge)
     while True:
         parents, tokens = beams.extend(rearrange(log_probs, "(b k) v -> b k v", k=num_beams))
         if not len(tokens):
@@ -103,10 +125,14 @@ class _Beams:
         limits: Sequence[int],
         stop_ids: Collection[int],
         device: torch.device,
+        num_wanted: int,
+        judge: Judge | None = None,
     ) -> None:
         self.num_beams = num_beams
+        self.num_wanted = min(num_wanted, num_beams)
         self.limits = limits
         self.stops = torch.tensor(sorted(stop_ids), dtype=torch.int64, device=device)
+        self.judge = judge
         self.found: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
         self.rows = list(range(num_rows))
         """The rows that are not done, in the order of the open beams."""
@@ -114,6 +140,8 @@ class _Beams:
         # All beams of a row begin alike: only the first may go on, or each would be the same.
         self.scores = torch.full((num_rows, num_beams), float("-inf"), device=device)
         self.scores[:, 0] = 0.0
+        self.written = self.scores.clone()
+        """The decoder's part of the scores."""
 
     def extend(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
         """Return, of the beams that stay open, where they come from and their new tokens, both flat (b k).
@@ -122,18 +150,48 @@ class _Beams:
             log_probs: (b k v), of what follows each open beam.
         """
         num_beams, vocabulary = log_probs.shape[1:]
-        ways = self.scores[..., None] + log_probs
-        ends = ways[..., self.stops].logsumexp(dim=-1)
-        ways[..., self.stops] = float("-inf")
+        written = self.written[..., None] + log_probs
+        ends = written[..., self.stops].logsumexp(dim=-1)
+        written[..., self.stops] = float("-inf")
+        ways, ends = self._judged(written, ends)
         scores, flat = rearrange(ways, "b k v -> b (k v)").topk(num_beams, dim=-1)
         self._end(ends, scores)
         parents, tokens = flat // vocabulary, flat % vocabulary
         ids = self.ids.gather(1, parents[..., None].expand(-1, -1, self.ids.shape[2]))
         self.ids, self.scores = torch.cat([ids, tokens[..., None]], dim=-1), scores
+        self.written = rearrange(written, "b k v -> b (k v)").gather(1, flat)
         kept = self._close()
         places = torch.tensor(kept, dtype=torch.int64, device=flat.device)
-        self.ids, self.scores = self.ids[places], self.scores[places]
+        self.ids, self.scores, self.written = self.ids[places], self.scores[places], self.written[places]
         return (places[:, None] * num_beams + parents[places]).flatten(), tokens[places].flatten()
+
+    def _judged(self, written: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of the ways on (b k v) and of the ends (b k) with the judge's part."""
+        if self.judge is None:
+            return written, ends
+        num_beams, vocabulary = written.shape[1:]
+        # What was judged so far can only fall: with it added, the likeliest are those that matter.
+        so_far = (self.scores - self.written).masked_fill(self.scores.isinf(), 0.0)
+        likely = rearrange(written + so_far[..., None], "b k v -> b (k v)")
+        bounds, flat = likely.topk(min(WAYS_A_BEAM * num_beams, num_beams * vocabulary), dim=-1)
+        opinions, on_ends = torch.full_like(bounds, float("-inf")), torch.full_like(ends, float("-inf"))
+        is_asked, can_end = bounds.isfinite(), ends.isfinite()
+        ids = self.ids.tolist()
+        for place, row in enumerate(self.rows):
+            ways = flat[place][is_asked[place]].tolist()
+            ending = can_end[place].nonzero().flatten().tolist()
+            begun, ended = self.judge.judge(
+                row,
+                [[*ids[place][way // vocabulary], way % vocabulary] for way in ways],
+                [ids[place][beam] for beam in ending],
+            )
+            opinions[place][is_asked[place]] = opinions.new_tensor(begun)
+            on_ends[place][can_end[place]] = on_ends.new_tensor(ended)
+        written = rearrange(written, "b k v -> b (k v)")
+        judged = torch.full_like(written, float("-inf")).scatter(
+            -1, flat, written.gather(-1, flat) + opinions
+        )
+        return rearrange(judged, "b (k v) -> b k v", k=num_beams), ends + on_ends
 
     def _end(self, ends: Tensor, scores: Tensor) -> None:
         """Keep the ends (b k) that are among the likeliest ways on, whose scores without ends are (b k)."""
@@ -150,14 +208,15 @@ class _Beams:
         kept: list[int] = []
         for place, (row, open_scores) in enumerate(zip(self.rows, self.scores.tolist(), strict=True)):
             found = sorted(self.found[row], key=lambda one: one.log_likelihood, reverse=True)[
-                : self.num_beams
+                : self.num_wanted
             ]
-            is_settled = len(found) == self.num_beams and found[-1].log_likelihood >= max(open_scores)
+            enough = found[-1].log_likelihood if len(found) == self.num_wanted else float("-inf")
+            is_settled = enough >= max(open_scores)
             is_full = self.ids.shape[2] >= self.limits[row]
             if not is_settled and not is_full:
                 kept.append(place)
             if is_full and not is_settled:
-                found = [*self._cut(place, open_scores, found), *found][: self.num_beams]
+                found = [*self._cut(place, open_scores, found), *found][: self.num_wanted]
             self.found[row] = found
         self.rows = [self.rows[place] for place in kept]
         return kept

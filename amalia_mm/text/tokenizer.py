@@ -25,9 +25,10 @@ AUDIO = "<|audio|>"
 SPECIALS = (UNK, BOS, EOS, IM_START, IM_END, AUDIO)
 """Special tokens of a tokenizer trained here, in the order of their ids (EuroLLM's, plus audio)."""
 
-_SPACE = "▁"
+SPACE = "▁"
+"""How entries of the vocabulary write a space; a word begins with it."""
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-_ALPHABET = (_SPACE, *"\n0123456789abcdefghijklmnopqrstuvwxyzàáâãçéêíóôõú.,?!-")
+_ALPHABET = (SPACE, *"\n0123456789abcdefghijklmnopqrstuvwxyzàáâãçéêíóôõú.,?!-")
 _ROLES = "system user assistant"
 
 
@@ -238,14 +239,14 @@ def _untrained() -> tokenizers.Tokenizer:
     backend.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
-            normalizers.Replace(_SPACE, "_"),
-            normalizers.Replace(" ", _SPACE),
-            normalizers.Replace(Regex(r"(?<![^\n])(?=[^\n])"), _SPACE),
+            normalizers.Replace(SPACE, "_"),
+            normalizers.Replace(" ", SPACE),
+            normalizers.Replace(Regex(r"(?<![^\n])(?=[^\n])"), SPACE),
         ]
     )
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(_SPACE, "merged_with_next"),
+            pre_tokenizers.Split(SPACE, "merged_with_next"),
             pre_tokenizers.Split("\n", "isolated"),
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.Punctuation("isolated"),
@@ -253,7 +254,7 @@ def _untrained() -> tokenizers.Tokenizer:
     )
     backend.decoder = decoders.Sequence(
         [
-            decoders.Replace(_SPACE, " "),
+            decoders.Replace(SPACE, " "),
             decoders.ByteFallback(),
             decoders.Fuse(),
             decoders.Replace("\n ", "\n"),

@@ -7,14 +7,17 @@ decoder it will be coupled to; the decoder itself is not needed, only its sizes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 from torch import nn
 
-from amalia_mm.audio.encoder import AudioEncoder
+from amalia_mm.audio.encoder import AudioEncoder, ConvTransformer
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
+from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.text.decoder import DecoderConfig
+from amalia_mm.text.letters import NUM_LETTERS, Spelling
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.geometry import geometry_of
@@ -43,6 +46,8 @@ class Hearing(SummedStep[_Ears]):
         projector: Factory of the projector, given the encoder's width and the decoder's sizes.
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
+        letters_weight: Of a second CTC loss over the letters of the same text, for an encoder that reads letters
+            half-way: what a letter counts beside a token.
         init_from: Model folder -> parts to start from (`encoder`, `projector`).
         freeze: Regular expressions over parameter names; each must match one.
     """
@@ -54,6 +59,7 @@ class Hearing(SummedStep[_Ears]):
         projector: Callable[[int, DecoderConfig], CtcPosterior],
         optim: OptimConfig,
         tokenizer: str,
+        letters_weight: float = 0.0,
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
     ) -> None:
@@ -62,6 +68,7 @@ class Hearing(SummedStep[_Ears]):
         self.build_encoder = encoder
         self.build_projector = projector
         self.tokenizer = tokenizer
+        self.letters_weight = letters_weight
         self.init_from = init_from or {}
         self.freeze_patterns = freeze or []
         self.model: _Ears | None = None
@@ -71,12 +78,18 @@ class Hearing(SummedStep[_Ears]):
         """How many decoder positions a clip takes; computed without allocating a weight."""
         return geometry_of(self.build_encoder, self.build_projector, self.decoder_config)
 
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(Tokenizer.load(self.tokenizer))
+
     def configure_model(self) -> None:
         """Build, warm-start and freeze the encoder and the head, once."""
         if self.model is not None:
             return
         check_vocabulary(Tokenizer.load(self.tokenizer), self.decoder_config, self.tokenizer)
         encoder = self.build_encoder()
+        if self.letters_weight:
+            _check_letters(encoder)
         model = _Ears(encoder, self.build_projector(encoder.width, self.decoder_config))
         # The blank's embedding is learned where there is a decoder to read it.
         model.projector.blank.requires_grad_(False)
@@ -89,8 +102,37 @@ class Hearing(SummedStep[_Ears]):
         assert self.model is not None
         if batch.waveforms is None or batch.num_samples is None:
             raise ValueError("the hearing stage needs waveforms: give it shards with audio")
-        features, num_frames = self.model.encoder(batch.waveforms, batch.num_samples)
-        logits = self.model.projector.ctc_logits(features)
-        loss = ctc(logits, num_frames, batch.ctc_ids, batch.num_ctc_ids)
+        encoder = self.model.encoder
+        letter_logits = None
+        if isinstance(encoder, ConvTransformer):
+            features, num_frames, letter_logits = encoder.hear_letters(batch.waveforms, batch.num_samples)
+        else:
+            features, num_frames = encoder(batch.waveforms, batch.num_samples)
+        tokens = ctc(self.model.projector.ctc_logits(features), num_frames, batch.ctc_ids, batch.num_ctc_ids)
         clips = (batch.num_ctc_ids >= 0).sum().float()
-        return {"loss": loss, "too_short": Loss(loss.num_too_short, clips)}
+        terms: dict[str, Loss] = {"loss": tokens, "too_short": Loss(tokens.num_too_short, clips)}
+        if not self.letters_weight or letter_logits is None:
+            return terms
+        # The letters of a frame's length are as many frames of letters.
+        num_letter_frames = num_frames * (letter_logits.shape[1] // features.shape[1])
+        spelled = self._spelling.letters(batch.ctc_ids, batch.num_ctc_ids)
+        letters = ctc(letter_logits, num_letter_frames, *spelled)
+        both = Loss(tokens.sum + self.letters_weight * letters.sum, tokens.count)
+        return {**terms, "loss": both, "tokens": _logged(tokens), "letters": _logged(letters)}
+
+
+def _logged(loss: Loss) -> Loss:
+    return Loss(loss.sum.detach(), loss.count)
+
+
+def _check_letters(encoder: AudioEncoder) -> None:
+    head = encoder.letters if isinstance(encoder, ConvTransformer) else None
+    found = None if head is None else head.num_letters
+    if found != NUM_LETTERS:
+        raise InputError(
+            "model",
+            field="letters_weight",
+            found=f"an encoder with {found or 'no'} letters",
+            wanted=f"one that reads the {NUM_LETTERS} of amalia_mm.text.letters",
+            remedy=f"give the encoder letters_after and num_letters: {NUM_LETTERS}, or set letters_weight to 0",
+        )

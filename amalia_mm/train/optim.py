@@ -1,10 +1,10 @@
-"""AdamW and the learning-rate schedules."""
+"""The optimisers and the learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from amalia_mm.errors import InputError
+from amalia_mm.train.muon import MuonAdamW
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class OptimConfig:
     eps: float = 1e-8
     lr_scales: dict[str, float] = field(default_factory=dict)
     """Regular expression over parameter names -> factor on the learning rate; the first that matches counts."""
+    muon: list[str] = field(default_factory=list)
+    """Regular expressions over parameter names: Muon moves the matrices that one of them matches, AdamW the rest."""
+    muon_lr: float = 0.02
+    """Muon's peak learning rate, on the same schedule."""
+    muon_momentum: float = 0.95
 
 
 def lr_factor(config: OptimConfig, max_steps: int) -> Callable[[int], float]:
@@ -70,26 +76,47 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     """Return the optimiser over the trainable parameters, and its schedule, to be stepped once a step.
 
     Raises:
-        InputError: A pattern of `lr_scales` matches no trainable parameter, or nothing is trainable.
+        InputError: A pattern of `lr_scales` or `muon` matches no trainable parameter (no matrix), or nothing is
+            trainable.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    unused = set(config.lr_scales)
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    unused = {"lr_scales": set(config.lr_scales), "muon": set(config.muon)}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         pattern = next((p for p in config.lr_scales if re.search(p, name)), None)
-        unused.discard(pattern or "")
+        unused["lr_scales"].discard(pattern or "")
+        by_muon = [p for p in config.muon if parameter.ndim == 2 and re.search(p, name)]
+        unused["muon"].difference_update(by_muon)
         scale = 1.0 if pattern is None else config.lr_scales[pattern]
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((scale, decay), []).append(parameter)
-    if unused:
-        raise InputError(
-            "model.optim",
-            field="lr_scales",
-            found=sorted(unused),
-            wanted="patterns that match a trainable parameter",
-            remedy="correct the pattern or remove it",
-        )
+        groups.setdefault((scale, decay, bool(by_muon)), []).append(parameter)
+    _check(unused, groups)
+    made = [
+        {"params": p, "lr": (config.muon_lr if muon else config.lr) * scale, "weight_decay": decay}
+        for (scale, decay, muon), p in groups.items()
+    ]
+    betas = (config.beta1, config.beta2)
+    if config.muon:
+        marked = [{**group, "muon": muon} for group, (_, _, muon) in zip(made, groups, strict=True)]
+        optimizer = MuonAdamW(marked, betas, config.eps, config.muon_momentum)
+    else:
+        optimizer = AdamW(made, betas=betas, eps=config.eps, fused=True)
+    return optimizer, LambdaLR(optimizer, lr_factor(config, max_steps))
+
+
+def _check(
+    unused: dict[str, set[str]], groups: Mapping[tuple[float, float, bool], list[nn.Parameter]]
+) -> None:
+    for name, patterns in unused.items():
+        if patterns:
+            raise InputError(
+                "model.optim",
+                field=name,
+                found=sorted(patterns),
+                wanted=f"patterns that match a trainable {'matrix' if name == 'muon' else 'parameter'}",
+                remedy="correct the pattern or remove it",
+            )
     if not groups:
         raise InputError(
             "model",
@@ -98,13 +125,3 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
             wanted="at least one",
             remedy="freeze less",
         )
-    optimizer = AdamW(
-        [
-            {"params": p, "lr": config.lr * scale, "weight_decay": decay}
-            for (scale, decay), p in groups.items()
-        ],
-        betas=(config.beta1, config.beta2),
-        eps=config.eps,
-        fused=True,
-    )
-    return optimizer, LambdaLR(optimizer, lr_factor(config, max_steps))

@@ -161,3 +161,42 @@ def test_masks_are_for_training_only():
 def test_sizes_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         tiny(**wrong)
+
+
+def reader(**options):
+    torch.manual_seed(0)
+    sizes = {"width": 16, "num_layers": 2, "num_heads": 2, "feed_forward": 32, "dropout": 0.0}
+    return ConvTransformer(**sizes, letters_after=1, num_letters=5, **options).eval()
+
+
+def test_letters_are_read_half_way_with_room_for_several_a_frame():
+    waveforms = 0.1 * torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
+    num_samples = torch.tensor([16_000, 9_000])
+    for room in (1, 3):
+        encoder = reader(letters_per_frame=room)
+        features, num_frames, letters = encoder.hear_letters(waveforms, num_samples)
+        assert letters.shape == (2, room * features.shape[1], 6)
+        assert torch.equal(encoder(waveforms, num_samples)[0], features)
+        alone = encoder.hear_letters(waveforms[1:, :9_000], num_samples[1:])[2]
+        torch.testing.assert_close(letters[1:, : room * num_frames[1]], alone[:, : room * num_frames[1]])
+
+
+def test_the_layers_after_them_know_the_letters():
+    waveforms, num_samples = 0.1 * torch.randn(1, 16_000), torch.tensor([16_000])
+    encoder = reader()
+    before = encoder(waveforms, num_samples)[0]
+    with torch.no_grad():
+        encoder.letters.head.bias[2] += 5.0
+    assert not torch.allclose(encoder(waveforms, num_samples)[0], before, atol=1e-4)
+
+
+def test_without_a_head_no_letters_are_read():
+    encoder = ConvTransformer(width=16, num_layers=2, num_heads=2, feed_forward=32)
+    assert encoder.hear_letters(torch.randn(1, 16_000), torch.tensor([16_000]))[2] is None
+
+
+@pytest.mark.parametrize("wrong", [{"letters_after": 3}, {"letters_after": 0}, {"num_letters": 0}])
+def test_letters_are_read_after_a_layer_that_exists(wrong):
+    options = {"num_layers": 2, "letters_after": 1, "num_letters": 5} | wrong
+    with pytest.raises(ValueError, match="letters_after"):
+        ConvTransformer(**options)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 
@@ -13,6 +11,7 @@ from amalia_mm.fusion.responder import Responder
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.fusion.transcriber import _ASKED, Transcriber
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.generate import Sampling
 from amalia_mm.text.tokenizer import Tokenizer
@@ -135,27 +134,32 @@ def test_where_nothing_was_heard_nothing_is_written(transcriber, monkeypatch):
     assert [one.text for one in transcriber.write([noise(0.6, 3)], [12], NUM_BEAMS)] == [""]
 
 
-def test_where_ctc_rules_out_everything_the_decoder_decides(transcriber, monkeypatch):
-    clip = noise(0.6, 3)
+@pytest.mark.parametrize(("is_cut", "wanted"), [(False, "Bom dia."), (True, "Xyz.")])
+def test_what_the_search_found_is_written_if_it_is_likelier_and_whole(
+    transcriber, monkeypatch, is_cut, wanted
+):
+    heard = certain(transcriber._tokenizer, "bom dia", others=-60.0)
+    ids = tuple(transcriber._tokenizer.encode("Bom dia."))
+    judges = []
+
+    def search(prompts, limits, num_beams, num_wanted, judge):
+        judges.append(judge)
+        return [[Hypothesis(ids, -5.0, is_cut)]]
+
+    monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
+    monkeypatch.setattr(transcriber, "collapse", lambda log_probs: "xyz")
+    monkeypatch.setattr(transcriber._responder, "search", search)
     monkeypatch.setattr(
-        transcriber, "_ctc_log_likelihoods", lambda texts, log_probs: [float("-inf")] * len(texts)
+        transcriber._responder, "log_likelihood_after", lambda prompts, texts: [-1.0 - ("?" in texts[0])]
     )
-    assert transcriber.write([clip], [3], NUM_BEAMS)[0].text == beams(transcriber, clip, 3)[0]
+    assert transcriber.write([noise(0.6, 3)], [12], NUM_BEAMS)[0].text == wanted
+    assert judges[0].judge(0, [], [ids])[1][0] == pytest.approx(0.0, abs=1e-3)  # it judges what was heard
 
 
-def test_ctc_sums_over_all_paths(transcriber):
-    tokenizer = transcriber._tokenizer
-    text = "a"
-    (token,) = tokenizer.encode(text)
-    log_probs = torch.randn(4, BLANK + 1, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
-    total = torch.tensor(float("-inf"))
-    for path in itertools.product((token, BLANK), repeat=4):
-        merged = [place for place, _ in itertools.groupby(path) if place != BLANK]
-        if merged == [token]:
-            total = torch.logaddexp(total, sum(log_probs[i, place] for i, place in enumerate(path)))
-    found = transcriber._ctc_log_likelihoods([text, "bom dia, tenho sede"], log_probs)
-    assert found[0] == pytest.approx(float(total), abs=1e-4)
-    assert found[1] == float("-inf")  # more tokens than frames
+def test_a_clip_of_a_batch_is_written_as_alone(transcriber):
+    clips = [noise(0.5, 1), noise(1.1, 2), noise(0.8, 3)]
+    together = transcriber.write(clips, [12] * 3, NUM_BEAMS)
+    assert together == [transcriber.write([clip], [12], NUM_BEAMS)[0] for clip in clips]
 
 
 def test_texts_after_prompts_of_several_lengths_score_as_alone(transcriber):

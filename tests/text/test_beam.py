@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from amalia_mm.text.beam import _Beams, beam_search
+from amalia_mm.text.beam import WAYS_A_BEAM, _Beams, beam_search
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.generate import pad_prompts
 
@@ -111,13 +111,85 @@ def test_what_meets_its_limit_is_cut_and_says_so(decoder):
 
 
 def test_a_likely_text_that_is_cut_is_not_lost_to_an_unlikely_one_that_ended(decoder):
-    beams = _Beams(1, 2, [2], [STOP], torch.device("cpu"))
+    beams = _Beams(1, 2, [2], [STOP], torch.device("cpu"), 2)
     likely = torch.full((1, 2, 6), -9.0)
     likely[..., 1], likely[..., STOP] = -0.01, -4.0
     while len(beams.extend(likely)[1]):
         pass
     found = beams.found[0]
     assert [(one.ids, one.is_cut) for one in found] == [((1, 1), True), ((), False)]
+
+
+class Likes:
+    """A judge with fixed opinions on single ids, one number a row and id; the end is `ends`."""
+
+    def __init__(self, opinions, ends=0.0):
+        self.opinions, self.ends, self.asked = opinions, ends, []
+
+    def judge(self, row, beginnings, wholes):
+        self.asked.append((row, [tuple(ids) for ids in beginnings]))
+        opinion = self.opinions[row]
+        return (
+            [sum(opinion[token] for token in ids) for ids in beginnings],
+            [self.ends + sum(opinion[token] for token in ids) for ids in wholes],
+        )
+
+
+OPINIONS = [[-0.1, -3.0, -0.5, -2.0, -0.2], [-4.0, -0.3, -1.0, -0.1, -2.0], [-1.0, -1.0, -0.2, -3.0, 0.0]]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_with_a_judge_the_likeliest_under_both_is_found(decoder, prompt):
+    judge = Likes(OPINIONS[:1], ends=-0.5)
+    found = beam_search(
+        decoder, torch.tensor([prompt]), stop_ids=[STOP], num_beams=200, limits=[3], judge=judge
+    )[0]
+    joint = {ids: score + judge.judge(0, [], [ids])[1][0] for score, ids in everything(decoder, prompt, 3)}
+    ended = [one for one in found if not one.is_cut]
+    assert [one.ids for one in ended] == sorted(joint, key=joint.__getitem__, reverse=True)
+    assert [one.log_likelihood for one in ended] == pytest.approx(
+        sorted(joint.values(), reverse=True), abs=1e-4
+    )
+
+
+def test_a_judge_speaks_of_each_row_and_of_the_likeliest_ways_only(decoder):
+    ids, documents = pad_prompts(PROMPTS)
+    judge = Likes(OPINIONS)
+    together = beam_search(
+        decoder, ids, documents=documents, stop_ids=[STOP], num_beams=2, limits=[6] * 3, judge=judge
+    )
+    for row, (prompt, found) in enumerate(zip(PROMPTS, together, strict=True)):
+        alone = beam_search(
+            decoder,
+            torch.tensor([prompt]),
+            stop_ids=[STOP],
+            num_beams=2,
+            limits=[6],
+            judge=Likes(OPINIONS[row : row + 1]),
+        )[0]
+        assert [one.ids for one in found] == [one.ids for one in alone]
+    assert {row for row, _ in judge.asked} == {0, 1, 2}
+    assert max(len(beginnings) for _, beginnings in judge.asked) <= 2 * WAYS_A_BEAM
+
+
+def test_what_the_judge_rules_out_is_not_said(decoder):
+    never = float("-inf")
+    judge = Likes([[never, 0.0, 0.0, 0.0, never]])
+    prompt = torch.tensor([PROMPTS[0]])
+    found = beam_search(decoder, prompt, stop_ids=[STOP], num_beams=3, limits=[4], judge=judge)[0]
+    assert found
+    assert not {0, 4} & {token for one in found for token in one.ids}
+    nothing = Likes([[never] * 5], ends=never)
+    assert beam_search(decoder, prompt, stop_ids=[STOP], num_beams=3, limits=[4], judge=nothing) == [[]]
+
+
+def test_one_that_is_wanted_is_the_first_of_many(decoder):
+    for prompt in PROMPTS:
+        ids = torch.tensor([prompt])
+        many = beam_search(decoder, ids, stop_ids=[STOP], num_beams=4, limits=[8])[0]
+        one = beam_search(decoder, ids, stop_ids=[STOP], num_beams=4, limits=[8], num_wanted=1)[0]
+        assert len(one) == 1
+        assert one[0].ids == many[0].ids
 
 
 def test_no_rows_have_no_hypotheses(decoder):

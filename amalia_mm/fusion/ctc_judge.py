@@ -1,0 +1,130 @@
+"""What CTC thinks of the texts that a decoder is about to write.
+
+The two write different tokens: the decoder "Podes ir?", CTC the spoken form "podes ir". So a beginning is compared
+as text, whole words by their tokens and the word that is still open by every token that may continue it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from amalia_mm.fusion.ctc_prefix import Array, CtcPrefixes, Prefix
+from amalia_mm.text.tokenizer import SPACE, Tokenizer
+
+_INCOMPLETE = "\ufffd"
+_MOST_INCOMPLETE = 3
+"""Bytes of a character that is not whole yet; more of them are none."""
+_NEXT = "a1"
+"""A letter and a digit: between digits a comma is a part of the number."""
+_LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Tokens of CTC that a text begins with; those from `num_complete` on are of a word that may go on."""
+
+    said: Prefix
+    num_complete: int
+
+    @property
+    def is_open(self) -> bool:
+        return len(self.said) > self.num_complete
+
+    @property
+    def places(self) -> range:
+        """How many of the tokens are certain, in each way to go on."""
+        return range(self.num_complete, len(self.said) + (not self.is_open))
+
+
+class CtcJudge:
+    """Judges the decoder's hypotheses of several clips while they grow; a `text.beam.Judge`.
+
+    Args:
+        log_probs: (f v+1) of each clip, the blank last; on the CPU.
+        tokenizer: Of decoder and CTC alike.
+        spoken_form: What CTC was taught to write for a text.
+    """
+
+    def __init__(
+        self, log_probs: Sequence[Tensor], tokenizer: Tokenizer, spoken_form: Callable[[str], str]
+    ) -> None:
+        self._prefixes = [CtcPrefixes(each) for each in log_probs]
+        self._tokenizer = tokenizer
+        self._spoken_form = spoken_form
+        self._entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+        self._order = sorted(range(len(self._entries)), key=self._entries.__getitem__)
+        self._sorted = [self._entries[token] for token in self._order]
+        # A beam's text comes back for each of the ways on, and with them a step later.
+        self._openers = self._entries_that_begin(SPACE) or list(range(len(self._entries)))
+        self._encode = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
+        self._continuations = lru_cache(maxsize=None)(self._entries_that_begin)
+
+    def judge(
+        self, row: int, beginnings: Sequence[Sequence[int]], wholes: Sequence[Sequence[int]]
+    ) -> tuple[list[float], list[float]]:
+        """Return log p that clip `row` begins with each of some texts, and that it is each of others, in nats.
+
+        Args:
+            row: Which clip.
+            beginnings: The decoder's tokens of each text that goes on.
+            wholes: The decoder's tokens of each text that ends.
+        """
+        prefixes = self._prefixes[row]
+        readings = [self._readings(tokens) for tokens in beginnings]
+        ended = [self._encode(self._spoken_form(self._tokenizer.decode(list(tokens)))) for tokens in wholes]
+        needed = {reading.said[:place] for each in readings for reading in each for place in reading.places}
+        prefixes.prepare([*needed, *ended])
+        return (
+            [_log_sum([self._beginning(prefixes, reading) for reading in each]) for each in readings],
+            [prefixes.whole(tokens) for tokens in ended],
+        )
+
+    def whole(self, row: int, text: str) -> float:
+        """Return log p of the spoken form of a text, in nats."""
+        return self._prefixes[row].whole(self._encode(self._spoken_form(text)))
+
+    def _readings(self, tokens: Sequence[int]) -> set[_Reading]:
+        """Return what may have been said of a text that goes on: its last word may be whole, or not, or either.
+
+        Bytes that are no text have no reading.
+        """
+        # A character of several tokens may still be open: what it will be is not known.
+        decoded = self._tokenizer.decode(list(tokens))
+        text = decoded.rstrip(_INCOMPLETE)
+        readings: set[_Reading] = set()
+        if len(decoded) - len(text) > _MOST_INCOMPLETE or _INCOMPLETE in text:
+            return readings
+        for character in _NEXT:
+            # Whatever the spoken form does at the end of a word, it does before the next character.
+            *complete, grown = self._spoken_form(text + character).split()
+            said = self._encode(" ".join([*complete, grown[:-1]]).rstrip())
+            readings.add(_Reading(said, len(self._encode(" ".join(complete)))))
+        return readings
+
+    def _beginning(self, prefixes: CtcPrefixes, reading: _Reading) -> float:
+        """Return log p that a clip begins with the tokens of a reading."""
+        said = reading.said
+        if not reading.is_open:
+            # After a word that is whole comes another one, or nothing.
+            return _log_sum([prefixes.whole(said), *prefixes.extended(said)[self._openers].tolist()])
+        entries = [self._entries[token] for token in said]
+        # The word may come to be cut otherwise when it is longer: "▁p" "od" is also the beginning of "▁p" "odes".
+        ways = [
+            prefixes.extended(said[:place])[self._continuations("".join(entries[place:]))]
+            for place in reading.places
+        ]
+        return _log_sum(np.concatenate(ways))
+
+    def _entries_that_begin(self, beginning: str) -> list[int]:
+        first = bisect_left(self._sorted, beginning)
+        return self._order[first : bisect_left(self._sorted, beginning + _LAST_CHARACTER, lo=first)]
+
+
+def _log_sum(values: Sequence[float] | Array) -> float:
+    return float(np.logaddexp.reduce(np.asarray(values), initial=-np.inf))

@@ -1,0 +1,113 @@
+"""A text that is being written is compared with what was heard, though its tokens are others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amalia_mm.fusion.ctc_judge import CtcJudge
+from amalia_mm.fusion.ctc_prefix import CtcPrefixes
+from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.text.tokenizer import Tokenizer
+
+TEXTS = ["podes ir ao porto, bom dia", "chama-se ana, poder é bom", "pode ir à praia"]
+SURE, IMPOSSIBLE = -0.01, -12.0
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(TEXTS * 3, 352)
+
+
+def heard(tokenizer, text):
+    """Frames in which a text is said, each token with a blank after it, and hardly anything else."""
+    blank = tokenizer.vocab_size
+    path = [place for token in tokenizer.encode(text) for place in (token, blank)]
+    scores = torch.full((len(path), blank + 1), -20.0)
+    scores[torch.arange(len(path)), torch.tensor(path)] = 0.0
+    return scores.log_softmax(dim=-1)
+
+
+def judged(tokenizer, said, beginning):
+    judge = CtcJudge([heard(tokenizer, said)], tokenizer, spoken_form)
+    return judge.judge(0, [tokenizer.encode(beginning)], [])[0][0]
+
+
+SAID = "podes ir ao porto chama-se ana"
+
+
+@pytest.mark.parametrize(
+    "beginning", ["P", "Po", "Pod", "Pode", "Podes", "Podes,", "Podes ir", "Podes ir ao Por", "podes ir ao p"]
+)
+def test_what_was_heard_may_begin_so_however_it_is_written(tokenizer, beginning):
+    assert judged(tokenizer, SAID, beginning) > SURE
+
+
+@pytest.mark.parametrize("beginning", ["Q", "Pof", "Podem", "Podes o", "Podes, irr", "Ir", "Podes ir porto"])
+def test_what_was_not_heard_is_ruled_out_within_its_word(tokenizer, beginning):
+    assert judged(tokenizer, SAID, beginning) < IMPOSSIBLE
+
+
+def test_a_word_that_is_closed_cannot_go_on(tokenizer):
+    assert judged(tokenizer, "podes ir", "Pode") > SURE
+    assert judged(tokenizer, "podes ir", "Pode,") < IMPOSSIBLE
+
+
+@pytest.mark.parametrize("beginning", ["Chama", "Chama-", "Chama-s", "Chama-se"])
+def test_a_clitic_belongs_to_its_word(tokenizer, beginning):
+    assert judged(tokenizer, "chama-se ana", beginning) > SURE
+    assert judged(tokenizer, "chama ana", "Chama-s") < IMPOSSIBLE
+
+
+def test_half_a_character_is_no_character_yet(tokenizer):
+    judge = CtcJudge([heard(tokenizer, "é bom")], tokenizer, spoken_form)
+    first_byte = tokenizer.encode("É")[:-1]
+    assert tokenizer.decode(first_byte).endswith("\ufffd")
+    assert judge.judge(0, [first_byte], [])[0][0] > SURE
+
+
+def test_bytes_that_become_no_character_are_ruled_out(tokenizer):
+    judge = CtcJudge([heard(tokenizer, SAID)], tokenizer, spoken_form)
+    half = tokenizer.encode("É")[-1]
+    assert judge.judge(0, [[half] * 5], [])[0] == [float("-inf")]
+
+
+def test_nothing_may_become_anything(tokenizer):
+    assert judged(tokenizer, SAID, "") == pytest.approx(0.0, abs=1e-5)
+    judge = CtcJudge([heard(tokenizer, SAID)], tokenizer, spoken_form)
+    assert judge.judge(0, [[tokenizer.encode("Ir")[0]]], []) is not None
+
+
+def test_a_comma_after_a_digit_ends_a_number_or_goes_on(tokenizer):
+    for said in ("12 bom", "12,5"):
+        assert judged(tokenizer, said, "12,") > SURE
+    assert judged(tokenizer, "125", "12,") < IMPOSSIBLE
+
+
+def test_wholes_are_the_likelihood_of_the_spoken_form(tokenizer):
+    log_probs = heard(tokenizer, SAID) * 0.2
+    judge = CtcJudge([log_probs, heard(tokenizer, "bom dia")], tokenizer, spoken_form)
+    texts = ["Podes ir ao Porto. Chama-se Ana?", "Bom dia!", ""]
+    found = judge.judge(0, [], [tokenizer.encode(text) for text in texts])[1]
+    prefixes = CtcPrefixes(log_probs)
+    assert found == [prefixes.whole(tuple(tokenizer.encode(spoken_form(text)))) for text in texts]
+    assert found == [judge.whole(0, text) for text in texts]
+    assert judge.whole(1, "Bom dia!") > SURE > IMPOSSIBLE > judge.whole(1, "Podes ir?")
+
+
+def test_a_word_may_be_cut_otherwise_once_it_is_longer(tokenizer):
+    """Of a beginning, every token that goes on with it counts, not only those that its own tokens lead to."""
+    judge = CtcJudge([heard(tokenizer, "podes")], tokenizer, spoken_form)
+    whole = tokenizer.encode("podes")
+    for end in range(1, len("podes") + 1):
+        beginning = tokenizer.encode("podes"[:end])
+        assert judge.judge(0, [beginning], [])[0][0] > SURE, (end, beginning, whole)
+
+
+def test_a_likelihood_falls_as_a_text_grows(tokenizer):
+    log_probs = torch.randn(12, tokenizer.vocab_size + 1, generator=torch.Generator().manual_seed(0))
+    judge = CtcJudge([log_probs.log_softmax(dim=-1)], tokenizer, spoken_form)
+    tokens = tokenizer.encode("bom dia ana")
+    found = judge.judge(0, [tokens[:num] for num in range(len(tokens) + 1)], [tokens])
+    assert found[0] == sorted(found[0], reverse=True)
+    assert found[1][0] < found[0][-1]
