@@ -6,6 +6,7 @@ as text, whole words by their tokens and the word that is still open by every to
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from amalia_mm.text.tokenizer import SPACE, Tokenizer
 _INCOMPLETE = "\ufffd"
 _MOST_INCOMPLETE = 3
 """Bytes of a character that is not whole yet; more of them are none."""
+_UNSAID = re.compile(r"[,;:]\s*[.,;:]|\W{6}|\n")
+"""Signs between which nothing is said, as in ",,", and ends of lines: with them a text could put off being judged."""
 _NEXT = "a1"
 """A letter and a digit: between digits a comma is a part of the number."""
 _LAST_CHARACTER = "\U0010ffff"
@@ -55,7 +58,6 @@ class CtcJudge:
         self, log_probs: Sequence[Tensor], tokenizer: Tokenizer, spoken_form: Callable[[str], str]
     ) -> None:
         self._prefixes = [CtcPrefixes(each) for each in log_probs]
-        self._tokenizer = tokenizer
         self._spoken_form = spoken_form
         self._entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
         self._order = sorted(range(len(self._entries)), key=self._entries.__getitem__)
@@ -63,6 +65,7 @@ class CtcJudge:
         # A beam's text comes back for each of the ways on, and with them a step later.
         self._openers = self._entries_that_begin(SPACE) or list(range(len(self._entries)))
         self._encode = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
+        self._decode = lru_cache(maxsize=4096)(lambda tokens: tokenizer.decode(list(tokens)))
         self._continuations = lru_cache(maxsize=None)(self._entries_that_begin)
 
     def judge(
@@ -77,7 +80,7 @@ class CtcJudge:
         """
         prefixes = self._prefixes[row]
         readings = [self._readings(tokens) for tokens in beginnings]
-        ended = [self._encode(self._spoken_form(self._tokenizer.decode(list(tokens)))) for tokens in wholes]
+        ended = [self._encode(self._spoken_form(self._decode(tuple(tokens)))) for tokens in wholes]
         needed = {reading.said[:place] for each in readings for reading in each for place in reading.places}
         prefixes.prepare([*needed, *ended])
         return (
@@ -95,12 +98,12 @@ class CtcJudge:
         Bytes that are no text have no reading.
         """
         # A character of several tokens may still be open: what it will be is not known.
-        decoded = self._tokenizer.decode(list(tokens))
+        decoded = self._decode(tuple(tokens))
         text = decoded.rstrip(_INCOMPLETE)
         readings: set[_Reading] = set()
-        if len(decoded) - len(text) > _MOST_INCOMPLETE or _INCOMPLETE in text:
+        if len(decoded) - len(text) > _MOST_INCOMPLETE or _INCOMPLETE in text or _UNSAID.search(text):
             return readings
-        for character in _NEXT:
+        for character in _NEXT if text[-2:-1].isdigit() else _NEXT[0]:
             # Whatever the spoken form does at the end of a word, it does before the next character.
             *complete, grown = self._spoken_form(text + character).split()
             said = self._encode(" ".join([*complete, grown[:-1]]).rstrip())

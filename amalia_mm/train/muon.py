@@ -7,7 +7,6 @@ takes longer than the training step itself on one without bfloat16 units, and ta
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -56,38 +55,40 @@ class MuonAdamW(AdamW):
         return loss
 
     def _step_by_muon(self, group: dict[str, Any]) -> list[tuple[nn.Parameter, Tensor]]:
-        by_shape: defaultdict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                by_shape[parameter.shape].append((parameter, parameter.grad))
-        for shape, members in by_shape.items():
-            steps: list[Tensor] = []
-            for parameter, gradient in members:
-                state = self.state[parameter]
-                if not state:
-                    # AdamW looks for a step in every state that it loads.
-                    state.update(step=torch.zeros(()), momentum=torch.zeros_like(parameter))
-                state["step"] += 1
-                mean = state["momentum"].lerp_(gradient, 1 - self.momentum)
-                steps.append(gradient.lerp(mean, self.momentum))
+        """Move a group's matrices, and return those that were moved with their gradients."""
+        moved = [(parameter, parameter.grad) for parameter in group["params"] if parameter.grad is not None]
+        for parameter, gradient in moved:
+            state = self.state[parameter]
+            if not state:
+                # AdamW looks for a step in every state that it loads.
+                state.update(step=torch.zeros(()), momentum=torch.zeros_like(parameter))
+            state["step"] += 1
+            mean = state["momentum"].lerp_(gradient, 1 - self.momentum)
+            step = orthogonalised(gradient.lerp(mean, self.momentum))
             # A tall matrix has more rows than directions: they would move less than those of a wide one.
-            size = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-            for (parameter, _), step in zip(members, orthogonalised(torch.stack(steps)), strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-size)
-        return [member for members in by_shape.values() for member in members]
+            size = group["lr"] * max(1.0, parameter.shape[0] / parameter.shape[1]) ** 0.5
+            parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-size)
+        return moved
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """Return matrices (n r c) with their singular vectors as they were and their singular values near 1.
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Return a matrix (r c) with its singular vectors as they were and its singular values near 1.
 
-    Newton-Schulz iterations on all matrices at once, in bfloat16 on a GPU.
+    Newton-Schulz iterations, done on the small square matrix of products of rows, or of columns: half the work for a
+    matrix four times as wide as high.
     """
-    is_tall = matrices.shape[1] > matrices.shape[2]
-    wide = matrices.mT if is_tall else matrices
-    near = wide.bfloat16() if matrices.is_cuda else wide.float()
-    near = near / near.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    wide = (matrix.mT if is_tall else matrix).float()
+    wide = wide / wide.norm().clamp(min=1e-7)
     a, b, c = _COEFFICIENTS
-    for _ in range(_NUM_ITERATIONS):
-        gram = near @ near.mT
-        near = a * near + (b * gram + c * gram @ gram) @ near
-    return (near.mT if is_tall else near).to(matrices.dtype)
+    gram = wide @ wide.mT
+    factor = torch.eye(len(wide), device=wide.device)
+    polynomial = factor
+    for iteration in range(_NUM_ITERATIONS):
+        if iteration:
+            gram = polynomial @ (polynomial @ gram)
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        factor = polynomial @ factor
+    near = factor @ wide
+    return (near.mT if is_tall else near).to(matrix.dtype)

@@ -72,6 +72,16 @@ def test_bytes_that_become_no_character_are_ruled_out(tokenizer):
     assert judge.judge(0, [[half] * 5], [])[0] == [float("-inf")]
 
 
+@pytest.mark.parametrize("beginning", ["Podes,,", "Podes, ,", "Podes\n", "Podes......."])
+def test_a_text_cannot_put_off_being_judged(tokenizer, beginning):
+    assert judged(tokenizer, SAID, beginning) == float("-inf")
+
+
+@pytest.mark.parametrize("beginning", ["Podes...", "Podes?!", '"Podes", ir', "(Podes) ir", "«Podes?»"])
+def test_signs_that_follow_each_other_are_written(tokenizer, beginning):
+    assert judged(tokenizer, SAID, beginning) > SURE
+
+
 def test_nothing_may_become_anything(tokenizer):
     assert judged(tokenizer, SAID, "") == pytest.approx(0.0, abs=1e-5)
     judge = CtcJudge([heard(tokenizer, SAID)], tokenizer, spoken_form)

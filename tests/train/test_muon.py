@@ -39,15 +39,14 @@ CONFIG = OptimConfig(
 
 
 def test_singular_values_come_near_one_and_vectors_stay():
-    matrices = torch.randn(3, 6, 20, generator=torch.Generator().manual_seed(0))
-    for given in (matrices, matrices.mT, 1e-4 * matrices):
+    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    for given in (matrix, matrix.mT, 1e-4 * matrix, matrix[:, :6]):
         left, _, right = torch.linalg.svd(given, full_matrices=False)
         inside = left.mT @ orthogonalised(given) @ right.mT
-        values = inside.diagonal(dim1=1, dim2=2)
-        assert values.min() > 0.6
-        assert values.max() < 1.3
-        assert (inside - torch.diag_embed(values)).abs().max() < 1e-3
-    assert not orthogonalised(torch.zeros(1, 3, 3)).any()
+        assert inside.diagonal().min() > 0.6
+        assert inside.diagonal().max() < 1.3
+        assert (inside - inside.diagonal().diag()).abs().max() < 1e-3
+    assert not orthogonalised(torch.zeros(3, 3)).any()
 
 
 def test_matrices_move_as_by_torchs_muon_and_the_rest_as_by_adamw():
