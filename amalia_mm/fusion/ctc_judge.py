@@ -45,28 +45,46 @@ class _Reading:
         return range(self.num_complete, len(self.said) + (not self.is_open))
 
 
+class TokenIndex:
+    """The tokens of a vocabulary by how they begin; made once, for 128,000 of them it takes a moment.
+
+    Args:
+        tokenizer: Of decoder and CTC alike.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+        self._order = sorted(range(len(self.entries)), key=self.entries.__getitem__)
+        self._sorted = [self.entries[token] for token in self._order]
+        self.openers = self.that_begin(SPACE) or self._order
+        """Tokens that begin a word; all of them where the vocabulary does not mark these."""
+
+    def that_begin(self, beginning: str) -> list[int]:
+        """Return the tokens whose entry begins so."""
+        first = bisect_left(self._sorted, beginning)
+        return self._order[first : bisect_left(self._sorted, beginning + _LAST_CHARACTER, lo=first)]
+
+
 class CtcJudge:
     """Judges the decoder's hypotheses of several clips while they grow; a `text.beam.Judge`.
 
     Args:
         log_probs: (f v+1) of each clip, the blank last; on the CPU.
-        tokenizer: Of decoder and CTC alike.
+        index: The tokens that decoder and CTC share.
         spoken_form: What CTC was taught to write for a text.
     """
 
     def __init__(
-        self, log_probs: Sequence[Tensor], tokenizer: Tokenizer, spoken_form: Callable[[str], str]
+        self, log_probs: Sequence[Tensor], index: TokenIndex, spoken_form: Callable[[str], str]
     ) -> None:
         self._prefixes = [CtcPrefixes(each) for each in log_probs]
         self._spoken_form = spoken_form
-        self._entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
-        self._order = sorted(range(len(self._entries)), key=self._entries.__getitem__)
-        self._sorted = [self._entries[token] for token in self._order]
+        self._index = index
+        tokenizer = index.tokenizer
         # A beam's text comes back for each of the ways on, and with them a step later.
-        self._openers = self._entries_that_begin(SPACE) or list(range(len(self._entries)))
         self._encode = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
         self._decode = lru_cache(maxsize=4096)(lambda tokens: tokenizer.decode(list(tokens)))
-        self._continuations = lru_cache(maxsize=None)(self._entries_that_begin)
 
     def judge(
         self, row: int, beginnings: Sequence[Sequence[int]], wholes: Sequence[Sequence[int]]
@@ -115,18 +133,14 @@ class CtcJudge:
         said = reading.said
         if not reading.is_open:
             # After a word that is whole comes another one, or nothing.
-            return _log_sum([prefixes.whole(said), *prefixes.extended(said)[self._openers].tolist()])
-        entries = [self._entries[token] for token in said]
+            return _log_sum([prefixes.whole(said), *prefixes.extended(said)[self._index.openers].tolist()])
+        entries = [self._index.entries[token] for token in said]
         # The word may come to be cut otherwise when it is longer: "▁p" "od" is also the beginning of "▁p" "odes".
         ways = [
-            prefixes.extended(said[:place])[self._continuations("".join(entries[place:]))]
+            prefixes.extended(said[:place])[self._index.that_begin("".join(entries[place:]))]
             for place in reading.places
         ]
         return _log_sum(np.concatenate(ways))
-
-    def _entries_that_begin(self, beginning: str) -> list[int]:
-        first = bisect_left(self._sorted, beginning)
-        return self._order[first : bisect_left(self._sorted, beginning + _LAST_CHARACTER, lo=first)]
 
 
 def _log_sum(values: Sequence[float] | Array) -> float:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from amalia_mm.batch import Turn
-from amalia_mm.fusion.ctc_judge import CtcJudge
+from amalia_mm.fusion.ctc_judge import CtcJudge, TokenIndex
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.responder import Responder, Written
 from amalia_mm.text.beam import Hypothesis
@@ -46,6 +47,10 @@ class Transcriber:
         self._tokenizer = responder.tokenizer
         self._model = responder.model
 
+    @cached_property
+    def _index(self) -> TokenIndex:
+        return TokenIndex(self._tokenizer)
+
     @property
     def has_ctc(self) -> bool:
         """Whether the model also writes frame by frame, without its decoder."""
@@ -63,7 +68,7 @@ class Transcriber:
         if num_beams == 1 or not self.has_ctc:
             return self._responder.write([_ASKED] * len(waveforms), waveforms, limits, Sampling())
         log_probs = self.ctc_log_probs(waveforms)
-        judge = CtcJudge(log_probs, self._tokenizer, self._spoken_form)
+        judge = CtcJudge(log_probs, self._index, self._spoken_form)
         prompts = self._responder.prompts([_ASKED] * len(waveforms), waveforms)
         found = self._responder.search(prompts, limits, num_beams, num_wanted=1, judge=judge)
         own = [_as_sentences(self.collapse(each)) for each in log_probs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amalia_mm.fusion.ctc_judge import CtcJudge
+from amalia_mm.fusion.ctc_judge import CtcJudge, TokenIndex
 from amalia_mm.fusion.ctc_prefix import CtcPrefixes
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.text.tokenizer import Tokenizer
@@ -29,7 +29,7 @@ def heard(tokenizer, text):
 
 
 def judged(tokenizer, said, beginning):
-    judge = CtcJudge([heard(tokenizer, said)], tokenizer, spoken_form)
+    judge = CtcJudge([heard(tokenizer, said)], TokenIndex(tokenizer), spoken_form)
     return judge.judge(0, [tokenizer.encode(beginning)], [])[0][0]
 
 
@@ -60,14 +60,14 @@ def test_a_clitic_belongs_to_its_word(tokenizer, beginning):
 
 
 def test_half_a_character_is_no_character_yet(tokenizer):
-    judge = CtcJudge([heard(tokenizer, "é bom")], tokenizer, spoken_form)
+    judge = CtcJudge([heard(tokenizer, "é bom")], TokenIndex(tokenizer), spoken_form)
     first_byte = tokenizer.encode("É")[:-1]
     assert tokenizer.decode(first_byte).endswith("\ufffd")
     assert judge.judge(0, [first_byte], [])[0][0] > SURE
 
 
 def test_bytes_that_become_no_character_are_ruled_out(tokenizer):
-    judge = CtcJudge([heard(tokenizer, SAID)], tokenizer, spoken_form)
+    judge = CtcJudge([heard(tokenizer, SAID)], TokenIndex(tokenizer), spoken_form)
     half = tokenizer.encode("É")[-1]
     assert judge.judge(0, [[half] * 5], [])[0] == [float("-inf")]
 
@@ -84,7 +84,7 @@ def test_signs_that_follow_each_other_are_written(tokenizer, beginning):
 
 def test_nothing_may_become_anything(tokenizer):
     assert judged(tokenizer, SAID, "") == pytest.approx(0.0, abs=1e-5)
-    judge = CtcJudge([heard(tokenizer, SAID)], tokenizer, spoken_form)
+    judge = CtcJudge([heard(tokenizer, SAID)], TokenIndex(tokenizer), spoken_form)
     assert judge.judge(0, [[tokenizer.encode("Ir")[0]]], []) is not None
 
 
@@ -96,7 +96,7 @@ def test_a_comma_after_a_digit_ends_a_number_or_goes_on(tokenizer):
 
 def test_wholes_are_the_likelihood_of_the_spoken_form(tokenizer):
     log_probs = heard(tokenizer, SAID) * 0.2
-    judge = CtcJudge([log_probs, heard(tokenizer, "bom dia")], tokenizer, spoken_form)
+    judge = CtcJudge([log_probs, heard(tokenizer, "bom dia")], TokenIndex(tokenizer), spoken_form)
     texts = ["Podes ir ao Porto. Chama-se Ana?", "Bom dia!", ""]
     found = judge.judge(0, [], [tokenizer.encode(text) for text in texts])[1]
     prefixes = CtcPrefixes(log_probs)
@@ -107,7 +107,7 @@ def test_wholes_are_the_likelihood_of_the_spoken_form(tokenizer):
 
 def test_a_word_may_be_cut_otherwise_once_it_is_longer(tokenizer):
     """Of a beginning, every token that goes on with it counts, not only those that its own tokens lead to."""
-    judge = CtcJudge([heard(tokenizer, "podes")], tokenizer, spoken_form)
+    judge = CtcJudge([heard(tokenizer, "podes")], TokenIndex(tokenizer), spoken_form)
     whole = tokenizer.encode("podes")
     for end in range(1, len("podes") + 1):
         beginning = tokenizer.encode("podes"[:end])
@@ -116,7 +116,7 @@ def test_a_word_may_be_cut_otherwise_once_it_is_longer(tokenizer):
 
 def test_a_likelihood_falls_as_a_text_grows(tokenizer):
     log_probs = torch.randn(12, tokenizer.vocab_size + 1, generator=torch.Generator().manual_seed(0))
-    judge = CtcJudge([log_probs.log_softmax(dim=-1)], tokenizer, spoken_form)
+    judge = CtcJudge([log_probs.log_softmax(dim=-1)], TokenIndex(tokenizer), spoken_form)
     tokens = tokenizer.encode("bom dia ana")
     found = judge.judge(0, [tokens[:num] for num in range(len(tokens) + 1)], [tokens])
     assert found[0] == sorted(found[0], reverse=True)
