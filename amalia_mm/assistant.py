@@ -45,7 +45,7 @@ MIN_SPEECH_MS = 100
 MAX_TOKENS_PER_S = 25
 """Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
 MAX_EXTRA_TOKENS = 16
-NUM_BEAMS = 16
+NUM_BEAMS = 12
 """Texts kept in mind while decoder and CTC write together."""
 POOL_BATCHES = 16
 """Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""

@@ -2,7 +2,7 @@
 
 Shape letters, used with einops and in every docstring: `b` batch rows, `n` samples, `f` mel or encoder frames,
 `a` audio tokens, `t` sequence, `d` model width, `e` encoder width, `h` heads, `v` vocabulary, `m` mel bins,
-`k` audio items of a batch, `c` CTC targets, `p` phonemes, `s` speakers.
+`k` audio items of a batch, `c` CTC targets, `l` letters, `p` phonemes, `s` speakers.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _add_model_commands(commands: Commands) -> None:
     alone.add_argument(
         "--beams",
         type=int,
-        help="texts kept in mind while decoder and CTC write, 16 unless told; with 1 the decoder writes alone",
+        help="texts kept in mind while decoder and CTC write, 12 unless told; with 1 the decoder writes alone",
     )
     transcribe.set_defaults(run=_transcribe)
 

@@ -124,9 +124,15 @@ class CtcJudge:
         for character in _NEXT if text[-2:-1].isdigit() else _NEXT[0]:
             # Whatever the spoken form does at the end of a word, it does before the next character.
             *complete, grown = self._spoken_form(text + character).split()
-            said = self._encode(" ".join([*complete, grown[:-1]]).rstrip())
-            readings.add(_Reading(said, len(self._encode(" ".join(complete)))))
+            whole = self._encode(" ".join(complete))
+            readings.add(_Reading((*whole, *self._word(grown[:-1], bool(complete))), len(whole)))
         return readings
+
+    def _word(self, word: str, is_inside: bool) -> Prefix:
+        """Return the tokens of a word as it is at the start of a text, or inside; words are tokens apart."""
+        if not word or not is_inside:
+            return self._encode(word)
+        return self._encode(f"a {word}")[len(self._encode("a")) :]
 
     def _beginning(self, prefixes: CtcPrefixes, reading: _Reading) -> float:
         """Return log p that a clip begins with the tokens of a reading."""
