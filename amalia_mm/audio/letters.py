@@ -25,6 +25,10 @@ class LetterHead(nn.Module):
 
     def __init__(self, width: int, num_letters: int, letters_per_frame: int) -> None:
         super().__init__()
+        if letters_per_frame < 1 or num_letters < 1:
+            raise ValueError(
+                f"letters_per_frame {letters_per_frame} and num_letters {num_letters} must be at least 1"
+            )
         self.num_letters = num_letters
         self.letters_per_frame = letters_per_frame
         num_classes = letters_per_frame * (num_letters + 1)

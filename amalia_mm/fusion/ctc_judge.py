@@ -15,34 +15,28 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor
 
+from amalia_mm.errors import InputError
 from amalia_mm.fusion.ctc_prefix import Array, CtcPrefixes, Prefix
 from amalia_mm.text.tokenizer import SPACE, Tokenizer
 
 _INCOMPLETE = "\ufffd"
-_MOST_INCOMPLETE = 3
-"""Bytes of a character that is not whole yet; more of them are none."""
-_UNSAID = re.compile(r"[,;:]\s*[.,;:]|\W{6}|\n")
-"""Signs between which nothing is said, as in ",,", and ends of lines: with them a text could put off being judged."""
-_NEXT = "a1"
-"""A letter and a digit: between digits a comma is a part of the number."""
+_MOST_BYTES = 3
+"""Of a character that is not whole yet."""
+_UNSAID = re.compile(r"[,;:]\s*[.,;:?!]|([^\w\s]\s*){7}")
+"""Signs between which nothing is said, as in ",,": with them a text could put off being judged."""
+_BYTE = "<0x"
 _LAST_CHARACTER = "\U0010ffff"
+
+
+Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """Tokens of CTC that a text begins with; those from `num_complete` on are of a word that may go on."""
+    """What CTC has written of a beginning: the tokens of whole words, and letters of one that may go on."""
 
-    said: Prefix
-    num_complete: int
-
-    @property
-    def is_open(self) -> bool:
-        return len(self.said) > self.num_complete
-
-    @property
-    def places(self) -> range:
-        """How many of the tokens are certain, in each way to go on."""
-        return range(self.num_complete, len(self.said) + (not self.is_open))
+    complete: Prefix
+    open_word: str
 
 
 class TokenIndex:
@@ -55,12 +49,24 @@ class TokenIndex:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
-        self._order = sorted(range(len(self.entries)), key=self.entries.__getitem__)
-        self._sorted = [self.entries[token] for token in self._order]
-        self.openers = self.that_begin(SPACE) or self._order
-        """Tokens that begin a word; all of them where the vocabulary does not mark these."""
+        order = sorted(range(len(self.entries)), key=self.entries.__getitem__)
+        self._sorted = [self.entries[token] for token in order]
+        self._order = np.array(order)
+        self.openers = self.that_begin(SPACE)
+        """Tokens that begin a word."""
+        if not len(self.openers):
+            raise InputError(
+                "tokenizer",
+                field="vocab",
+                found="no entry that begins with a space mark",
+                wanted=f"words that begin with {SPACE}, as SentencePiece and the tokenizers made here write them",
+                remedy="use such a tokenizer, or let the decoder write alone (--beams 1)",
+            )
+        alone = [token for token in self.openers.tolist() if self.entries[token] == SPACE]
+        self.space: Prefix = tuple(alone)
+        """The token of the mark alone; nothing where there is none."""
 
-    def that_begin(self, beginning: str) -> list[int]:
+    def that_begin(self, beginning: str) -> Indices:
         """Return the tokens whose entry begins so."""
         first = bisect_left(self._sorted, beginning)
         return self._order[first : bisect_left(self._sorted, beginning + _LAST_CHARACTER, lo=first)]
@@ -84,6 +90,8 @@ class CtcJudge:
         tokenizer = index.tokenizer
         # A beam's text comes back for each of the ways on, and with them a step later.
         self._encode = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
+        self._ways = lru_cache(maxsize=4096)(self._find_ways)
+        self._that_begin = lru_cache(maxsize=4096)(index.that_begin)
         self._decode = lru_cache(maxsize=4096)(lambda tokens: tokenizer.decode(list(tokens)))
 
     def judge(
@@ -97,56 +105,79 @@ class CtcJudge:
             wholes: The decoder's tokens of each text that ends.
         """
         prefixes = self._prefixes[row]
-        readings = [self._readings(tokens) for tokens in beginnings]
-        ended = [self._encode(self._spoken_form(self._decode(tuple(tokens)))) for tokens in wholes]
-        needed = {reading.said[:place] for each in readings for reading in each for place in reading.places}
-        prefixes.prepare([*needed, *ended])
+        readings = [self._readings(tuple(tokens)) for tokens in beginnings]
+        ended = [self._decode(tuple(tokens)) for tokens in wholes]
+        said = [self._encode(self._spoken_form(text)) for text in ended]
+        needed = {parent for each in readings for reading in each for parent, _ in self._ways(reading)}
+        prefixes.prepare([*needed, *said])
         return (
             [_log_sum([self._beginning(prefixes, reading) for reading in each]) for each in readings],
-            [prefixes.whole(tokens) for tokens in ended],
+            [
+                float("-inf") if _INCOMPLETE in text else prefixes.whole(tokens)
+                for text, tokens in zip(ended, said, strict=True)
+            ],
         )
 
     def whole(self, row: int, text: str) -> float:
         """Return log p of the spoken form of a text, in nats."""
         return self._prefixes[row].whole(self._encode(self._spoken_form(text)))
 
-    def _readings(self, tokens: Sequence[int]) -> set[_Reading]:
+    def _readings(self, tokens: Prefix) -> set[_Reading]:
         """Return what may have been said of a text that goes on: its last word may be whole, or not, or either.
 
         Bytes that are no text have no reading.
         """
         # A character of several tokens may still be open: what it will be is not known.
-        decoded = self._decode(tuple(tokens))
-        text = decoded.rstrip(_INCOMPLETE)
+        num_open = 0
+        while num_open < min(_MOST_BYTES, len(tokens)) and _INCOMPLETE in self._decode(
+            tokens[: len(tokens) - num_open]
+        ):
+            num_open += 1
+        text = self._decode(tokens[: len(tokens) - num_open])
         readings: set[_Reading] = set()
-        if len(decoded) - len(text) > _MOST_INCOMPLETE or _INCOMPLETE in text or _UNSAID.search(text):
+        if _INCOMPLETE in text or _UNSAID.search(text):
             return readings
-        for character in _NEXT if text[-2:-1].isdigit() else _NEXT[0]:
-            # Whatever the spoken form does at the end of a word, it does before the next character.
+        # Whatever the spoken form does at the end of a word, it does before the next character: a letter, or where
+        # a comma or a point may be a part of what goes on, a digit ("2,5") or the sign of an ordinal ("n.º").
+        followers = ["a", *("1" * text[-2:-1].isdigit()), *("º" * text.endswith("."))]
+        for character in followers:
             *complete, grown = self._spoken_form(text + character).split()
-            whole = self._encode(" ".join(complete))
-            readings.add(_Reading((*whole, *self._word(grown[:-1], bool(complete))), len(whole)))
+            readings.add(_Reading(self._encode(" ".join(complete)), grown[:-1]))
         return readings
+
+    def _beginning(self, prefixes: CtcPrefixes, reading: _Reading) -> float:
+        """Return log p that a clip begins as a reading does."""
+        found = [prefixes.extended(parent)[entries] for parent, entries in self._ways(reading)]
+        if not reading.open_word:
+            # After a word that is whole comes another one, or nothing.
+            found.append(np.array([prefixes.whole(reading.complete)]))
+        return _log_sum(np.concatenate(found)) if found else float("-inf")
+
+    def _find_ways(self, reading: _Reading) -> list[tuple[Prefix, Indices]]:
+        """Return the prefixes that a reading may begin with, each with the tokens that may follow.
+
+        A word is cut otherwise when it is longer ("▁r", but "▁" "ri" "ta"), so its last token may begin anywhere.
+        """
+        word, complete = reading.open_word, reading.complete
+        if not word:
+            return [(complete, self._index.openers)]
+        ways = [(complete, self._that_begin(SPACE + word))]
+        ways += [((*complete, space), self._that_begin(word)) for space in self._index.space]
+        ways += [
+            ((*complete, *self._word(word[:place], bool(complete))), self._that_begin(word[place:]))
+            for place in range(1, len(word))
+        ]
+        tokens = (*complete, *self._word(word, bool(complete)))
+        if self._index.entries[tokens[-1]].startswith(_BYTE):
+            # A character that is no entry is written byte by byte, and goes on with the next character.
+            ways.append((tokens[:-1], np.array(tokens[-1:])))
+        return [(parent, entries) for parent, entries in ways if len(entries)]
 
     def _word(self, word: str, is_inside: bool) -> Prefix:
         """Return the tokens of a word as it is at the start of a text, or inside; words are tokens apart."""
-        if not word or not is_inside:
+        if not is_inside:
             return self._encode(word)
         return self._encode(f"a {word}")[len(self._encode("a")) :]
-
-    def _beginning(self, prefixes: CtcPrefixes, reading: _Reading) -> float:
-        """Return log p that a clip begins with the tokens of a reading."""
-        said = reading.said
-        if not reading.is_open:
-            # After a word that is whole comes another one, or nothing.
-            return _log_sum([prefixes.whole(said), *prefixes.extended(said)[self._index.openers].tolist()])
-        entries = [self._index.entries[token] for token in said]
-        # The word may come to be cut otherwise when it is longer: "▁p" "od" is also the beginning of "▁p" "odes".
-        ways = [
-            prefixes.extended(said[:place])[self._index.that_begin("".join(entries[place:]))]
-            for place in reading.places
-        ]
-        return _log_sum(np.concatenate(ways))
 
 
 def _log_sum(values: Sequence[float] | Array) -> float:

@@ -62,7 +62,7 @@ def beam_search(
     An end competes with the open beams: one that is not among the `num_beams` likeliest ways on is dropped. A row
     is done when as many as wanted have ended and no open beam can overtake them any more, since likelihoods only
     fall, or when none is open. At the limit the open beams that are likelier than all that ended are returned
-    too, cut.
+    too, cut, before these.
 
     Args:
         decoder: In eval mode, or dropout acts.
@@ -159,7 +159,9 @@ class _Beams:
         parents, tokens = flat // vocabulary, flat % vocabulary
         ids = self.ids.gather(1, parents[..., None].expand(-1, -1, self.ids.shape[2]))
         self.ids, self.scores = torch.cat([ids, tokens[..., None]], dim=-1), scores
-        self.written = rearrange(written, "b k v -> b (k v)").gather(1, flat)
+        # What the judge has ruled out does not come back.
+        written = rearrange(written, "b k v -> b (k v)").gather(1, flat)
+        self.written = written.masked_fill(scores.isinf(), float("-inf"))
         kept = self._close()
         places = torch.tensor(kept, dtype=torch.int64, device=flat.device)
         self.ids, self.scores, self.written = self.ids[places], self.scores[places], self.written[places]
@@ -216,7 +218,8 @@ class _Beams:
             if not is_settled and not is_full:
                 kept.append(place)
             if is_full and not is_settled:
-                found = [*self._cut(place, open_scores, found), *found][: self.num_wanted]
+                cut = self._cut(place, open_scores, found)[: self.num_wanted]
+                found = [*cut, *found][: self.num_beams]
             self.found[row] = found
         self.rows = [self.rows[place] for place in kept]
         return kept

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from amalia_mm.errors import InputError
 from amalia_mm.text.tokenizer import SPACE, Tokenizer
 
 ALPHABET = " -0123456789abcdefghijklmnopqrstuvwxyzàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœ"
@@ -28,7 +29,16 @@ class Spelling:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._letters = [_letters(tokenizer.token(token)) for token in range(tokenizer.vocab_size)]
+        entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+        if not any(entry.startswith(SPACE) for entry in entries):
+            raise InputError(
+                "tokenizer",
+                field="vocab",
+                found="no entry that begins with a space mark",
+                wanted=f"words that begin with {SPACE}, as SentencePiece and the tokenizers made here write them",
+                remedy="use such a tokenizer, or teach no letters (letters_weight: 0)",
+            )
+        self._letters = [_letters(entry) for entry in entries]
 
     def letters(self, ids: Tensor, num_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the letters (k l) int64 of texts, right-padded with zeros, and their numbers (k) int64.

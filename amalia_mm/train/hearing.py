@@ -98,7 +98,7 @@ class Hearing(SummedStep[_Ears]):
         self.model = model
 
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:
-        """Return the CTC loss of the batch's clips, and how many were too short for their text."""
+        """Return the CTC losses of the batch's clips, and how many were too short for their tokens or letters."""
         assert self.model is not None
         if batch.waveforms is None or batch.num_samples is None:
             raise ValueError("the hearing stage needs waveforms: give it shards with audio")
@@ -118,7 +118,13 @@ class Hearing(SummedStep[_Ears]):
         spelled = self._spelling.letters(batch.ctc_ids, batch.num_ctc_ids)
         letters = ctc(letter_logits, num_letter_frames, *spelled)
         both = Loss(tokens.sum + self.letters_weight * letters.sum, tokens.count)
-        return {**terms, "loss": both, "tokens": _logged(tokens), "letters": _logged(letters)}
+        return {
+            **terms,
+            "loss": both,
+            "tokens": _logged(tokens),
+            "letters": _logged(letters),
+            "letters_too_short": Loss(letters.num_too_short, clips),
+        }
 
 
 def _logged(loss: Loss) -> Loss:

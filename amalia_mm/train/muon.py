@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration, chosen by its authors for speed: singular values end between 0.7 and 1.2."""
+"""Of the quintic iteration, chosen by its authors for speed: singular values end between about 0.7 and 1.2."""
 _NUM_ITERATIONS = 5
 
 

@@ -80,6 +80,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
             trainable.
     """
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    _check_patterns(config)
     unused = {"lr_scales": set(config.lr_scales), "muon": set(config.muon)}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
@@ -103,6 +104,21 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     else:
         optimizer = AdamW(made, betas=betas, eps=config.eps, fused=True)
     return optimizer, LambdaLR(optimizer, lr_factor(config, max_steps))
+
+
+def _check_patterns(config: OptimConfig) -> None:
+    for name, patterns in (("lr_scales", [*config.lr_scales]), ("muon", config.muon)):
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(
+                    "model.optim",
+                    field=name,
+                    found=f"{pattern!r}: {error}",
+                    wanted="a regular expression",
+                    remedy="correct the pattern",
+                ) from error
 
 
 def _check(

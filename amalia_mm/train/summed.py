@@ -71,7 +71,7 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         self.log_dict(means, batch_size=1, rank_zero_only=True, sync_dist=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW and a schedule that moves every optimiser step."""
+        """Return the optimiser and a schedule that moves every optimiser step."""
         optimizer, schedule = build_optimizer(self, self.optim_config, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

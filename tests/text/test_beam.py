@@ -183,6 +183,33 @@ def test_what_the_judge_rules_out_is_not_said(decoder):
     assert beam_search(decoder, prompt, stop_ids=[STOP], num_beams=3, limits=[4], judge=nothing) == [[]]
 
 
+def test_what_the_judge_has_ruled_out_does_not_come_back(decoder):
+    class Strict:
+        """Only one text is possible, and CTC has its doubts about it."""
+
+        text = (1, 2, 3, 2, 1)
+
+        def judge(self, row, beginnings, wholes):
+            begun = [
+                -9.0 * len(ids) if tuple(ids) == self.text[: len(ids)] else -torch.inf for ids in beginnings
+            ]
+            return begun, [-45.0 if tuple(ids) == self.text else -torch.inf for ids in wholes]
+
+    found = beam_search(
+        decoder, torch.tensor([[1]]), stop_ids=[STOP], num_beams=2, limits=[9], num_wanted=1, judge=Strict()
+    )
+    assert [one.ids for one in found[0]] == [Strict.text]
+
+
+def test_of_one_that_is_wanted_the_likeliest_that_ended_is_kept_beside_one_that_was_cut(decoder):
+    beams = _Beams(1, 2, [2], [STOP], torch.device("cpu"), 1)
+    likely = torch.full((1, 2, 6), -9.0)
+    likely[..., 1], likely[..., STOP] = -0.01, -4.0
+    while len(beams.extend(likely)[1]):
+        pass
+    assert [(one.ids, one.is_cut) for one in beams.found[0]] == [((1, 1), True), ((), False)]
+
+
 def test_one_that_is_wanted_is_the_first_of_many(decoder):
     for prompt in PROMPTS:
         ids = torch.tensor([prompt])

@@ -104,6 +104,15 @@ def test_the_losses_of_parts_add_up_to_that_of_the_whole(folder):
         assert sum(part[name].count for part in parts) == whole[name].count
 
 
+def test_clips_too_short_for_their_letters_are_counted(folder):
+    module = hearing(folder, WITH_LETTERS | {"letters_per_frame": 1})
+    short = batch(folder, seconds=0.36)
+    terms = module.loss_terms(short)
+    assert terms["letters_too_short"].sum > 0
+    assert terms["letters_too_short"].count == 3
+    assert hearing(folder).loss_terms(batch(folder))["letters_too_short"].sum == 0
+
+
 @pytest.mark.parametrize("sizes", [SIZES, WITH_LETTERS | {"num_letters": 5}])
 def test_an_encoder_without_these_letters_cannot_be_taught_them(folder, sizes):
     with pytest.raises(InputError, match=f"num_letters: {NUM_LETTERS}"):

@@ -124,3 +124,8 @@ def test_muon_takes_matrices_only_and_the_rate_falls_with_the_others():
 def test_a_pattern_without_a_matrix_is_an_error():
     with pytest.raises(InputError, match="muon"):
         build_optimizer(module(), OptimConfig(lr=1.0, muon=["norm"]), max_steps=10)
+
+
+def test_a_pattern_that_is_none_is_an_error():
+    with pytest.raises(InputError, match="regular expression"):
+        build_optimizer(module(), OptimConfig(lr=1.0, muon=["a("]), max_steps=10)
