@@ -26,6 +26,8 @@ class AudioEncoder(nn.Module, ABC):
 
     width: int
     pad_to_samples: int | None = None
+    num_letters: int = 0
+    """Letters that are read half-way, without the blank; 0 where none are."""
 
     @property
     @abstractmethod
@@ -40,6 +42,10 @@ class AudioEncoder(nn.Module, ABC):
             waveforms: (k n) float32 at 16 kHz, right-padded.
             num_samples: (k) int64.
         """
+
+    def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what `forward` does, and the letters' logits (k f*s l+1), blank last; None where none are read."""
+        return (*self(waveforms, num_samples), None)
 
 
 class ConvTransformer(AudioEncoder):
@@ -98,11 +104,8 @@ class ConvTransformer(AudioEncoder):
                 f"width {width} must be a multiple of num_heads {num_heads}, and position_kernel "
                 f"{position_kernel} odd"
             )
-        if letters_after is not None and (not 1 <= letters_after <= num_layers or num_letters < 1):
-            raise ValueError(
-                f"letters_after {letters_after} must be one of {num_layers} layers, and num_letters "
-                f"{num_letters} at least 1"
-            )
+        if letters_after is not None and not 1 <= letters_after <= num_layers:
+            raise ValueError(f"letters_after {letters_after} must be one of {num_layers} layers")
         self.width = width
         self.features = LogMel(num_mels)
         self.spec_augment = SpecAugment(
@@ -118,6 +121,7 @@ class ConvTransformer(AudioEncoder):
             EncoderLayer(width, num_heads, feed_forward, dropout, layer_kernel) for _ in range(num_layers)
         )
         self.letters_after = letters_after
+        self.num_letters = 0 if letters_after is None else num_letters
         self.letters = None if letters_after is None else LetterHead(width, num_letters, letters_per_frame)
         self.norm = nn.LayerNorm(width)
 
@@ -135,7 +139,7 @@ class ConvTransformer(AudioEncoder):
         return features, num_frames
 
     def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return what `forward` does, and the letters' logits (k f*s l+1), None without a head for them."""
+        """Return what `AudioEncoder.hear_letters` says."""
         with torch.no_grad():
             mel, num_frames = self.features(waveforms, num_samples)
             if mel.shape[2] == 0:

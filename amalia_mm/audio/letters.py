@@ -29,7 +29,6 @@ class LetterHead(nn.Module):
             raise ValueError(
                 f"letters_per_frame {letters_per_frame} and num_letters {num_letters} must be at least 1"
             )
-        self.num_letters = num_letters
         self.letters_per_frame = letters_per_frame
         num_classes = letters_per_frame * (num_letters + 1)
         self.norm = nn.LayerNorm(width)

@@ -15,9 +15,8 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor
 
-from amalia_mm.errors import InputError
 from amalia_mm.fusion.ctc_prefix import Array, CtcPrefixes, Prefix
-from amalia_mm.text.tokenizer import SPACE, Tokenizer
+from amalia_mm.text.tokenizer import SPACE, Tokenizer, marked_entries
 
 _INCOMPLETE = "\ufffd"
 _MOST_BYTES = 3
@@ -48,20 +47,12 @@ class TokenIndex:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+        self.entries = marked_entries(tokenizer, "let the decoder write alone (--beams 1)")
         order = sorted(range(len(self.entries)), key=self.entries.__getitem__)
         self._sorted = [self.entries[token] for token in order]
         self._order = np.array(order)
         self.openers = self.that_begin(SPACE)
         """Tokens that begin a word."""
-        if not len(self.openers):
-            raise InputError(
-                "tokenizer",
-                field="vocab",
-                found="no entry that begins with a space mark",
-                wanted=f"words that begin with {SPACE}, as SentencePiece and the tokenizers made here write them",
-                remedy="use such a tokenizer, or let the decoder write alone (--beams 1)",
-            )
         alone = [token for token in self.openers.tolist() if self.entries[token] == SPACE]
         self.space: Prefix = tuple(alone)
         """The token of the mark alone; nothing where there is none."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 Prefix = tuple[int, ...]
 _KEPT_NUMBERS = 4_000_000
-"""Of one clip; 32 MB."""
+"""In the likelihoods of next tokens, of one clip: 32 MB, but never fewer than 64 prefixes are kept."""
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 

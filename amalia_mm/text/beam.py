@@ -71,7 +71,7 @@ def beam_search(
         stop_ids: Ids that end a hypothesis; the probability of the end is that of all of them.
         num_beams: How many are kept open. The cache holds as many rows for each of b.
         limits: The most new tokens of each row; prompt and limit together fit the decoder.
-        num_wanted: How many are returned, at most `num_beams`, which it is where None; with fewer it ends sooner.
+        num_wanted: How many are returned, cut ones not counted; `num_beams` where None; with fewer it ends sooner.
         judge: Judges all rows beside the decoder; of each only its `WAYS_A_BEAM * num_beams` likeliest ways on.
 
     Raises:

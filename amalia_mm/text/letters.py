@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from amalia_mm.errors import InputError
-from amalia_mm.text.tokenizer import SPACE, Tokenizer
+from amalia_mm.text.tokenizer import SPACE, Tokenizer, marked_entries
 
 ALPHABET = " -0123456789abcdefghijklmnopqrstuvwxyzàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœ"
 OTHER = len(ALPHABET)
@@ -29,15 +28,7 @@ class Spelling:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
-        if not any(entry.startswith(SPACE) for entry in entries):
-            raise InputError(
-                "tokenizer",
-                field="vocab",
-                found="no entry that begins with a space mark",
-                wanted=f"words that begin with {SPACE}, as SentencePiece and the tokenizers made here write them",
-                remedy="use such a tokenizer, or teach no letters (letters_weight: 0)",
-            )
+        entries = marked_entries(tokenizer, "teach no letters (letters_weight: 0)")
         self._letters = [_letters(entry) for entry in entries]
 
     def letters(self, ids: Tensor, num_ids: Tensor) -> tuple[Tensor, Tensor]:

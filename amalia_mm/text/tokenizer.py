@@ -176,6 +176,24 @@ class Tokenizer:
         return Tokenizer, (self._serialised, self._where)
 
 
+def marked_entries(tokenizer: Tokenizer, remedy: str) -> list[str]:
+    """Return all entries of a vocabulary in which words begin with `SPACE`.
+
+    Raises:
+        InputError: No entry begins so; it ends with the remedy.
+    """
+    entries = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+    if not any(entry.startswith(SPACE) for entry in entries):
+        raise InputError(
+            "tokenizer",
+            field="vocab",
+            found="no entry that begins with a space mark",
+            wanted=f"words that begin with {SPACE}, as SentencePiece and the tokenizers made here write them",
+            remedy=f"use such a tokenizer, or {remedy}",
+        )
+    return entries
+
+
 class TextStream:
     """Text out of tokens that arrive one by one; what comes out, joined, is `decode` of all of them.
 

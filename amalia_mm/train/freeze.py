@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from torch import nn
 
 from amalia_mm.errors import InputError
+from amalia_mm.train.patterns import compiled
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> int:
@@ -21,16 +21,8 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> int:
     names = dict(module.named_parameters())
     num_frozen = 0
     for pattern in patterns:
-        try:
-            matching = [name for name in names if re.search(pattern, name)]
-        except re.error as error:
-            raise InputError(
-                "model",
-                field="freeze",
-                found=repr(pattern),
-                wanted=f"a regular expression ({error})",
-                remedy="correct it",
-            ) from error
+        expression = compiled(pattern, "model", "freeze")
+        matching = [name for name in names if expression.search(name)]
         if not matching:
             raise InputError(
                 "model",

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from torch import nn
 
-from amalia_mm.audio.encoder import AudioEncoder, ConvTransformer
+from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
@@ -102,12 +102,9 @@ class Hearing(SummedStep[_Ears]):
         assert self.model is not None
         if batch.waveforms is None or batch.num_samples is None:
             raise ValueError("the hearing stage needs waveforms: give it shards with audio")
-        encoder = self.model.encoder
-        letter_logits = None
-        if isinstance(encoder, ConvTransformer):
-            features, num_frames, letter_logits = encoder.hear_letters(batch.waveforms, batch.num_samples)
-        else:
-            features, num_frames = encoder(batch.waveforms, batch.num_samples)
+        features, num_frames, letter_logits = self.model.encoder.hear_letters(
+            batch.waveforms, batch.num_samples
+        )
         tokens = ctc(self.model.projector.ctc_logits(features), num_frames, batch.ctc_ids, batch.num_ctc_ids)
         clips = (batch.num_ctc_ids >= 0).sum().float()
         terms: dict[str, Loss] = {"loss": tokens, "too_short": Loss(tokens.num_too_short, clips)}
@@ -132,13 +129,11 @@ def _logged(loss: Loss) -> Loss:
 
 
 def _check_letters(encoder: AudioEncoder) -> None:
-    head = encoder.letters if isinstance(encoder, ConvTransformer) else None
-    found = None if head is None else head.num_letters
-    if found != NUM_LETTERS:
+    if encoder.num_letters != NUM_LETTERS:
         raise InputError(
             "model",
             field="letters_weight",
-            found=f"an encoder with {found or 'no'} letters",
+            found=f"an encoder with {encoder.num_letters} letters",
             wanted=f"one that reads the {NUM_LETTERS} of amalia_mm.text.letters",
             remedy=f"give the encoder letters_after and num_letters: {NUM_LETTERS}, or set letters_weight to 0",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from amalia_mm.errors import InputError
 from amalia_mm.train.muon import MuonAdamW
+from amalia_mm.train.patterns import compiled
 
 
 @dataclass(frozen=True)
@@ -79,46 +79,35 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
         InputError: A pattern of `lr_scales` or `muon` matches no trainable parameter (no matrix), or nothing is
             trainable.
     """
+    scales = [(compiled(p, "model.optim", "lr_scales"), scale) for p, scale in config.lr_scales.items()]
+    by_muon = [compiled(p, "model.optim", "muon") for p in config.muon]
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    _check_patterns(config)
     unused = {"lr_scales": set(config.lr_scales), "muon": set(config.muon)}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        pattern = next((p for p in config.lr_scales if re.search(p, name)), None)
-        unused["lr_scales"].discard(pattern or "")
-        by_muon = [p for p in config.muon if parameter.ndim == 2 and re.search(p, name)]
-        unused["muon"].difference_update(by_muon)
-        scale = 1.0 if pattern is None else config.lr_scales[pattern]
+        pattern, scale = next(((p.pattern, scale) for p, scale in scales if p.search(name)), ("", 1.0))
+        unused["lr_scales"].discard(pattern)
+        moving = {p.pattern for p in by_muon if parameter.ndim == 2 and p.search(name)}
+        unused["muon"] -= moving
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((scale, decay, bool(by_muon)), []).append(parameter)
+        groups.setdefault((scale, decay, bool(moving)), []).append(parameter)
     _check(unused, groups)
     made = [
-        {"params": p, "lr": (config.muon_lr if muon else config.lr) * scale, "weight_decay": decay}
+        {
+            "params": p,
+            "lr": (config.muon_lr if muon else config.lr) * scale,
+            "weight_decay": decay,
+            "muon": muon,
+        }
         for (scale, decay, muon), p in groups.items()
     ]
     betas = (config.beta1, config.beta2)
     if config.muon:
-        marked = [{**group, "muon": muon} for group, (_, _, muon) in zip(made, groups, strict=True)]
-        optimizer = MuonAdamW(marked, betas, config.eps, config.muon_momentum)
+        optimizer = MuonAdamW(made, betas, config.eps, config.muon_momentum)
     else:
         optimizer = AdamW(made, betas=betas, eps=config.eps, fused=True)
     return optimizer, LambdaLR(optimizer, lr_factor(config, max_steps))
-
-
-def _check_patterns(config: OptimConfig) -> None:
-    for name, patterns in (("lr_scales", [*config.lr_scales]), ("muon", config.muon)):
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise InputError(
-                    "model.optim",
-                    field=name,
-                    found=f"{pattern!r}: {error}",
-                    wanted="a regular expression",
-                    remedy="correct the pattern",
-                ) from error
 
 
 def _check(

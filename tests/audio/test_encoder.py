@@ -195,8 +195,10 @@ def test_without_a_head_no_letters_are_read():
     assert encoder.hear_letters(torch.randn(1, 16_000), torch.tensor([16_000]))[2] is None
 
 
-@pytest.mark.parametrize("wrong", [{"letters_after": 3}, {"letters_after": 0}, {"num_letters": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"letters_after": 3}, {"letters_after": 0}, {"num_letters": 0}, {"letters_per_frame": 0}]
+)
 def test_letters_are_read_after_a_layer_that_exists(wrong):
     options = {"num_layers": 2, "letters_after": 1, "num_letters": 5} | wrong
-    with pytest.raises(ValueError, match="letters_after"):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         ConvTransformer(**options)

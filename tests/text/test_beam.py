@@ -110,8 +110,9 @@ def test_what_meets_its_limit_is_cut_and_says_so(decoder):
     assert all(one.is_cut for one in found)
 
 
-def test_a_likely_text_that_is_cut_is_not_lost_to_an_unlikely_one_that_ended(decoder):
-    beams = _Beams(1, 2, [2], [STOP], torch.device("cpu"), 2)
+@pytest.mark.parametrize("num_wanted", [1, 2])
+def test_neither_a_likely_text_that_is_cut_nor_an_unlikely_one_that_ended_is_lost(num_wanted):
+    beams = _Beams(1, 2, [2], [STOP], torch.device("cpu"), num_wanted)
     likely = torch.full((1, 2, 6), -9.0)
     likely[..., 1], likely[..., STOP] = -0.01, -4.0
     while len(beams.extend(likely)[1]):
@@ -199,15 +200,6 @@ def test_what_the_judge_has_ruled_out_does_not_come_back(decoder):
         decoder, torch.tensor([[1]]), stop_ids=[STOP], num_beams=2, limits=[9], num_wanted=1, judge=Strict()
     )
     assert [one.ids for one in found[0]] == [Strict.text]
-
-
-def test_of_one_that_is_wanted_the_likeliest_that_ended_is_kept_beside_one_that_was_cut(decoder):
-    beams = _Beams(1, 2, [2], [STOP], torch.device("cpu"), 1)
-    likely = torch.full((1, 2, 6), -9.0)
-    likely[..., 1], likely[..., STOP] = -0.01, -4.0
-    while len(beams.extend(likely)[1]):
-        pass
-    assert [(one.ids, one.is_cut) for one in beams.found[0]] == [((1, 1), True), ((), False)]
 
 
 def test_one_that_is_wanted_is_the_first_of_many(decoder):

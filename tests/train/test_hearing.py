@@ -84,7 +84,6 @@ def test_letters_are_learned_beside_tokens_by_their_weight(folder):
 
 def test_the_letters_teach_their_head_and_the_layers_before_it(folder):
     module = hearing(folder)
-    module.loss_terms(batch(folder))["letters"]
     terms = module.loss_terms(batch(folder))
     terms["loss"].sum.backward()
     assert module.model.encoder.letters.head.weight.grad.abs().sum() > 0
