@@ -7,7 +7,7 @@ no speech comes back empty. It knows nothing of training, and of evaluation only
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,15 +101,21 @@ class Assistant:
         self._transcriber = Transcriber(self._responder, spoken_form)
 
     @classmethod
-    def load(cls, path: Path | str | None = None, device: str | None = None) -> Assistant:
+    def load(
+        cls,
+        path: Path | str | None = None,
+        device: str | None = None,
+        init_from: Mapping[str, Sequence[str]] | None = None,
+    ) -> Assistant:
         """Return the assistant of what `resolve_model` finds at `path`, on a GPU where there is one.
+
+        With `init_from`, parts of other folders are in place of its own, as `run.warm_start` takes them.
 
         Raises:
             InputError: There is no model there, or its files are damaged.
         """
-        return cls(
-            load_model(resolve_model(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        )
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(load_model(resolve_model(path), device, init_from))
 
     @property
     def has_ears(self) -> bool:

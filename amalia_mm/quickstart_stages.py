@@ -88,14 +88,14 @@ STAGES = (
         "13_paths",
         "o descodificador aprende a ler o que se ouve, só com texto",
         ("fit",),
-        after=("04_sft", "10_hearing"),
+        after=("04_sft",),
         smoke=("--trainer.max_steps", "6", *_SMALL_DECODER, *_SMALL_ENCODER),
     ),
     Stage(
         "14_joint",
-        "codificador e descodificador aprendem juntos",
+        "o descodificador aprende a ler o que o codificador escreve",
         ("fit",),
-        after=("13_paths",),
+        after=("10_hearing", "13_paths"),
         smoke=("--trainer.max_steps", "6", *_SMALL_DECODER, *_SMALL_ENCODER),
     ),
     Stage(

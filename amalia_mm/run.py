@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.text.checkpoint import load_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 
@@ -127,14 +128,19 @@ def save_model(
     Args:
         folder: Where to write; an older model folder there is replaced.
         model: A module with any of the children `decoder`, `encoder`, `projector`.
-        config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
+        config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`); a part
+            without one is left out.
         tokenizer: The folder of the tokenizer, copied in.
         card: The text of `README.md`.
     """
     fresh = folder.with_name(folder.name + ".writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+        if name.partition(".")[0] in config
+    }
     save_file(weights, fresh / WEIGHTS)
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
     (fresh / CONFIG).write_text(text, encoding="utf-8")
@@ -169,8 +175,19 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
     return SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(decoder_config))
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu") -> LoadedModel:
+def load_model(
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    init_from: Mapping[str, Sequence[str]] | None = None,
+) -> LoadedModel:
     """Return the model of a folder, in evaluation mode on `device`.
+
+    A projector whose encoder is not in the folder, such as `13_paths` writes, is left there.
+
+    Args:
+        folder: The model folder.
+        device: Where it goes.
+        init_from: Parts to take from other folders in place of its own, as `warm_start` does.
 
     Raises:
         InputError: A file is missing or cut, or a weight has another name or shape than the configuration says.
@@ -178,14 +195,77 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
     folder = Path(folder)
     config = read_config(folder)
     model = build_model(config, str(folder / CONFIG))
-    load_weights(model, read_weights(folder), where=str(folder / WEIGHTS))
+    weights = read_weights(folder)
+    if model.projector is None:
+        weights = {name: value for name, value in weights.items() if not name.startswith("projector.")}
+    _check_same(model.state_dict(), weights, where=str(folder / WEIGHTS))
+    model.load_state_dict(weights)
+    warm_start(model, init_from or {})
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     return LoadedModel(model.eval().to(device), tokenizer, config, folder)
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Copy weights into a model; `InputError` naming the first key that is missing, unknown or of another shape."""
+def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None:
+    """Copy parts from model folders into a model.
+
+    Args:
+        model: A module with any of the children `decoder`, `encoder`, `projector`.
+        init_from: Model folder -> the names of parts, or of what is inside one (`projector.head`). A folder with a
+            `config.json` is a Hugging Face checkpoint and can give the decoder.
+
+    Raises:
+        InputError: A part is unknown, given twice, absent on either side, or differs in a name or a shape.
+    """
     own = model.state_dict()
+    given: dict[str, str] = {}
+    for folder, parts in init_from.items():
+        for part in parts:
+            wanted = _inside(own, part)
+            if part.partition(".")[0] not in PARTS or not wanted:
+                raise InputError(
+                    f"model.init_from[{folder}]",
+                    found=part,
+                    wanted=f"a part of this model: {[p for p in PARTS if _inside(own, p)]}",
+                    remedy="correct the list",
+                )
+            twice = next((given[name] for name in wanted if name in given), None)
+            if twice is not None:
+                raise InputError(
+                    f"model.init_from[{folder}]",
+                    found=f"{part}, also from {twice}",
+                    wanted="each part once",
+                    remedy="remove one",
+                )
+            given |= dict.fromkeys(wanted, folder)
+            weights = _part_weights(Path(folder), part)
+            _check_same(wanted, weights, where=f"{folder}: {part}")
+            model.load_state_dict(weights, strict=False)
+
+
+def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:
+    if part == "decoder" and (folder / "config.json").is_file():
+        with torch.no_grad():
+            return {f"decoder.{name}": value for name, value in load_hf(folder).state_dict().items()}
+    read_config(folder)
+    weights = _inside(read_weights(folder), part)
+    if not weights:
+        raise InputError(
+            folder / WEIGHTS,
+            field=part,
+            found="no such part",
+            wanted=f"weights of the {part}",
+            remedy="give another folder",
+        )
+    return weights
+
+
+def _inside(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Return the weights of a part, or the one of that very name."""
+    return {name: value for name, value in weights.items() if f"{name}.".startswith(f"{part}.")}
+
+
+def _check_same(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise `InputError` naming the first key that is missing, unknown or of another shape."""
     for name in sorted(own.keys() | weights.keys()):
         mine = tuple(own[name].shape) if name in own else "no such parameter"
         theirs = tuple(weights[name].shape) if name in weights else "no such weight"
@@ -197,4 +277,3 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
                 wanted=str(mine),
                 remedy="use weights and configuration of the same model",
             )
-    model.load_state_dict(dict(weights))

@@ -21,7 +21,7 @@ NAMES = [
 ]
 BEGUN = [*NAMES[:3], "10_hearing", "04_sft", *NAMES[5:]]
 """The order in which they begin where there is room for two, and the older one ends first."""
-AFTER_HEARING = ["10_hearing", "13_paths", "14_joint", "30_evaluate"]
+AFTER_HEARING = ["10_hearing", "14_joint", "30_evaluate"]
 
 
 class FakeChildren:
@@ -190,17 +190,16 @@ def test_ctrl_c_between_two_children_says_how_to_go_on_too(children, options, ca
 
 
 def test_stages_that_need_nothing_of_each_other_run_side_by_side(children, options):
-    children.first_to_end = ["02_pretrain", "04_sft"]
+    decoder = ("02_pretrain", "04_sft", "13_paths")
+    children.first_to_end = [*decoder]
     assert run(options) == 0
     assert children.beside["10_hearing"] == {"02_pretrain"}
-    assert children.beside["04_sft"] == {"10_hearing"}
-    assert children.beside["13_paths"] == set(), "it needs both"
-    assert children.environments["04_sft"]["OMP_NUM_THREADS"] == "1"
-    assert "OMP_NUM_THREADS" not in children.environments["13_paths"]
-    lines = {
-        name: children.environments[name]["TQDM_POSITION"] for name in ("02_pretrain", "10_hearing", "04_sft")
-    }
-    assert lines == {"02_pretrain": "0", "10_hearing": "1", "04_sft": "0"}, "each has a line of its own"
+    assert children.beside["04_sft"] == children.beside["13_paths"] == {"10_hearing"}
+    assert children.beside["14_joint"] == set(), "it needs both"
+    assert {children.environments[name]["OMP_NUM_THREADS"] for name in (*decoder, "10_hearing")} == {"1"}
+    assert "OMP_NUM_THREADS" not in children.environments["14_joint"]
+    lines = {name: children.environments[name]["TQDM_POSITION"] for name in (*decoder, "10_hearing")}
+    assert lines == {**dict.fromkeys(decoder, "0"), "10_hearing": "1"}, "each has a line of its own"
 
 
 def test_one_core_does_one_thing_at_a_time(children, options, monkeypatch):
@@ -263,7 +262,7 @@ def test_an_interrupted_stage_goes_on_from_its_checkpoint(children, options, cap
     assert read_record(options.output / "10_hearing") is None
     children.again()
     assert run(options) == 0
-    assert children.called == AFTER_HEARING
+    assert children.called == ["10_hearing", "13_paths", "14_joint", "30_evaluate"]
     assert children.calls[0][1][-2:] == ["--ckpt_path", str(options.output / "10_hearing" / "last.ckpt")]
     record = read_record(options.output / "10_hearing")
     assert record.seconds == 3.5, "the time of both attempts"

@@ -15,6 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from amalia_mm.run import load_model, read_config, read_weights
 
 pytestmark = pytest.mark.long
 STAGES = [
@@ -81,6 +84,22 @@ def test_the_installed_package_is_what_ran(home, environment, site):
     assert f"in {site / 'amalia_mm'}" in amalia(environment, home, "doctor").stdout
     assert (site / "amalia_mm/recipes/14_joint/recipe.yaml").is_file()
     assert (site / "amalia_mm/configs/decoder/amalia_9b.yaml").is_file()
+
+
+def test_what_was_never_trained_is_not_kept_and_the_joint_stage_has_both(home):
+    def parts(stage):
+        weights = read_weights(home / "runs/quickstart" / stage / "model")
+        return {name.partition(".")[0]: 0 for name in weights}.keys(), weights
+
+    kept, paths = parts("13_paths")
+    assert kept == {"decoder", "projector"}
+    assert parts("10_hearing")[0] == {"encoder", "projector"}
+    assert parts("14_joint")[0] == {"encoder", "projector", "decoder"}
+    init_from = read_config(home / "runs/quickstart/14_joint/model")["init_from"]
+    there = {str(home / folder): names for folder, names in init_from.items()}
+    began = load_model(home / "runs/quickstart/14_joint/model", init_from=there).model
+    torch.testing.assert_close(began.projector.blank, paths["projector.blank"], rtol=0, atol=0)
+    assert json.loads((home / "runs/quickstart/report.json").read_text())["wer_frozen"] is not None
 
 
 def test_it_tells_each_stage_and_ends_with_the_table_and_the_report(home):

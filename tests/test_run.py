@@ -13,10 +13,9 @@ from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.run import load_model, save_model
+from amalia_mm.run import load_model, save_model, warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
-from amalia_mm.train.warmstart import warm_start
 
 DECODER = {
     "vocab_size": 320,
@@ -114,9 +113,51 @@ def test_warm_start_takes_whole_parts_from_each_folder(folder: Path) -> None:
         torch.testing.assert_close(model.projector.state_dict()[name], value, rtol=0, atol=0)  # type: ignore[union-attr]
 
 
+def test_warm_start_takes_what_is_inside_a_part(folder: Path) -> None:
+    torch.manual_seed(1)
+    model = _model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    warm_start(model, {str(folder): ["projector.head", "encoder.layers.0"]})
+    source = load_model(folder).model.state_dict()
+    taken = {name for name in source if name.startswith(("projector.head.", "encoder.layers.0."))}
+    assert taken and any(not torch.equal(before[name], source[name]) for name in taken)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, (source if name in taken else before)[name], rtol=0, atol=0)
+
+
+def test_a_model_can_be_loaded_with_parts_of_others(folder: Path) -> None:
+    torch.manual_seed(1)
+    other = _model()
+    save_model(folder.parent / "other", other, config=_config(), tokenizer=folder / "tokenizer", card="")
+    mixed = load_model(folder, init_from={str(folder.parent / "other"): ["decoder"]}).model.state_dict()
+    own = load_model(folder).model.state_dict()
+    for name, value in mixed.items():
+        wanted = other.state_dict() if name.startswith("decoder.") else own
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+
+
+def test_a_projector_without_its_encoder_is_kept_for_later_and_not_loaded(folder: Path) -> None:
+    config = {name: value for name, value in _config().items() if name != "encoder"}
+    model = _model()
+    save_model(folder, model, config=config, tokenizer=folder.parent / "tokenizer", card="")
+    loaded = load_model(folder).model
+    assert loaded.encoder is None and loaded.projector is None
+    torch.manual_seed(1)
+    another = _model()
+    warm_start(another, {str(folder): ["projector"]})
+    for name, value in model.state_dict().items():
+        if name.startswith("projector."):
+            torch.testing.assert_close(another.state_dict()[name], value, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
-    [(["decodr"], "a part of this model"), (["decoder", "decoder"], "each part once")],
+    [
+        (["decodr"], "a part of this model"),
+        (["decoder.nothing"], "a part of this model"),
+        (["decoder", "decoder"], "each part once"),
+        (["projector", "projector.head"], "each part once"),
+    ],
 )
 def test_warm_start_refuses_what_it_cannot_do(folder: Path, parts: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):

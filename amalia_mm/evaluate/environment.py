@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -34,6 +35,16 @@ def read_environment(command: str | None = None) -> Environment:
     """Return where this process runs; `command` is what the user typed, where another program started it."""
     commit, is_dirty = _commit(Path(amalia_mm.__file__).parent)
     return Environment(commit, is_dirty, _hardware(), _software(), command or shlex.join(sys.argv))
+
+
+def own_peak_rss_gb() -> float:
+    """Return the most memory this process has had so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage: what it tells begins with the memory of the process that began this one.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _commit(package: Path) -> tuple[str, bool]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 from pathlib import Path
 
 from amalia_mm.assistant import Assistant, resolve_model
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.environment import Environment, read_environment
 from amalia_mm.evaluate.items import read_texts
-from amalia_mm.evaluate.measured import Measured, measure
+from amalia_mm.evaluate.measured import Job, Measured
 from amalia_mm.evaluate.report import render_report
 from amalia_mm.evaluate.scores import Scores, scores
+from amalia_mm.evaluate.shares import measure_in_shares
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
 from amalia_mm.portuguese.normalise import NORMALISER, words
+from amalia_mm.run import read_config
 
 FORMAT = 1
 EVALUATION = "30_evaluate"
-FROZEN_STAGE = "13_paths"
+JOINT_STAGE = "14_joint"
 BEFORE_JOINT_STAGE = "04_sft"
 
 
@@ -44,31 +44,48 @@ def evaluate(
         InputError: There is no model, none of the files, a file is damaged, or a clip cannot be read.
     """
     assistant = Assistant.load(model)
-    measured = measure(assistant, _with_data(Path(data)), batch_size=batch_size)
+    job = Job(assistant.folder, _with_data(Path(data)), batch_size=batch_size)
+    measured = measure_in_shares(assistant, job)
     return _write(assistant, measured, Path(data), Path(output), [], command)
 
 
 def evaluate_run(run: Path | str, *, batch_size: int = 16, command: str | None = None) -> Scores:
     """Return the figures of a whole run, with its stages and earlier models; the reports go into the run.
 
-    The data are the run's own test files. `wer_frozen` is from the model of `13_paths`, and the written
-    questions are asked once more to that of `04_sft`.
+    The data are the run's own test files. `wer_frozen` is from the model that `14_joint` began with, and the
+    written questions are asked once more to that of `04_sft`.
 
     Raises:
         InputError: As `evaluate`.
     """
     run = Path(run)
     assistant = Assistant.load(resolve_model(run))
-    frozen, before_joint = (run / name / "model" for name in (FROZEN_STAGE, BEFORE_JOINT_STAGE))
-    measured = measure(
-        assistant,
+    before_joint = run / BEFORE_JOINT_STAGE / "model"
+    job = Job(
+        assistant.folder,
         _with_data(run),
-        frozen=frozen if frozen.is_dir() else None,
+        frozen=_parts_before_joint(assistant.folder),
         before_joint=before_joint if before_joint.is_dir() else None,
         batch_size=batch_size,
     )
+    measured = measure_in_shares(assistant, job)
     stages = [stage for stage in read_stages(run) if stage.name != EVALUATION]
     return _write(assistant, measured, run, run, stages, command)
+
+
+def _parts_before_joint(model: Path) -> dict[str, list[str]] | None:
+    """Return what a model of `14_joint` began with, if all of it is still there, as `load_model` takes it.
+
+    Encoder and decoder had not met: the one had learned from speech, the other from text.
+    """
+    if model.parent.name != JOINT_STAGE:
+        return None
+    init_from: dict[str, list[str]] = read_config(model).get("init_from") or {}
+    # The run may have been moved since: its stages are looked for where it is now.
+    parts = {
+        str(model.parents[1] / Path(folder).parent.name / "model"): init_from[folder] for folder in init_from
+    }
+    return parts if parts and all(Path(folder).is_dir() for folder in parts) else None
 
 
 def _with_data(folder: Path) -> Path:
@@ -130,10 +147,7 @@ def _summary(assistant: Assistant, stages: list[Stage], environment: Environment
 
 
 def _this_stage(measured: Measured) -> Stage:
-    # Linux counts in KiB, macOS in bytes.
-    unit = 2**30 if sys.platform == "darwin" else 2**20
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 3)
-    return Stage(EVALUATION, measured.seconds, peak, None, None, None, (), ())
+    return Stage(EVALUATION, measured.seconds, round(measured.peak_rss_gb, 3), None, None, None, (), ())
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from amalia_mm.assistant import Assistant
+from amalia_mm.evaluate.environment import own_peak_rss_gb
 from amalia_mm.evaluate.items import SpokenItem, read_pairs, read_questions, read_spoken
 from amalia_mm.evaluate.suites import asr, no_speech, preference, spoken_qa, text_qa
 from amalia_mm.evaluate.suites.asr import AsrResult
@@ -42,6 +44,44 @@ class Measured:
     skipped: tuple[str, ...] = ()
     """What was not measured, and why."""
     seconds: float = 0.0
+    peak_rss_gb: float = 0.0
+    """Of all processes that measured, together."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every test is meant: the parts of all numbers, one after the other, are the whole."""
+
+    number: int = 0
+    of: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that shows what is going on, and does what cannot be shared."""
+        return self.number == 0
+
+    def part(self, items: Sequence[T]) -> list[T]:
+        """Return this share of some items, in their order."""
+        return list(items[len(items) * self.number // self.of : len(items) * (self.number + 1) // self.of])
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be measured.
+
+    Args:
+        model: The model's folder.
+        data: A folder with any of `test.jsonl`, `text_test.jsonl` and `pairs.jsonl`.
+        frozen: Parts to put in place of the model's own, by model folder, so that its decoder never met audio.
+        before_joint: The model folder of the decoder before it learned to hear, for comparison.
+        batch_size: Clips heard at once.
+    """
+
+    model: Path
+    data: Path
+    frozen: Mapping[str, Sequence[str]] | None = None
+    before_joint: Path | None = None
+    batch_size: int = 16
 
 
 def is_main_test(item: SpokenItem) -> bool:
@@ -49,37 +89,27 @@ def is_main_test(item: SpokenItem) -> bool:
     return item.is_synthetic and not item.is_new_template
 
 
-def measure(
-    assistant: Assistant,
-    data: Path,
-    *,
-    frozen: Path | None = None,
-    before_joint: Path | None = None,
-    batch_size: int = 16,
-) -> Measured:
+def measure(assistant: Assistant, job: Job, share: Share = Share()) -> Measured:
     """Return what the suites find on the files of a data folder, those that are there.
 
     Args:
-        assistant: The model.
-        data: A folder with any of `test.jsonl`, `text_test.jsonl` and `pairs.jsonl`.
-        frozen: The model folder of a decoder that never met audio, for comparison.
-        before_joint: The model folder of the decoder before it learned to hear, for comparison.
-        batch_size: Clips heard at once.
+        assistant: The model of the job, loaded.
+        job: What is measured.
+        share: Which part of it; all where nothing is said.
 
     Raises:
         InputError: A file is damaged, or a clip cannot be read.
     """
     started = time.perf_counter()
-    skipped = [
-        f"{name}: não existe em {data}" for name in (SPOKEN, QUESTIONS, PAIRS) if not (data / name).is_file()
-    ]
-    if not assistant.has_ears:
-        skipped.append("fala: o modelo só lê")
-    spoken = read_spoken(data / SPOKEN) if assistant.has_ears and (data / SPOKEN).is_file() else None
-    questions = read_questions(data / QUESTIONS) if (data / QUESTIONS).is_file() else None
-    pairs = read_pairs(data / PAIRS) if (data / PAIRS).is_file() else None
-    main = [item for item in spoken or [] if is_main_test(item)]
-    with tqdm(total=8, unit="teste", dynamic_ncols=True) as bar:
+    data, size = job.data, job.batch_size
+    has_speech = assistant.has_ears and (data / SPOKEN).is_file()
+    clips = read_spoken(data / SPOKEN) if has_speech else []
+    said = share.part([item for item in clips if item.task == "transcribe"])
+    asked = share.part([item for item in clips if item.task != "transcribe"])
+    main = share.part([item for item in clips if item.task == "transcribe" and is_main_test(item)])
+    questions = share.part(read_questions(data / QUESTIONS)) if (data / QUESTIONS).is_file() else []
+    pairs = share.part(read_pairs(data / PAIRS)) if (data / PAIRS).is_file() else []
+    with tqdm(total=8, unit="teste", dynamic_ncols=True, disable=not share.is_first) as bar:
 
         def step(name: str, has_data: bool, work: Callable[[], T]) -> T | None:
             bar.set_description(name)
@@ -88,36 +118,63 @@ def measure(
             return result
 
         return Measured(
-            asr=step(
-                "transcrição",
-                bool(spoken),
-                lambda: asr.measure(assistant, spoken or [], batch_size=batch_size),
-            ),
+            asr=step("transcrição", bool(said), lambda: asr.measure(assistant, said, batch_size=size)),
             spoken_qa=step(
-                "perguntas faladas",
-                bool(spoken),
-                lambda: spoken_qa.measure(assistant, spoken or [], batch_size=batch_size),
+                "perguntas faladas", bool(asked), lambda: spoken_qa.measure(assistant, asked, batch_size=size)
             ),
             spoken_qa_direct=step(
                 "as mesmas, diretamente",
-                bool(spoken),
-                lambda: spoken_qa.measure(assistant, spoken or [], batch_size=batch_size, direct=True),
+                bool(asked),
+                lambda: spoken_qa.measure(assistant, asked, batch_size=size, direct=True),
             ),
             text_qa=step(
-                "perguntas escritas", bool(questions), lambda: text_qa.measure(assistant, questions or [])
+                "perguntas escritas", bool(questions), lambda: text_qa.measure(assistant, questions)
             ),
-            preference=step("preferência", bool(pairs), lambda: preference.measure(assistant, pairs or [])),
-            no_speech=step("silêncio e ruído", assistant.has_ears, lambda: no_speech.measure(assistant)),
-            frozen=step(
-                "descodificador congelado",
-                frozen is not None and bool(main),
-                lambda: asr.measure(Assistant.load(frozen), main, batch_size=batch_size, is_alone=True),
+            preference=step("preferência", bool(pairs), lambda: preference.measure(assistant, pairs)),
+            no_speech=step(
+                "silêncio e ruído",
+                assistant.has_ears and share.is_first,
+                lambda: no_speech.measure(assistant),
             ),
+            frozen=step("descodificador congelado", bool(job.frozen and main), lambda: _apart(job, main)),
             text_qa_before_joint=step(
                 "antes de ouvir",
-                before_joint is not None and bool(questions),
-                lambda: text_qa.measure(Assistant.load(before_joint), questions or []),
+                bool(job.before_joint and questions),
+                lambda: text_qa.measure(Assistant.load(job.before_joint), questions),
             ),
-            skipped=tuple(skipped),
+            skipped=_skipped(assistant, data),
             seconds=round(time.perf_counter() - started, 1),
+            peak_rss_gb=own_peak_rss_gb(),
         )
+
+
+def join(parts: Sequence[Measured], seconds: float) -> Measured:
+    """Return the whole that the shares in order of their number make, measured in `seconds`."""
+    results = {
+        field.name: _joined([getattr(part, field.name) for part in parts])
+        for field in fields(Measured)
+        if field.name not in ("skipped", "seconds", "peak_rss_gb")
+    }
+    peak_rss_gb = sum(part.peak_rss_gb for part in parts)
+    return Measured(**results, skipped=parts[0].skipped, seconds=round(seconds, 1), peak_rss_gb=peak_rss_gb)
+
+
+def _joined(results: Sequence[Any]) -> Any:
+    """Return one result of several of a kind: each has a single field, a tuple of rows."""
+    found = [result for result in results if result is not None]
+    if not found:
+        return None
+    (rows,) = fields(found[0])
+    return type(found[0])(tuple(chain.from_iterable(getattr(result, rows.name) for result in found)))
+
+
+def _skipped(assistant: Assistant, data: Path) -> tuple[str, ...]:
+    missing = [name for name in (SPOKEN, QUESTIONS, PAIRS) if not (data / name).is_file()]
+    deaf = () if assistant.has_ears else ("fala: o modelo só lê",)
+    return (*(f"{name}: não existe em {data}" for name in missing), *deaf)
+
+
+def _apart(job: Job, items: list[SpokenItem]) -> AsrResult:
+    """Return what the decoder writes by itself when other parts are in place of the model's own."""
+    other = Assistant.load(job.model, init_from=job.frozen)
+    return asr.measure(other, items, batch_size=job.batch_size, is_alone=True)

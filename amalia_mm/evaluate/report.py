@@ -52,7 +52,7 @@ STAGES = {
     "04_sft": "afinação com perguntas e respostas",
     "10_hearing": "treino do codificador (CTC)",
     "13_paths": "o descodificador aprende a ler caminhos CTC",
-    "14_joint": "codificador e descodificador em conjunto",
+    "14_joint": "o descodificador aprende a ler o codificador",
     "30_evaluate": "avaliação",
 }
 

@@ -6,13 +6,13 @@ Word error rates at several sizes of vocabulary tell how a recipe scales; everyt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import words
 from amalia_mm.prepare.corpus import Corpus
-from amalia_mm.prepare.questions import BY_HEART, Question
+from amalia_mm.prepare.questions import BY_HEART, Kind, Question
 
 
 def narrowed(corpus: Corpus, num_words: int) -> Corpus:
@@ -52,8 +52,10 @@ def narrowed(corpus: Corpus, num_words: int) -> Corpus:
         "test sentences": small.test_seen,
         "test sentences of held-out templates": small.test_heldout,
         "training questions": small.questions_train,
-        "facts to learn": _by_heart(small.questions_train),
-        "facts to watch": _by_heart(small.questions_val),
+        "questions with a context": _of_kinds(small.questions_train, ("context",)),
+        "sums": _of_kinds(small.questions_train, ("arithmetic",)),
+        "facts to learn": _of_kinds(small.questions_train, BY_HEART),
+        "facts to watch": _of_kinds(small.questions_val, BY_HEART),
         "test questions": small.questions_test,
     }
     empty = [name for name, found in needed.items() if not found]
@@ -67,8 +69,8 @@ def narrowed(corpus: Corpus, num_words: int) -> Corpus:
     return small
 
 
-def _by_heart(questions: Sequence[Question]) -> list[Question]:
-    return [question for question in questions if question.kind in BY_HEART]
+def _of_kinds(questions: Sequence[Question], kinds: Collection[Kind]) -> list[Question]:
+    return [question for question in questions if question.kind in kinds]
 
 
 def _whole(question: Question) -> str:

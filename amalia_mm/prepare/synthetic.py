@@ -12,19 +12,20 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from amalia_mm.audio.io import load_audio, write_audio
+from amalia_mm.beside import Beside
 from amalia_mm.data.schema import Record
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import words
-from amalia_mm.prepare.beside import Beside
 from amalia_mm.prepare.clips import BUILT_IN, Clip, Line, no_speech, speak_lines
 from amalia_mm.prepare.corpus import Corpus, build_corpus
 from amalia_mm.prepare.espeak import SpeakerPool
@@ -105,7 +106,7 @@ def write_corpus(
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         text_job = Beside(_write_text, staging, corpus, own_text, plan.paths, seed)
-        with SpeakerPool(num_children) as pool, text_job:
+        with SpeakerPool(num_children) as pool, text_job, _one_torch_thread():
             synthesiser = pool.speakers[0].info()  # fails here, at once, where there is none
             done = _write_speech(staging, plan, sizes, own_speech, pool, seed, progress, text_job.check)
             text_job.wait()
@@ -130,6 +131,20 @@ def write_corpus(
             remedy="free some space or choose another folder, and run the same again",
         ) from error
     return summary
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Let each thread of the pool work alone: teams of threads on one sentence wait for each other most of the time.
+
+    And a sum over a clip is the same on any number of cores.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _write_text(staging: Path, corpus: Corpus, own: OwnText, paths: Sequence[Line], seed: int) -> None:

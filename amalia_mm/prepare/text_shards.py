@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from amalia_mm.batch import Turn
+from amalia_mm.beside import is_orphan
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
-from amalia_mm.prepare.beside import is_orphan
 from amalia_mm.prepare.clips import BUILT_IN, LICENCE, Line
 from amalia_mm.prepare.corpus import Corpus, Dialogue
 from amalia_mm.prepare.grammar import Sentence
 from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.own_data import OwnText
-from amalia_mm.prepare.questions import BY_HEART, Question
+from amalia_mm.prepare.questions import BY_HEART, Kind, Question
 from amalia_mm.variety import Variety
 
 PARTS: tuple[Split, ...] = ("train", "val")
@@ -39,12 +39,13 @@ class OrphanError(Exception):
 def write_text_shards(
     folder: Path, corpus: Corpus, own: OwnText, paths: Iterable[Line], rng: random.Random
 ) -> None:
-    """Write `documents-`, `chat-`, `facts-` and `paths-`, each `train` and `val`, and `copies-train` under a folder.
+    """Write `documents-`, `chat-`, `sums-`, `facts-` and `paths-`, each `train` and `val`, and `copies-train`.
 
     Documents are sentences of one topic, questions with answers, dialogues, sentences to read only (these for
-    training alone) and the user's text; chat is questions about a context, sums, dialogues and the user's
-    conversations; facts are questions whose answer must be known by heart, which takes more visits; paths are
-    lines without audio, to be simulated; copies are conversations that ask for a jumbled line again.
+    training alone) and the user's text; chat is questions about a context, dialogues and the user's
+    conversations; sums are apart, since few steps teach none of them; facts are questions whose answer must be known
+    by heart, which takes more visits; paths are lines without audio, to be simulated; copies are conversations that
+    ask for a jumbled line again.
 
     Raises:
         OrphanError: The process that waited for this one is dead.
@@ -56,7 +57,8 @@ def write_text_shards(
     for part in PARTS:
         _write(folder / f"documents-{part}", _documents(part, corpus, own, rng))
         _write(folder / f"chat-{part}", _chat(part, corpus, own))
-        _write(folder / f"facts-{part}", _facts(part, corpus))
+        _write(folder / f"sums-{part}", _asked(part, corpus, "sum", ("arithmetic",)))
+        _write(folder / f"facts-{part}", _asked(part, corpus, "fact", BY_HEART))
         _write(folder / f"paths-{part}", (line.record() for line in by_part[part]))
     _write(folder / "copies-train", _copies(by_part["train"]))
 
@@ -86,7 +88,7 @@ def _documents(part: Split, corpus: Corpus, own: OwnText, rng: random.Random) ->
 
 
 def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
-    asked = (question for question in _questions(corpus, part) if question.kind not in BY_HEART)
+    asked = (question for question in _questions(corpus, part) if question.kind == "context")
     for number, turns in enumerate([*map(_turns, asked), *_dialogues(corpus, part)]):
         identity = f"{part}-chat-{number:06d}"
         yield Record(identity, "chat", Variety.PT_PT, "", BUILT_IN, LICENCE, part, turns=turns)
@@ -95,10 +97,10 @@ def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
         yield Record(identity, "chat", one.variety, "", one.source, "", part, turns=one.turns)
 
 
-def _facts(part: Split, corpus: Corpus) -> Iterator[Record]:
-    asked = (question for question in _questions(corpus, part) if question.kind in BY_HEART)
+def _asked(part: Split, corpus: Corpus, name: str, kinds: Collection[Kind]) -> Iterator[Record]:
+    asked = (question for question in _questions(corpus, part) if question.kind in kinds)
     for number, turns in enumerate(map(_turns, asked)):
-        identity = f"{part}-fact-{number:06d}"
+        identity = f"{part}-{name}-{number:06d}"
         yield Record(identity, "chat", Variety.PT_PT, "", BUILT_IN, LICENCE, part, turns=turns)
 
 

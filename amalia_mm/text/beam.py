@@ -18,7 +18,9 @@ from amalia_mm.text.decoder import Decoder
 from amalia_mm.text.generate import padding_of
 
 WAYS_A_BEAM = 4
-"""For each open beam of a row, a judge is asked about so many of the row's likeliest ways on."""
+"""For each open beam of a row, a judge is asked about at most so many of the row's likeliest ways on."""
+FAR_BEHIND = 10.0
+"""A judge is not asked about ways on and ends so many nats behind the likeliest that it has judged."""
 
 
 class Judge(Protocol):
@@ -172,28 +174,50 @@ class _Beams:
         if self.judge is None:
             return written, ends
         num_beams, vocabulary = written.shape[1:]
-        # What was judged so far can only fall: with it added, the likeliest are those that matter.
+        # What was judged so far can only fall: with it added, no way or end is likelier than this.
         so_far = (self.scores - self.written).masked_fill(self.scores.isinf(), 0.0)
         likely = rearrange(written + so_far[..., None], "b k v -> b (k v)")
         bounds, flat = likely.topk(min(WAYS_A_BEAM * num_beams, num_beams * vocabulary), dim=-1)
-        opinions, on_ends = torch.full_like(bounds, float("-inf")), torch.full_like(ends, float("-inf"))
-        is_asked, can_end = bounds.isfinite(), ends.isfinite()
+        written = rearrange(written, "b k v -> b (k v)")
+        judged, judged_ends = torch.full_like(written, float("-inf")), torch.full_like(ends, float("-inf"))
         ids = self.ids.tolist()
         for place, row in enumerate(self.rows):
-            ways = flat[place][is_asked[place]].tolist()
-            ending = can_end[place].nonzero().flatten().tolist()
-            begun, ended = self.judge.judge(
-                row,
-                [[*ids[place][way // vocabulary], way % vocabulary] for way in ways],
-                [ids[place][beam] for beam in ending],
-            )
-            opinions[place][is_asked[place]] = opinions.new_tensor(begun)
-            on_ends[place][can_end[place]] = on_ends.new_tensor(ended)
-        written = rearrange(written, "b k v -> b (k v)")
-        judged = torch.full_like(written, float("-inf")).scatter(
-            -1, flat, written.gather(-1, flat) + opinions
-        )
-        return rearrange(judged, "b (k v) -> b k v", k=num_beams), ends + on_ends
+            ways, worst = self._judged_ways(row, ids[place], bounds[place], flat[place], written[place])
+            judged[place][[*ways]] = judged.new_tensor([*ways.values()])
+            ending = (ends[place] + so_far[place] > worst).nonzero().flatten().tolist()
+            opinions = self.judge.judge(row, [], [ids[place][beam] for beam in ending])[1] if ending else []
+            judged_ends[place][ending] = ends[place][ending] + ends.new_tensor(opinions)
+        return rearrange(judged, "b (k v) -> b k v", k=num_beams), judged_ends
+
+    def _judged_ways(
+        self, row: int, ids: list[list[int]], bounds: Tensor, flat: Tensor, written: Tensor
+    ) -> tuple[dict[int, float], float]:
+        """Return the scores of a row's ways on, by their place among (k v), and what an end must be above.
+
+        The likeliest are asked about first, and no more when all others are behind `num_beams` of them already.
+
+        Args:
+            row: Which row.
+            ids: What its beams have so far.
+            bounds: (w) what a way's score can be at most, the highest first.
+            flat: (w) the places of these ways among (k v).
+            written: (k v) the decoder's part of all scores.
+        """
+        assert self.judge is not None
+        vocabulary = len(written) // self.num_beams
+        most, places, own = bounds.tolist(), flat.tolist(), written[flat].tolist()
+        scores: dict[int, float] = {}
+        worst = float("-inf")
+        for start in range(0, len(places), self.num_beams):
+            asked = [i for i in range(start, min(start + self.num_beams, len(places))) if most[i] > worst]
+            if not asked:
+                break
+            beginnings = [[*ids[places[i] // vocabulary], places[i] % vocabulary] for i in asked]
+            opinions = self.judge.judge(row, beginnings, [])[0]
+            scores |= {places[i]: own[i] + opinion for i, opinion in zip(asked, opinions, strict=True)}
+            best = sorted(scores.values(), reverse=True)[: self.num_beams]
+            worst = max(best[-1] if len(best) == self.num_beams else float("-inf"), best[0] - FAR_BEHIND)
+        return scores, worst
 
     def _end(self, ends: Tensor, scores: Tensor) -> None:
         """Keep the ends (b k) that are among the likeliest ways on, whose scores without ends are (b k)."""

@@ -16,6 +16,7 @@ from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.letters import NUM_LETTERS, Spelling
 from amalia_mm.text.tokenizer import Tokenizer
@@ -25,7 +26,6 @@ from amalia_mm.train.losses import Loss, ctc
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
-from amalia_mm.train.warmstart import warm_start
 
 
 class _Ears(nn.Module):

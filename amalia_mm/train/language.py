@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from amalia_mm.batch import TextBatch
+from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
@@ -15,7 +16,6 @@ from amalia_mm.train.losses import Loss, token_nll
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
-from amalia_mm.train.warmstart import warm_start
 
 
 class _DecoderOnly(nn.Module):

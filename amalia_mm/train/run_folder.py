@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from torch import nn
 
 from amalia_mm import __version__
 from amalia_mm.errors import InputError
@@ -111,16 +113,15 @@ class RunFolder(SaveConfigCallback):
         if trainer.is_global_zero and trainer.global_step >= trainer.max_steps > 0:
             assert isinstance(pl_module, SummedStep) and pl_module.model is not None
             arguments = self._resolved()["model"]["init_args"]
-            config = {
-                part: arguments[part] for part in PARTS if getattr(pl_module.model, part, None) is not None
-            }
+            init_from = arguments.get("init_from") or {}
+            config = {part: arguments[part] for part in PARTS if _is_made(pl_module.model, part, init_from)}
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
             # The sizes of the decoder travel with a CTC model too: its head and blank depend on them.
             config.setdefault("decoder_sizes", arguments["decoder"])
             save_model(
                 self.folder / MODEL,
                 pl_module.model,
-                config={**config, "made_by": made_by, "init_from": arguments.get("init_from") or {}},
+                config={**config, "made_by": made_by, "init_from": init_from},
                 tokenizer=Path(arguments["tokenizer"]),
                 card=_card(self._resolved(), trainer.global_step),
             )
@@ -131,6 +132,15 @@ class RunFolder(SaveConfigCallback):
     def _append(self, line: dict[str, float]) -> None:
         with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _is_made(model: nn.Module, part: str, init_from: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether anything of a part was trained or came from somewhere; what is left is noise, not a model."""
+    own = getattr(model, part, None)
+    if own is None:
+        return False
+    given = {name.partition(".")[0] for names in init_from.values() for name in names}
+    return part in given or any(parameter.requires_grad for parameter in own.parameters())
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

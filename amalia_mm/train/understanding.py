@@ -1,8 +1,8 @@
 """Speech to text through the decoder: cross-entropy on the answer, CTC beside it where the projector has a head.
 
 The same module trains three stages. With simulated CTC paths for audio the decoder learns to read them, from text
-alone (`13_paths`); with waveforms, encoder and decoder learn together (`14_joint`), or the projector alone does,
-the rest being frozen; rows without audio keep the written skills.
+alone (`13_paths`); with waveforms it learns to read what an encoder really writes (`14_joint`), and encoder or
+projector learn with it, or alone, as `freeze` says; rows without audio keep the written skills.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior, Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
@@ -26,7 +27,6 @@ from amalia_mm.train.losses import Loss, ctc, token_nll
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
-from amalia_mm.train.warmstart import warm_start
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 

@@ -28,16 +28,30 @@ EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
 SAID = ["Bom dia, quero um café.", "O comboio parte às oito e meia.", "Tenho <sede> & fome.", "Chama-se Ana."]
 
 
-def _save(folder, tokenizer, *, hears):
-    torch.manual_seed(0)
+SPECS = {
+    "decoder": SIZES,
+    "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
+    "projector": {"class_path": "amalia_mm.fusion.projectors.CtcPosterior"},
+}
+STAGES = {
+    "04_sft": ["decoder"],
+    "10_hearing": ["encoder", "projector"],
+    "13_paths": ["decoder", "projector"],
+    "14_joint": ["encoder", "projector", "decoder"],
+}
+BEGAN_WITH = {
+    "/elsewhere/then/10_hearing/model": ["encoder", "projector.head"],
+    "/elsewhere/then/13_paths/model": ["decoder", "projector.blank"],
+}
+
+
+def _save(folder, tokenizer, parts, seed):
+    torch.manual_seed(seed)
     config = DecoderConfig(**SIZES)
-    parts = {"decoder": SIZES}
-    model = SpeechTextModel(None, None, Decoder(config))
-    if hears:
-        model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
-        parts["encoder"] = {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS}
-        parts["projector"] = {"class_path": "amalia_mm.fusion.projectors.CtcPosterior"}
-    save_model(folder, model, config=parts, tokenizer=tokenizer, card="")
+    model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
+    specs = {part: SPECS[part] for part in parts}
+    init_from = {"init_from": BEGAN_WITH} if len(parts) == len(SPECS) else {}
+    save_model(folder, model, config={**specs, **init_from}, tokenizer=tokenizer, card="")
 
 
 def _write_rows(path, rows):
@@ -58,13 +72,13 @@ def _write_stage(folder, name, *, with_losses=True):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A finished run: models of three stages, five stages in all, and the test files."""
+    """A finished run: models of four stages, five stages in all, and the test files."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     tokenizer = run / "tokenizer"
     tokenizer.mkdir(parents=True)
     Tokenizer.train([*SAID, "A capital de Portugal é Lisboa."], 360).save(tokenizer)
-    for name, hears in (("04_sft", False), ("13_paths", True), ("14_joint", True)):
-        _save(run / name / "model", tokenizer, hears=hears)
+    for seed, (name, parts) in enumerate(STAGES.items()):
+        _save(run / name / "model", tokenizer, parts, seed)
     for name in ("00_data", "04_sft", "10_hearing", "13_paths", "14_joint"):
         _write_stage(run / name, name, with_losses=name != "00_data")
     rows = []

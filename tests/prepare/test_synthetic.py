@@ -38,7 +38,7 @@ from amalia_mm.units import SAMPLE_RATE_HZ
 
 SHARDS = [
     f"{kind}-{part}"
-    for kind in ("documents", "chat", "facts", "paths", "speech")
+    for kind in ("documents", "chat", "sums", "facts", "paths", "speech")
     for part in ("train", "val")
 ] + ["copies-train"]
 
@@ -151,16 +151,17 @@ def test_paths_have_no_audio_and_say_what_is_heard(run: Path) -> None:
     assert sum(record.text == "" for record, _ in records) == 4
 
 
-def test_facts_are_apart_from_what_can_be_worked_out(run: Path) -> None:
+def test_questions_are_apart_by_what_it_takes_to_answer_them(run: Path) -> None:
     corpus = build_corpus(smoke=True)
     for part, questions in (("train", corpus.questions_train), ("val", corpus.questions_val)):
-        asked = {kind: {q.text for q in questions if (q.kind in BY_HEART) == kind} for kind in (True, False)}
-        facts, chat = (
-            {record.turns[0].text for record, _ in _records(run / "shards" / f"{kind}-{part}")}
-            for kind in ("facts", "chat")
+        chat, sums, facts = (
+            {record.turns[0].text for record, _ in _records(run / "shards" / f"{name}-{part}")}
+            for name in ("chat", "sums", "facts")
         )
-        assert facts == asked[True] and facts
-        assert chat >= asked[False] and not chat & facts
+        assert facts == {q.text for q in questions if q.kind in BY_HEART} and facts
+        assert sums == {q.text for q in questions if q.kind == "arithmetic"} and sums
+        assert chat >= {q.text for q in questions if q.kind == "context"}
+        assert not chat & (facts | sums)
 
 
 def test_questions_are_answered_and_written_down_whatever_their_wording() -> None:

@@ -140,7 +140,8 @@ OPINIONS = [[-0.1, -3.0, -0.5, -2.0, -0.2], [-4.0, -0.3, -1.0, -0.1, -2.0], [-1.
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_with_a_judge_the_likeliest_under_both_is_found(decoder, prompt):
+def test_with_a_judge_the_likeliest_under_both_is_found(decoder, prompt, monkeypatch):
+    monkeypatch.setattr("amalia_mm.text.beam.FAR_BEHIND", float("inf"))
     judge = Likes(OPINIONS[:1], ends=-0.5)
     found = beam_search(
         decoder, torch.tensor([prompt]), stop_ids=[STOP], num_beams=200, limits=[3], judge=judge
@@ -171,6 +172,37 @@ def test_a_judge_speaks_of_each_row_and_of_the_likeliest_ways_only(decoder):
         assert [one.ids for one in found] == [one.ids for one in alone]
     assert {row for row, _ in judge.asked} == {0, 1, 2}
     assert max(len(beginnings) for _, beginnings in judge.asked) <= 2 * WAYS_A_BEAM
+
+
+def asked_by_step(judge):
+    """How many ways on the judge was asked about, by the number of tokens they have."""
+    lengths = [len(ids) for _, beginnings in judge.asked for ids in beginnings]
+    return {length: lengths.count(length) for length in sorted(set(lengths))}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_judge_is_not_asked_about_what_cannot_be_among_the_likeliest(decoder, prompt):
+    """One that agrees with everything leaves no way behind the first ones a chance, and changes nothing."""
+    judge, ids = Likes([[0.0] * 5]), torch.tensor([prompt])
+    found = beam_search(decoder, ids, stop_ids=[STOP], num_beams=3, limits=[6], judge=judge)[0]
+    plain = beam_search(decoder, ids, stop_ids=[STOP], num_beams=3, limits=[6])[0]
+    assert [one.ids for one in found] == [one.ids for one in plain]
+    asked = asked_by_step(judge)
+    assert len(asked) > 2 and set(asked.values()) == {3}
+
+
+def test_a_judge_is_not_asked_about_what_is_far_behind(decoder, monkeypatch):
+    def search():
+        judge = Likes([[-0.2, -30.0, -30.0, -30.0, -30.0]])
+        prompt = torch.tensor([PROMPTS[0]])
+        found = beam_search(decoder, prompt, stop_ids=[STOP], num_beams=3, limits=[5], judge=judge)
+        return found[0][0].ids, sum(asked_by_step(judge).values())
+
+    best, num_asked = search()
+    monkeypatch.setattr("amalia_mm.text.beam.FAR_BEHIND", 1000.0)
+    the_same, num_asked_of_all = search()
+    assert the_same == best
+    assert num_asked < num_asked_of_all
 
 
 def test_what_the_judge_rules_out_is_not_said(decoder):

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from amalia_mm.beside import Beside, is_orphan
 from amalia_mm.errors import InputError
-from amalia_mm.prepare.beside import Beside, is_orphan
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -44,6 +44,16 @@ def test_it_runs_in_another_process(tmp_path):
     pid, orphan = (tmp_path / "pid").read_text().split()
     assert int(pid) != os.getpid()
     assert orphan == "False"
+
+
+def many(number: int) -> list[int]:
+    return list(range(number))
+
+
+def test_what_it_returns_comes_here_however_much_it_is():
+    with Beside(many, 1_000_000) as job:
+        assert job.wait() == list(range(1_000_000))
+        assert job.wait()[-1] == 999_999
 
 
 def test_its_error_is_raised_here():

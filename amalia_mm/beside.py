@@ -1,7 +1,7 @@
 """One function in a process of its own, beside what goes on here; killed where that fails first.
 
-Writing text and writing speech both keep a Python interpreter busy: in one process they would take turns. This
-file knows nothing of what is done.
+Two things that keep a Python interpreter busy would take turns in one process. This file knows nothing of what is
+done.
 """
 
 from __future__ import annotations
@@ -9,29 +9,33 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from amalia_mm.errors import InputError
 
 _spawned = multiprocessing.get_context("spawn")
 
+T = TypeVar("T")
 
-class Beside:
-    """Runs `function(*arguments)` in another process while it is entered; all of them must be picklable.
+
+class Beside(Generic[T]):
+    """Runs `function(*arguments)` in another process while it is entered; these and the result must be picklable.
 
     Args:
         function: A function of a module; it may ask `is_orphan` whether anybody still waits for it.
         arguments: What it is called with.
     """
 
-    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, function: Callable[..., T], *arguments: Any) -> None:
         self._name = function.__name__.strip("_")
-        self._is_finished = False
-        self._answer: SimpleQueue[BaseException | None] = _spawned.SimpleQueue()
+        self._results: list[T] = []
+        self._answer, self._their_end = _spawned.Pipe(duplex=False)
         # A daemon does not outlive a parent that ends by itself; of one that is killed, `is_orphan` tells.
-        self._process = _spawned.Process(target=_call, args=(function, arguments, self._answer), daemon=True)
+        self._process = _spawned.Process(
+            target=_call, args=(function, arguments, self._their_end), daemon=True
+        )
 
     def __enter__(self) -> Self:
         # Ctrl-C is the parent's to answer: the process inherits that it does not hear it.
@@ -40,33 +44,37 @@ class Beside:
             self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        # While this process held it too, the pipe would not end when the other one dies.
+        self._their_end.close()
         return self
 
     def check(self) -> None:
         """Raise what it raised, if it has failed by now; errors as `wait`."""
-        if not self._process.is_alive() and not self._is_finished:
+        if not self._results and self._answer.poll():
             self.wait()
 
-    def wait(self) -> None:
-        """Wait for its end, and raise what it raised.
+    def wait(self) -> T:
+        """Return what it returned, when it has, or raise what it raised.
 
         Raises:
             InputError: It died without a word (killed, or out of memory).
         """
-        if self._is_finished:
-            return
-        self._process.join()
-        if self._answer.empty():
-            raise InputError(
-                self._name,
-                found=f"its process ended with {self._process.exitcode}",
-                wanted="its result",
-                remedy="free some memory (-9 is often a lack of it), and run the same again",
-            )
-        self._is_finished = True
-        error = self._answer.get()
-        if error is not None:
-            raise error
+        if not self._results:
+            try:
+                result, error = self._answer.recv()
+            except EOFError:
+                self._process.join()
+                raise InputError(
+                    self._name,
+                    found=f"its process ended with {self._process.exitcode}",
+                    wanted="its result",
+                    remedy="free some memory (-9 is often a lack of it), and run the same again",
+                ) from None
+            if error is not None:
+                raise error
+            self._process.join()
+            self._results.append(result)
+        return self._results[0]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,12 +91,10 @@ def is_orphan() -> bool:
     return parent is not None and not parent.is_alive()
 
 
-def _call(
-    function: Callable[..., None], arguments: tuple[Any, ...], answer: SimpleQueue[BaseException | None]
-) -> None:
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], answer: Connection) -> None:
     try:
-        function(*arguments)
+        result = function(*arguments)
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent raises it)
-        answer.put(error)
+        answer.send((None, error))
     else:
-        answer.put(None)
+        answer.send((result, None))
