@@ -150,7 +150,7 @@ def test_what_it_leaves_transcribes_answers_and_chats(home, environment):
     folders = list((home / "runs/quickstart/shards").iterdir())
     done = amalia(environment, home, "shards", "verify", *folders)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\t0 bad\n") == len(folders) == 11
+    assert done.stdout.count("\t0 bad\n") == len(folders) == 13
 
 
 def interrupted(environment, home, is_time, number):
