@@ -31,6 +31,7 @@ class Beside(Generic[T]):
     def __init__(self, function: Callable[..., T], *arguments: Any) -> None:
         self._name = function.__name__.strip("_")
         self._results: list[T] = []
+        self._error: BaseException | None = None
         self._answer, self._their_end = _spawned.Pipe(duplex=False)
         # A daemon does not outlive a parent that ends by itself; of one that is killed, `is_orphan` tells.
         self._process = _spawned.Process(
@@ -50,7 +51,7 @@ class Beside(Generic[T]):
 
     def check(self) -> None:
         """Raise what it raised, if it has failed by now; errors as `wait`."""
-        if not self._results and self._answer.poll():
+        if not self._results and (self._error is not None or self._answer.poll()):
             self.wait()
 
     def wait(self) -> T:
@@ -59,21 +60,17 @@ class Beside(Generic[T]):
         Raises:
             InputError: It died without a word (killed, or out of memory).
         """
-        if not self._results:
+        if not self._results and self._error is None:
             try:
-                result, error = self._answer.recv()
+                result, self._error = self._answer.recv()
             except EOFError:
                 self._process.join()
-                raise InputError(
-                    self._name,
-                    found=f"its process ended with {self._process.exitcode}",
-                    wanted="its result",
-                    remedy="free some memory (-9 is often a lack of it), and run the same again",
-                ) from None
-            if error is not None:
-                raise error
-            self._process.join()
-            self._results.append(result)
+                self._error = _died(self._name, self._process.exitcode or 0)
+            else:
+                self._results = [result] if self._error is None else []
+        if self._error is not None:
+            raise self._error
+        self._process.join()
         return self._results[0]
 
     def __exit__(
@@ -89,6 +86,15 @@ def is_orphan() -> bool:
     """Return whether this process was begun by another one that is dead by now."""
     parent = multiprocessing.parent_process()
     return parent is not None and not parent.is_alive()
+
+
+def _died(name: str, exit_code: int) -> InputError:
+    remedy = "free some memory (-9 is often a lack of it), and run the same again"
+    if exit_code >= 0:
+        remedy = (
+            'see what it printed; a script that begins processes does so under `if __name__ == "__main__":`'
+        )
+    return InputError(name, found=f"its process ended with {exit_code}", wanted="its result", remedy=remedy)
 
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], answer: Connection) -> None:

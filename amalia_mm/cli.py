@@ -321,9 +321,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         from amalia_mm.evaluate.harness import evaluate, evaluate_run
 
         if options.data:
-            evaluate(options.model, options.data, output, command=options.command)
+            evaluate(options.model, options.data, output, num_processes=2, command=options.command)
         else:
-            evaluate_run(output, command=options.command)
+            evaluate_run(output, num_processes=2, command=options.command)
     if not options.quiet:
         result(table(read_report(output)) + str(output / "report.html"))
     return 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,17 +121,23 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def save_model(
-    folder: Path, model: nn.Module, *, config: Mapping[str, Any], tokenizer: Path, card: str
+    folder: Path,
+    model: nn.Module,
+    *,
+    config: Mapping[str, Any],
+    tokenizer: Path,
+    card: str,
+    leave_out: Collection[str] = (),
 ) -> None:
     """Write a model folder; a reader sees the old folder or the new one, never half of it.
 
     Args:
         folder: Where to write; an older model folder there is replaced.
         model: A module with any of the children `decoder`, `encoder`, `projector`.
-        config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`); a part
-            without one is left out.
+        config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in.
         card: The text of `README.md`.
+        leave_out: Names of parameters that are not written; a folder without them can only be started from.
     """
     fresh = folder.with_name(folder.name + ".writing")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -139,7 +145,7 @@ def save_model(
     weights = {
         name: value.detach().cpu().contiguous()
         for name, value in model.state_dict().items()
-        if name.partition(".")[0] in config
+        if name not in leave_out
     }
     save_file(weights, fresh / WEIGHTS)
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
@@ -170,6 +176,14 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
     decoder_config = DecoderConfig(**config["decoder"])
     if not config.get("encoder"):
         return SpeechTextModel(encoder=None, projector=None, decoder=Decoder(decoder_config))
+    if not config.get("projector"):
+        raise InputError(
+            where,
+            field="projector",
+            found="an encoder without one",
+            wanted="encoder and projector, or neither",
+            remedy="give the folder of a later stage",
+        )
     encoder = build_part(config["encoder"], AudioEncoder, where)()
     projector = build_part(config["projector"], Projector, where)(encoder.width, decoder_config)
     return SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(decoder_config))
@@ -182,7 +196,7 @@ def load_model(
 ) -> LoadedModel:
     """Return the model of a folder, in evaluation mode on `device`.
 
-    A projector whose encoder is not in the folder, such as `13_paths` writes, is left there.
+    What is there of a projector without an encoder, such as `13_paths` writes, is left there.
 
     Args:
         folder: The model folder.
@@ -211,7 +225,7 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
     Args:
         model: A module with any of the children `decoder`, `encoder`, `projector`.
         init_from: Model folder -> the names of parts, or of what is inside one (`projector.head`). A folder with a
-            `config.json` is a Hugging Face checkpoint and can give the decoder.
+            `config.json` is a Hugging Face checkpoint and can give the whole decoder.
 
     Raises:
         InputError: A part is unknown, given twice, absent on either side, or differs in a name or a shape.
@@ -223,7 +237,7 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
             wanted = _inside(own, part)
             if part.partition(".")[0] not in PARTS or not wanted:
                 raise InputError(
-                    f"model.init_from[{folder}]",
+                    f"init_from[{folder}]",
                     found=part,
                     wanted=f"a part of this model: {[p for p in PARTS if _inside(own, p)]}",
                     remedy="correct the list",
@@ -231,7 +245,7 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
             twice = next((given[name] for name in wanted if name in given), None)
             if twice is not None:
                 raise InputError(
-                    f"model.init_from[{folder}]",
+                    f"init_from[{folder}]",
                     found=f"{part}, also from {twice}",
                     wanted="each part once",
                     remedy="remove one",

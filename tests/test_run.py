@@ -113,6 +113,23 @@ def test_warm_start_takes_whole_parts_from_each_folder(folder: Path) -> None:
         torch.testing.assert_close(model.projector.state_dict()[name], value, rtol=0, atol=0)  # type: ignore[union-attr]
 
 
+def test_an_encoder_needs_a_projector(folder: Path) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["projector"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="found an encoder without one"):
+        load_model(folder)
+
+
+def test_what_is_left_out_cannot_be_started_from(folder: Path) -> None:
+    tokenizer = folder.parent / "tokenizer"
+    left_out = {"projector.head.weight", "projector.head.bias"}
+    save_model(folder, _model(), config=_config(), tokenizer=tokenizer, card="", leave_out=left_out)
+    warm_start(_model(), {str(folder): ["projector.blank"]})
+    with pytest.raises(InputError, match=r"projector\.head\.bias: found no such weight"):
+        warm_start(_model(), {str(folder): ["projector"]})
+
+
 def test_warm_start_takes_what_is_inside_a_part(folder: Path) -> None:
     torch.manual_seed(1)
     model = _model()
@@ -139,7 +156,9 @@ def test_a_model_can_be_loaded_with_parts_of_others(folder: Path) -> None:
 def test_a_projector_without_its_encoder_is_kept_for_later_and_not_loaded(folder: Path) -> None:
     config = {name: value for name, value in _config().items() if name != "encoder"}
     model = _model()
-    save_model(folder, model, config=config, tokenizer=folder.parent / "tokenizer", card="")
+    ears = {name for name in model.state_dict() if name.startswith("encoder.")}
+    tokenizer = folder.parent / "tokenizer"
+    save_model(folder, model, config=config, tokenizer=tokenizer, card="", leave_out=ears)
     loaded = load_model(folder).model
     assert loaded.encoder is None and loaded.projector is None
     torch.manual_seed(1)

@@ -40,10 +40,11 @@ def read_environment(command: str | None = None) -> Environment:
 def own_peak_rss_gb() -> float:
     """Return the most memory this process has had so far."""
     status = Path("/proc/self/status")
-    if status.is_file():
+    lines = status.read_text().splitlines() if status.is_file() else []
+    for line in lines:
         # Not getrusage: what it tells begins with the memory of the process that began this one.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 2**20
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
@@ -67,10 +68,14 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _hardware() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory_gb = psutil.virtual_memory().total / 2**30
-    parts = [_processor(), f"{cores} cores", f"{memory_gb:.0f} GB"]
+    parts = [_processor(), f"{num_cores()} cores", f"{memory_gb:.0f} GB"]
     if torch.cuda.is_available():
         parts.append(f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
     return ", ".join(parts)

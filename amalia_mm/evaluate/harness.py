@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from amalia_mm.assistant import Assistant, resolve_model
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.environment import Environment, read_environment
 from amalia_mm.evaluate.items import read_texts
-from amalia_mm.evaluate.measured import Job, Measured
+from amalia_mm.evaluate.measured import Job, Measured, measure
 from amalia_mm.evaluate.report import render_report
 from amalia_mm.evaluate.scores import Scores, scores
 from amalia_mm.evaluate.shares import measure_in_shares
@@ -29,6 +30,7 @@ def evaluate(
     output: Path | str,
     *,
     batch_size: int = 16,
+    num_processes: Literal[1, 2] = 1,
     command: str | None = None,
 ) -> Scores:
     """Return the figures of a model on a data folder; write `report.json` and `report.html` into `output`.
@@ -38,6 +40,8 @@ def evaluate(
         data: A folder with any of `test.jsonl`, `text_test.jsonl` and `pairs.jsonl`.
         output: Where to write.
         batch_size: Clips heard at once.
+        num_processes: With 2, a second one helps where that is faster; a script that asks for it does so under
+            `if __name__ == "__main__":`.
         command: What the user typed, where that is not this process's own command line.
 
     Raises:
@@ -45,15 +49,17 @@ def evaluate(
     """
     assistant = Assistant.load(model)
     job = Job(assistant.folder, _with_data(Path(data)), batch_size=batch_size)
-    measured = measure_in_shares(assistant, job)
+    measured = measure_in_shares(assistant, job) if num_processes == 2 else measure(assistant, job)
     return _write(assistant, measured, Path(data), Path(output), [], command)
 
 
-def evaluate_run(run: Path | str, *, batch_size: int = 16, command: str | None = None) -> Scores:
+def evaluate_run(
+    run: Path | str, *, batch_size: int = 16, num_processes: Literal[1, 2] = 1, command: str | None = None
+) -> Scores:
     """Return the figures of a whole run, with its stages and earlier models; the reports go into the run.
 
     The data are the run's own test files. `wer_frozen` is from the model that `14_joint` began with, and the
-    written questions are asked once more to that of `04_sft`.
+    written questions are asked once more to that of `04_sft`. Arguments as `evaluate`.
 
     Raises:
         InputError: As `evaluate`.
@@ -68,7 +74,7 @@ def evaluate_run(run: Path | str, *, batch_size: int = 16, command: str | None =
         before_joint=before_joint if before_joint.is_dir() else None,
         batch_size=batch_size,
     )
-    measured = measure_in_shares(assistant, job)
+    measured = measure_in_shares(assistant, job) if num_processes == 2 else measure(assistant, job)
     stages = [stage for stage in read_stages(run) if stage.name != EVALUATION]
     return _write(assistant, measured, run, run, stages, command)
 
@@ -80,10 +86,13 @@ def _parts_before_joint(model: Path) -> dict[str, list[str]] | None:
     """
     if model.parent.name != JOINT_STAGE:
         return None
-    init_from: dict[str, list[str]] = read_config(model).get("init_from") or {}
-    # The run may have been moved since: its stages are looked for where it is now.
+    config = read_config(model)
+    init_from: dict[str, list[str]] = config.get("init_from") or {}
+    # The run may have been moved since: its own stages are looked for where it is now.
+    then, now = Path((config.get("made_by") or {}).get("run", "")).parent, model.parents[1]
     parts = {
-        str(model.parents[1] / Path(folder).parent.name / "model"): init_from[folder] for folder in init_from
+        str(now / Path(folder).relative_to(then) if Path(folder).is_relative_to(then) else folder): names
+        for folder, names in init_from.items()
     }
     return parts if parts and all(Path(folder).is_dir() for folder in parts) else None
 

@@ -45,7 +45,7 @@ class Measured:
     """What was not measured, and why."""
     seconds: float = 0.0
     peak_rss_gb: float = 0.0
-    """Of all processes that measured, together."""
+    """At most; of all processes that measured, together. What they share counts for each."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,16 @@ def is_main_test(item: SpokenItem) -> bool:
     return item.is_synthetic and not item.is_new_template
 
 
-def measure(assistant: Assistant, job: Job, share: Share = Share()) -> Measured:
+def measure(
+    assistant: Assistant, job: Job, share: Share = Share(), check: Callable[[], None] = lambda: None
+) -> Measured:
     """Return what the suites find on the files of a data folder, those that are there.
 
     Args:
         assistant: The model of the job, loaded.
         job: What is measured.
         share: Which part of it; all where nothing is said.
+        check: Called before every test; what it raises ends the measurement.
 
     Raises:
         InputError: A file is damaged, or a clip cannot be read.
@@ -112,6 +115,7 @@ def measure(assistant: Assistant, job: Job, share: Share = Share()) -> Measured:
     with tqdm(total=8, unit="teste", dynamic_ncols=True, disable=not share.is_first) as bar:
 
         def step(name: str, has_data: bool, work: Callable[[], T]) -> T | None:
+            check()
             bar.set_description(name)
             result = work() if has_data else None
             bar.update()

@@ -5,7 +5,6 @@ Beam search with a judge keeps a Python interpreter busy, so one process leaves 
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -13,16 +12,17 @@ import torch
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.beside import Beside
+from amalia_mm.evaluate.environment import num_cores
 from amalia_mm.evaluate.measured import QUESTIONS, SPOKEN, Job, Measured, Share, join, measure
 
 MAX_PARAMETERS = 100_000_000
 """A larger model is not held in memory twice."""
 MIN_ITEMS = 32
-"""Clips or questions; fewer are measured before a second process has begun."""
+"""Clips or questions; a second process takes seconds to begin, and fewer are not worth it."""
 
 
 def measure_in_shares(assistant: Assistant, job: Job) -> Measured:
-    """Return what `measure` finds, by two processes where that is faster and takes little more memory.
+    """Return what `measure` finds, by two processes where there are cores for them and the model is small.
 
     Raises:
         InputError: As `measure`.
@@ -35,7 +35,7 @@ def measure_in_shares(assistant: Assistant, job: Job) -> Measured:
     torch.set_num_threads(each)
     try:
         with Beside(_measure_second, job, each) as other:
-            parts = [measure(assistant, job, Share(0, 2)), other.wait()]
+            parts = [measure(assistant, job, Share(0, 2), other.check), other.wait()]
         return join(parts, time.perf_counter() - started)
     finally:
         torch.set_num_threads(num_threads)
@@ -51,7 +51,7 @@ def _is_worth_it(assistant: Assistant, job: Job) -> bool:
     is_small = sum(parameter.numel() for parameter in parameters) <= MAX_PARAMETERS
     on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
     num_items = max(_num_lines(job.data / SPOKEN), _num_lines(job.data / QUESTIONS))
-    return on_cpu and is_small and num_items >= MIN_ITEMS and len(os.sched_getaffinity(0)) > 1
+    return on_cpu and is_small and num_items >= MIN_ITEMS and num_cores() > 1
 
 
 def _num_lines(path: Path) -> int:

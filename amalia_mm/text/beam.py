@@ -74,7 +74,8 @@ def beam_search(
         num_beams: How many are kept open. The cache holds as many rows for each of b.
         limits: The most new tokens of each row; prompt and limit together fit the decoder.
         num_wanted: How many are returned, cut ones not counted; `num_beams` where None; with fewer it ends sooner.
-        judge: Judges all rows beside the decoder; of each only its `WAYS_A_BEAM * num_beams` likeliest ways on.
+        judge: Judges all rows beside the decoder; of each at most its `WAYS_A_BEAM * num_beams` likeliest ways on,
+            and none that is `FAR_BEHIND`, where hardly one recovers.
 
     Raises:
         ValueError: No beams, limits that are not one or more for each row or do not fit, padding on the right.
@@ -194,7 +195,8 @@ class _Beams:
     ) -> tuple[dict[int, float], float]:
         """Return the scores of a row's ways on, by their place among (k v), and what an end must be above.
 
-        The likeliest are asked about first, and no more when all others are behind `num_beams` of them already.
+        The likeliest are asked about first, and no more when all others are behind `num_beams` of them already, or far
+        behind the best of them.
 
         Args:
             row: Which row.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ class RunFolder(SaveConfigCallback):
             assert isinstance(pl_module, SummedStep) and pl_module.model is not None
             arguments = self._resolved()["model"]["init_args"]
             init_from = arguments.get("init_from") or {}
-            config = {part: arguments[part] for part in PARTS if _is_made(pl_module.model, part, init_from)}
+            noise = noise_in(pl_module.model, init_from)
+            config = {part: arguments[part] for part in PARTS if _has_more(pl_module.model, part, noise)}
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
             # The sizes of the decoder travel with a CTC model too: its head and blank depend on them.
             config.setdefault("decoder_sizes", arguments["decoder"])
@@ -124,6 +125,7 @@ class RunFolder(SaveConfigCallback):
                 config={**config, "made_by": made_by, "init_from": init_from},
                 tokenizer=Path(arguments["tokenizer"]),
                 card=_card(self._resolved(), trainer.global_step),
+                leave_out=noise,
             )
 
     def _resolved(self) -> dict[str, Any]:
@@ -134,13 +136,25 @@ class RunFolder(SaveConfigCallback):
             file.write(json.dumps(line) + "\n")
 
 
-def _is_made(model: nn.Module, part: str, init_from: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether anything of a part was trained or came from somewhere; what is left is noise, not a model."""
+def noise_in(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the names of the parameters that were neither trained nor started from anything.
+
+    Kept in a model folder, they would be taken for something learned.
+    """
+    given = tuple(f"{part}." for parts in init_from.values() for part in parts)
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad and not f"{name}.".startswith(given)
+    }
+
+
+def _has_more(model: nn.Module, part: str, noise: Collection[str]) -> bool:
     own = getattr(model, part, None)
     if own is None:
         return False
-    given = {name.partition(".")[0] for names in init_from.values() for name in names}
-    return part in given or any(parameter.requires_grad for parameter in own.parameters())
+    names = [f"{part}.{name}" for name, _ in own.named_parameters()]
+    return not names or any(name not in noise for name in names)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -40,7 +40,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
         ctc_weight: Weight of the CTC loss, summed over its tokens, beside the cross-entropy, summed over its own.
-        init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`).
+        init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`), or what is inside one
+            (`projector.head`).
         freeze: Regular expressions over parameter names; each must match one.
     """
 

@@ -50,8 +50,10 @@ def _save(folder, tokenizer, parts, seed):
     config = DecoderConfig(**SIZES)
     model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
     specs = {part: SPECS[part] for part in parts}
-    init_from = {"init_from": BEGAN_WITH} if len(parts) == len(SPECS) else {}
-    save_model(folder, model, config={**specs, **init_from}, tokenizer=tokenizer, card="")
+    began = {"init_from": BEGAN_WITH, "made_by": {"run": "/elsewhere/then/14_joint"}}
+    others = {name for name in model.state_dict() if name.partition(".")[0] not in parts}
+    config = specs | (began if len(parts) == len(SPECS) else {})
+    save_model(folder, model, config=config, tokenizer=tokenizer, card="", leave_out=others)
 
 
 def _write_rows(path, rows):

@@ -7,10 +7,11 @@ import re
 import shutil
 
 import pytest
+import yaml
 
 from amalia_mm import assistant as assistant_module
 from amalia_mm.errors import InputError
-from amalia_mm.evaluate.harness import evaluate, evaluate_run
+from amalia_mm.evaluate.harness import _parts_before_joint, evaluate, evaluate_run
 from amalia_mm.evaluate.items import read_pairs, read_questions, read_spoken
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
 
@@ -209,3 +210,26 @@ def test_time_counts_once_and_pauses_not_at_all():
     assert wall_seconds(stages) == 35
     by_hand = Stage("11", 7.0, None, None, None, None, (), ())
     assert wall_seconds([*stages, by_hand]) == 42
+
+
+def test_a_joint_stage_is_compared_with_what_it_began_with_wherever_that_is(run, tmp_path):
+    copy = tmp_path / "moved"
+    shutil.copytree(run, copy)
+    model = copy / "14_joint" / "model"
+    assert _parts_before_joint(model) == {
+        str(copy / "10_hearing/model"): ["encoder", "projector.head"],
+        str(copy / "13_paths/model"): ["decoder", "projector.blank"],
+    }
+    config = yaml.safe_load((model / "config.yaml").read_text())
+    config["init_from"] = {
+        str(run / "10_hearing/model"): ["encoder", "projector.head"],
+        "/elsewhere/then/13_paths/model": ["decoder", "projector.blank"],
+    }
+    (model / "config.yaml").write_text(yaml.safe_dump(config))
+    assert _parts_before_joint(model) == {
+        str(run / "10_hearing/model"): ["encoder", "projector.head"],
+        str(copy / "13_paths/model"): ["decoder", "projector.blank"],
+    }, "another run's stage is not taken for its own"
+    shutil.rmtree(copy / "13_paths")
+    assert _parts_before_joint(model) is None
+    assert _parts_before_joint(copy / "04_sft" / "model") is None

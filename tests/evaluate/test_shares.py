@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from amalia_mm.assistant import Assistant
+from amalia_mm.beside import Beside
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate import shares
 from amalia_mm.evaluate.measured import Job, Share, join, measure
@@ -35,7 +36,7 @@ def without_cost(measured):
 
 
 def test_two_shares_make_the_whole(job):
-    assistant = Assistant.load(job.model)
+    assistant = Assistant.load(job.model, "cpu")
     whole = measure(assistant, job)
     halves = join([measure(assistant, job, Share(number, 2)) for number in range(2)], seconds=1.0)
     # In a batch of another width a likelihood may differ in its last digit; what is written may not.
@@ -50,28 +51,38 @@ def test_two_shares_make_the_whole(job):
 
 
 def test_two_processes_find_what_one_finds(job, monkeypatch):
-    assistant = Assistant.load(job.model)
+    begun = []
+
+    class Counted(Beside):
+        def __enter__(self):
+            begun.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(shares, "Beside", Counted)
+    monkeypatch.setattr(shares, "num_cores", lambda: 2)
+    assistant = Assistant.load(job.model, "cpu")
     alone = shares.measure_in_shares(assistant, job)
+    assert not begun, "so few are not worth it"
     monkeypatch.setattr(shares, "MIN_ITEMS", 1)
-    monkeypatch.setattr(shares.os, "sched_getaffinity", lambda _: {0, 1})
     together = shares.measure_in_shares(assistant, job)
-    assert together.asr == alone.asr
-    assert together.text_qa == alone.text_qa
-    assert together.peak_rss_gb > alone.peak_rss_gb, "both have a model in memory"
+    assert len(begun) == 1
+    assert dataclasses.replace(without_cost(together), preference=None) == dataclasses.replace(
+        without_cost(alone), preference=None
+    )
 
 
 def test_an_error_of_the_second_process_is_told_here(job, monkeypatch, tmp_path):
     monkeypatch.setattr(shares, "MIN_ITEMS", 1)
-    monkeypatch.setattr(shares.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(shares, "num_cores", lambda: 2)
     broken = dataclasses.replace(job, model=tmp_path)
     with pytest.raises(InputError, match="no model with a decoder"):
-        shares.measure_in_shares(Assistant.load(job.model), dataclasses.replace(broken, frozen=None))
+        shares.measure_in_shares(Assistant.load(job.model, "cpu"), dataclasses.replace(broken, frozen=None))
 
 
 def test_a_large_model_is_not_held_twice(job, monkeypatch):
-    assistant = Assistant.load(job.model)
+    assistant = Assistant.load(job.model, "cpu")
     monkeypatch.setattr(shares, "MIN_ITEMS", 1)
-    monkeypatch.setattr(shares.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(shares, "num_cores", lambda: 2)
     assert shares._is_worth_it(assistant, job)
     monkeypatch.setattr(shares, "MAX_PARAMETERS", 100)
     assert not shares._is_worth_it(assistant, job)
