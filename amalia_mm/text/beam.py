@@ -75,7 +75,7 @@ def beam_search(
         limits: The most new tokens of each row; prompt and limit together fit the decoder.
         num_wanted: How many are returned, cut ones not counted; `num_beams` where None; with fewer it ends sooner.
         judge: Judges all rows beside the decoder; of each at most its `WAYS_A_BEAM * num_beams` likeliest ways on,
-            and none that is `FAR_BEHIND`, where hardly one recovers.
+            and none that is `FAR_BEHIND`: what would have recovered from there is lost.
 
     Raises:
         ValueError: No beams, limits that are not one or more for each row or do not fit, padding on the right.
