@@ -208,6 +208,11 @@ def _add_preparation(commands: Commands) -> None:
     corpus.add_argument("--seed", type=int, default=0)
     corpus.add_argument("--words", type=int, help=WORDS_HELP)
     corpus.add_argument("--smoke", action="store_true", help="a few hundred sentences")
+    corpus.add_argument(
+        "--part",
+        choices=("text", "speech"),
+        help="only the text, or only the speech of the text that is there",
+    )
     corpus.set_defaults(run=_corpus)
 
     tokenizer = commands.add_parser("tokenizer", help="train a tokenizer on the text of shards")
@@ -330,16 +335,16 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _corpus(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.synthetic import write_corpus
+    if options.part != "speech":
+        from amalia_mm.prepare.synthetic import write_text
 
-    write_corpus(
-        options.output,
-        seed=options.seed,
-        smoke=options.smoke,
-        num_words=options.words,
-        text=options.text,
-        speech=options.speech,
-    )
+        write_text(
+            options.output, seed=options.seed, smoke=options.smoke, num_words=options.words, text=options.text
+        )
+    if options.part != "text":
+        from amalia_mm.prepare.spoken import write_speech
+
+        write_speech(options.output, seed=options.seed, speech=options.speech)
     return 0
 
 

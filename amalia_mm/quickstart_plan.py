@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -60,7 +60,7 @@ def plan(options: Options) -> list[Job]:
         InputError: A recipe cannot be read, or an input does not exist.
     """
     recipes = recipes_folder()
-    inputs = _inputs_digest(options)
+    _check_inputs(options)
     jobs: list[Job] = []
     for stage in STAGES:
         command = [*stage.command]
@@ -72,12 +72,18 @@ def plan(options: Options) -> list[Job]:
             command += ["-c", str(path), *spell]
         if stage.trains and options.seed:
             command += ["--seed_everything", str(options.seed), "--data.init_args.seed", str(options.seed)]
+        if "seed" in stage.takes:
+            command += ["--seed", str(options.seed)]
+        if "words" in stage.takes:
+            command += _words(options)
         if stage.name == "00_corpus":
-            command += ["--seed", str(options.seed), *_words(options)]
             recipe = {"made by": _makers_digest()}
         command += stage.smoke if options.smoke else ()
+        text = options.text if "text" in stage.takes else ()
+        speech = options.speech if "speech" in stage.takes else ()
         decisive = [
-            [job.fingerprint for job in jobs if job.stage.name in stage.after] or inputs,
+            [job.fingerprint for job in jobs if job.stage.name in stage.after],
+            _inputs_digest(text, speech),
             __version__,
             recipe,
             # Where the package and the run lie decides nothing.
@@ -86,8 +92,7 @@ def plan(options: Options) -> list[Job]:
         # Nor does where the user's data lie: what is in them stands in the digest.
         if stage.name == "30_evaluate":
             command += ["--command", how_to_go_on(options)]
-        if stage.name == "00_corpus":
-            command += _own_data(options)
+        command += _own_data(text, speech)
         fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         jobs.append(
             Job(stage, tuple(part.replace(RUN, str(options.output)) for part in command), fingerprint)
@@ -104,16 +109,16 @@ def how_to_go_on(options: Options) -> str:
         command.append("--smoke")
     if options.seed:
         command += ["--seed", str(options.seed)]
-    return shlex.join([*command, *_words(options), *_own_data(options)])
+    return shlex.join([*command, *_words(options), *_own_data(options.text, options.speech)])
 
 
 def _words(options: Options) -> list[str]:
     return [] if options.words is None else ["--words", str(options.words)]
 
 
-def _own_data(options: Options) -> list[str]:
-    text = [part for path in options.text for part in ("--text", str(path))]
-    return text + [part for path in options.speech for part in ("--speech", str(path))]
+def _own_data(text: Sequence[Path], speech: Sequence[Path]) -> list[str]:
+    parts = [("--text", str(path)) for path in text] + [("--speech", str(path)) for path in speech]
+    return [word for part in parts for word in part]
 
 
 def _makers_digest() -> str:
@@ -129,24 +134,25 @@ def _makers_digest() -> str:
     return digest.hexdigest()
 
 
-def _inputs_digest(options: Options) -> str:
+def _check_inputs(options: Options) -> None:
+    for name, paths in (("--text", options.text), ("--speech", options.speech)):
+        for path in paths:
+            if not path.exists():
+                wanted, remedy = "a file or folder that exists", "correct the path"
+                raise InputError(name, found=f"no such file: {path}", wanted=wanted, remedy=remedy)
+
+
+def _inputs_digest(text: Sequence[Path], speech: Sequence[Path]) -> str:
     """Return a digest of the user's own text and manifests, and of the size and date of the recordings."""
     digest = hashlib.sha256()
-    for path in (*options.text, *options.speech):
-        if not path.exists():
-            raise InputError(
-                "--text" if path in options.text else "--speech",
-                found=f"no such file: {path}",
-                wanted="a file or folder that exists",
-                remedy="correct the path",
-            )
+    for path in (*text, *speech):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file() and (file == path or file.suffix.lower() in TEXT_SUFFIXES):
                 with file.open("rb") as opened:
                     content = hashlib.file_digest(opened, "sha256").hexdigest()
                 digest.update(f"{file.name}\0{content}\0".encode())
-    for manifest in options.speech:
+    for manifest in speech:
         for recording in _recordings(manifest):
             digest.update(f"{recording.stat().st_size} {recording.stat().st_mtime_ns}\0".encode())
     return digest.hexdigest()

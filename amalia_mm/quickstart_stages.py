@@ -6,7 +6,9 @@ It knows nothing of how a stage is run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+Option = Literal["seed", "words", "text", "speech"]
 RUN = "{run}"
 """Stands for the run folder in a command."""
 
@@ -27,13 +29,17 @@ _SMALL_ENCODER = (
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a sub-command, the stages it builds on, what `--smoke` adds, and what it writes beside its folder."""
+    """One stage: a sub-command, the stages it builds on, what `--smoke` adds, and what it writes beside its folder.
+
+    `takes` names the options of the quickstart that it is given as they are.
+    """
 
     name: str
     says: str
     command: tuple[str, ...]
     after: tuple[str, ...] = ()
     smoke: tuple[str, ...] = ()
+    takes: tuple[Option, ...] = ()
     owns: tuple[str, ...] = ()
     has_recipe: bool = True
 
@@ -46,13 +52,11 @@ class Stage:
 STAGES = (
     Stage(
         "00_corpus",
-        "frases, perguntas e vozes do corpus incluído",
-        ("corpus", "--output", RUN),
+        "frases e perguntas do corpus incluído",
+        ("corpus", "--part", "text", "--output", RUN),
         smoke=("--smoke",),
-        owns=(
-            *("shards", "audio", "examples", "corpus.json", ".corpus"),
-            *("train.jsonl", "test.jsonl", "text_test.jsonl", "pairs.jsonl"),
-        ),
+        takes=("seed", "words", "text"),
+        owns=("shards", "text_test.jsonl", "pairs.jsonl", "lines.jsonl", "corpus.json", ".corpus"),
         has_recipe=False,
     ),
     Stage(
@@ -78,10 +82,22 @@ STAGES = (
         smoke=("--trainer.max_steps", "10", *_SMALL_DECODER),
     ),
     Stage(
+        "09_speech",
+        "as vozes dizem o que está escrito",
+        ("corpus", "--part", "speech", "--output", RUN),
+        after=("00_corpus",),
+        takes=("seed", "speech"),
+        owns=(
+            *("shards/speech-train", "shards/speech-val", "audio", "examples"),
+            *("train.jsonl", "test.jsonl", "speech.json", ".speech"),
+        ),
+        has_recipe=False,
+    ),
+    Stage(
         "10_hearing",
         "o codificador aprende a ouvir (CTC)",
         ("fit",),
-        after=("01_tokenizer",),
+        after=("01_tokenizer", "09_speech"),
         smoke=("--trainer.max_steps", "10", *_SMALL_DECODER, *_SMALL_ENCODER),
     ),
     Stage(

@@ -127,7 +127,7 @@ def _write_shards(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from amalia_mm.data.shards import ShardWriter
-    from amalia_mm.prepare.own_data import decode_own_speech, read_own_speech
+    from amalia_mm.prepare.own_speech import decode_own_speech, read_own_speech
 
     speech = read_own_speech([options.manifest])
     if options.split is not None:

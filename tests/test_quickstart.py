@@ -16,10 +16,13 @@ from amalia_mm.quickstart import read_record, run
 from amalia_mm.quickstart_plan import Options, how_to_go_on, plan
 
 NAMES = [
-    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft"),
+    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft", "09_speech"),
     *("10_hearing", "13_paths", "14_joint", "30_evaluate"),
 ]
-BEGUN = [*NAMES[:3], "10_hearing", "04_sft", *NAMES[5:]]
+BEGUN = [
+    *("00_corpus", "01_tokenizer", "09_speech", "02_pretrain", "10_hearing", "04_sft"),
+    *("13_paths", "14_joint", "30_evaluate"),
+]
 """The order in which they begin where there is room for two, and the older one ends first."""
 AFTER_HEARING = ["10_hearing", "14_joint", "30_evaluate"]
 
@@ -84,7 +87,9 @@ class FakeChildren:
         return name, ended
 
     def _name(self, command):
-        word = {"corpus": "00_corpus", "tokenizer": "01_tokenizer", "evaluate": "30_evaluate"}.get(command[0])
+        if command[0] == "corpus":
+            return {"text": "00_corpus", "speech": "09_speech"}[command[command.index("--part") + 1]]
+        word = {"tokenizer": "01_tokenizer", "evaluate": "30_evaluate"}.get(command[0])
         return word or Path(command[command.index("-c") + 1]).parent.name
 
     @property
@@ -191,8 +196,10 @@ def test_ctrl_c_between_two_children_says_how_to_go_on_too(children, options, ca
 
 def test_stages_that_need_nothing_of_each_other_run_side_by_side(children, options):
     decoder = ("02_pretrain", "04_sft", "13_paths")
-    children.first_to_end = [*decoder]
+    children.first_to_end = ["01_tokenizer", "09_speech", *decoder]
     assert run(options) == 0
+    assert children.beside["09_speech"] == {"01_tokenizer"}
+    assert children.beside["02_pretrain"] == {"09_speech"}
     assert children.beside["10_hearing"] == {"02_pretrain"}
     assert children.beside["04_sft"] == children.beside["13_paths"] == {"10_hearing"}
     assert children.beside["14_joint"] == set(), "it needs both"
@@ -210,16 +217,18 @@ def test_one_core_does_one_thing_at_a_time(children, options, monkeypatch):
 
 
 def test_a_stage_that_fails_stops_the_one_beside_it(children, options):
-    children.end["02_pretrain"] = Ended(3, 1.0, 0.1, False)
+    children.first_to_end = ["01_tokenizer", "09_speech", "02_pretrain", "04_sft"]
+    children.end["04_sft"] = Ended(3, 1.0, 0.1, False)
     assert run(options) == 3
     assert children.was_told_to_end
     assert read_record(options.output / "10_hearing") is None
     children.again()
     assert run(options) == 0
-    assert children.called == BEGUN[2:]
-    assert ["--ckpt_path", str(options.output / "10_hearing" / "last.ckpt")] == dict(children.calls)[
-        "10_hearing"
-    ][-2:]
+    assert children.called == ["04_sft", "10_hearing", *NAMES[6:]]
+    assert dict(children.calls)["10_hearing"][-2:] == [
+        "--ckpt_path",
+        str(options.output / "10_hearing" / "last.ckpt"),
+    ]
 
 
 def test_a_changed_text_recipe_leaves_the_hearing_as_it_is(children, options, recipes):
@@ -228,7 +237,7 @@ def test_a_changed_text_recipe_leaves_the_hearing_as_it_is(children, options, re
     recipe = recipes / "recipes" / "04_sft" / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("max_steps: ", "max_steps: 1"))
     run(options)
-    assert children.called == ["04_sft", *NAMES[5:]]
+    assert children.called == ["04_sft", *NAMES[6:]]
 
 
 def test_the_time_of_stages_side_by_side_counts_once(children, options):
@@ -236,7 +245,7 @@ def test_the_time_of_stages_side_by_side_counts_once(children, options):
     for unfinished in options.output.glob("*/metrics.jsonl"):
         unfinished.unlink()
     stages = read_stages(options.output)
-    assert sum(stage.seconds for stage in stages) == pytest.approx(12.0)
+    assert sum(stage.seconds for stage in stages) == pytest.approx(1.5 * len(NAMES))
     assert wall_seconds(stages) < 2.0, "all of them ended within this test, and each says it took 1.5 s"
 
 
@@ -257,7 +266,7 @@ def test_changed_text_of_the_users_runs_everything_again(children, tmp_path):
 def test_an_interrupted_stage_goes_on_from_its_checkpoint(children, options, capsys):
     children.end["10_hearing"] = Ended(130, 2.0, 0.5, True)
     assert run(options) == 130
-    assert children.called == BEGUN[:5], "what ran beside it is waited for, and nothing begins"
+    assert children.called == BEGUN[:6], "what ran beside it is waited for, and nothing begins"
     assert f"amalia quickstart --output {options.output}" in capsys.readouterr().err
     assert read_record(options.output / "10_hearing") is None
     children.again()
@@ -274,7 +283,7 @@ def test_a_stage_that_ended_in_spite_of_ctrl_c_is_finished(children, options):
     assert run(options) == 130
     children.again()
     assert run(options) == 0
-    assert children.called == NAMES[5:]
+    assert children.called == NAMES[6:]
 
 
 def test_a_failed_child_gives_its_exit_code_and_the_stage_stays_open(children, options):
@@ -382,7 +391,8 @@ def test_another_recording_under_the_same_name_is_noticed(tmp_path):
     before = plan(Options(speech=(manifest,)))
     (tmp_path / "a.wav").write_bytes(b"another")
     after = plan(Options(speech=(manifest,)))
-    assert before[0].fingerprint != after[0].fingerprint
+    changed = {a.stage.name for a, b in zip(after, before, strict=True) if a.fingerprint != b.fingerprint}
+    assert changed == {"09_speech", "10_hearing", "14_joint", "30_evaluate"}, "the text is as it was"
 
 
 def test_the_endings_that_count_are_those_that_are_read():

@@ -21,7 +21,7 @@ from amalia_mm.run import load_model, read_config, read_weights
 
 pytestmark = pytest.mark.long
 STAGES = [
-    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft"),
+    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft", "09_speech"),
     *("10_hearing", "13_paths", "14_joint", "30_evaluate"),
 ]
 FIGURES = {
@@ -186,7 +186,7 @@ def test_ctrl_c_in_every_stage_is_one_line_and_loses_nothing_finished(home, envi
         # Two stages are struck at work, the others while they still import their rooms.
         if name == "10_hearing":
             return trains(run, name)
-        return ("voz: " if name == "00_corpus" else f"{name} · ") in said
+        return ("voz: " if name == "09_speech" else f"{name} · ") in said
 
     code, said = interrupted(environment, copy, is_at_work, signal.SIGINT)
     assert code == 130, said

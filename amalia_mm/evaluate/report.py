@@ -46,10 +46,11 @@ KINDS = {
     "clicks": "pancadas",
 }
 STAGES = {
-    "00_corpus": "corpus e voz sintética",
+    "00_corpus": "corpus escrito",
     "01_tokenizer": "léxico de unidades",
     "02_pretrain": "pré-treino do descodificador",
     "04_sft": "afinação com perguntas e respostas",
+    "09_speech": "voz sintética",
     "10_hearing": "treino do codificador (CTC)",
     "13_paths": "o descodificador aprende a ler caminhos CTC",
     "14_joint": "o descodificador aprende a ler o codificador",

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from amalia_mm.assistant import Assistant
-from amalia_mm.beside import Beside
+from amalia_mm.evaluate.beside import Beside
 from amalia_mm.evaluate.environment import num_cores
 from amalia_mm.evaluate.measured import QUESTIONS, SPOKEN, Job, Measured, Share, join, measure
 

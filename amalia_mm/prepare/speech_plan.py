@@ -11,15 +11,16 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from amalia_mm.audio.augment import NO_SPEECH
 from amalia_mm.data.schema import Split
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.prepare.clips import Line, voiced
 from amalia_mm.prepare.corpus import Corpus, spoken_subset
-from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, Voice
 from amalia_mm.prepare.grammar import Sentence
 from amalia_mm.prepare.jumbled import JUMBLED, jumbled
-from amalia_mm.prepare.own_data import OwnText
+from amalia_mm.prepare.lines import Line, voiced
+from amalia_mm.prepare.own_text import OwnText
 from amalia_mm.prepare.questions import Question
+from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES, Voice
 
 SEEN, HELDOUT = "seen_template", "heldout_template"
 
@@ -70,7 +71,7 @@ class PlanSizes:
 
 @dataclass(frozen=True)
 class Plan:
-    """The lines to be spoken, by split, and those to be read as simulated paths."""
+    """The lines to be spoken, by split (those without a voice are silence and noise), and those to be read as paths."""
 
     spoken: dict[Split, list[Line]]
     paths: list[Line]
@@ -102,7 +103,7 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     ]
     voices = _voices(sizes.train_voices)
     spoken: dict[Split, list[Line]] = {
-        "train": voiced(train, voices, rng),
+        "train": [*voiced(train, voices, rng), *_nobody_lines(sizes.nobody)],
         "val": voiced(val, voices, rng),
         "test": voiced(test, TEST_VOICES, rng),
     }
@@ -156,6 +157,14 @@ def _question_lines(split: Split, questions: Sequence[Question]) -> list[Line]:
 def _alternately_written(questions: Sequence[Line]) -> list[Line]:
     """Return the questions, every other one to be written down instead of answered."""
     return [replace(line, answer=None) if number % 2 else line for number, line in enumerate(questions)]
+
+
+def _nobody_lines(num: int) -> list[Line]:
+    """Return lines without words or voice, of every kind of silence and noise in turn."""
+    kinds = [NO_SPEECH[number % len(NO_SPEECH)] for number in range(num)]
+    return [
+        Line(f"train-nobody-{number:04d}", "", "train", template=kind) for number, kind in enumerate(kinds)
+    ]
 
 
 def _jumbled_lines(corpus: Corpus, own: OwnText, num: int, rng: random.Random) -> list[Line]:

@@ -11,29 +11,28 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from amalia_mm.batch import Turn
-from amalia_mm.beside import is_orphan
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
-from amalia_mm.prepare.clips import BUILT_IN, LICENCE, Line
 from amalia_mm.prepare.corpus import Corpus, Dialogue
 from amalia_mm.prepare.grammar import Sentence
 from amalia_mm.prepare.jumbled import JUMBLED
-from amalia_mm.prepare.own_data import OwnText
+from amalia_mm.prepare.lines import BUILT_IN, LICENCE, Line
+from amalia_mm.prepare.own_text import OwnText
 from amalia_mm.prepare.questions import BY_HEART, Kind, Question
 from amalia_mm.variety import Variety
 
 PARTS: tuple[Split, ...] = ("train", "val")
+TEXT_SHARDS = (
+    *(f"{kind}-{part}" for part in PARTS for kind in ("documents", "chat", "sums", "facts", "paths")),
+    "copies-train",
+)
+"""The folders that `write_text_shards` writes."""
 
 _MOST_SENTENCES = 8
 _LEAST_READING = 4
 READING_TIMES = 16
 """How often a sentence to read only stands in the documents, in other company each time."""
-_RECORDS_A_LOOK = 500
 _VAL_DIALOGUES = 20  # one in twenty is for validation
-
-
-class OrphanError(Exception):
-    """Nobody waits for this work any more."""
 
 
 def write_text_shards(
@@ -48,7 +47,6 @@ def write_text_shards(
     ask for a jumbled line again.
 
     Raises:
-        OrphanError: The process that waited for this one is dead.
         InputError: The disk is full.
     """
     by_part: dict[Split, list[Line]] = {part: [] for part in PARTS}
@@ -65,9 +63,7 @@ def write_text_shards(
 
 def _write(folder: Path, records: Iterable[Record]) -> None:
     with ShardWriter(folder) as writer:
-        for number, record in enumerate(records):
-            if number % _RECORDS_A_LOOK == 0 and is_orphan():
-                raise OrphanError(str(folder))
+        for record in records:
             writer.write(record)
 
 

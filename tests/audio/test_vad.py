@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from amalia_mm.audio.augment import NO_SPEECH, add_noise, no_speech_clip
 from amalia_mm.audio.io import load_audio
 from amalia_mm.audio.vad import Segment, chunk, speech_segments
-from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, Speaker
+from amalia_mm.prepare.espeak import Speaker
+from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 
 SENTENCES = ("Preciso de ajuda para me levantar.", "O autocarro parte às oito e meia da manhã.")
 WORDS = ("Sim.", "Não.", "Oito.", "Água.")

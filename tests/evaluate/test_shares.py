@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from amalia_mm.assistant import Assistant
-from amalia_mm.beside import Beside
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate import shares
+from amalia_mm.evaluate.beside import Beside
 from amalia_mm.evaluate.measured import Job, Share, join, measure
 
 

@@ -21,16 +21,8 @@ from torch import Tensor
 import amalia_mm
 from amalia_mm.errors import InputError
 from amalia_mm.prepare import espeak
-from amalia_mm.prepare.espeak import (
-    CHILD,
-    LANGUAGE,
-    TEST_VOICES,
-    TRAIN_VOICES,
-    Speaker,
-    SpeakerPool,
-    Utterance,
-    Voice,
-)
+from amalia_mm.prepare.espeak import CHILD, LANGUAGE, Speaker, SpeakerPool, Utterance
+from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES, Voice
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 SENTENCE = "Podes abrir a janela do quarto, por favor?"

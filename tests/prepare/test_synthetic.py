@@ -10,7 +10,7 @@ import random
 import shutil
 import wave
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,19 @@ from amalia_mm.data.schema import Record
 from amalia_mm.data.shards import verify
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.prepare import synthetic
-from amalia_mm.prepare.clips import Line, dress, no_speech, speak_lines, voiced
+from amalia_mm.prepare import spoken, synthetic
+from amalia_mm.prepare.clips import dress, no_speech, speak_lines
 from amalia_mm.prepare.corpus import build_corpus
-from amalia_mm.prepare.espeak import TEST_VOICES, TRAIN_VOICES, SpeakerPool
+from amalia_mm.prepare.espeak import SpeakerPool
 from amalia_mm.prepare.lexicon import read_data
-from amalia_mm.prepare.own_data import read_own_text
+from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced, write_lines
+from amalia_mm.prepare.own_text import read_own_text
 from amalia_mm.prepare.questions import BY_HEART
 from amalia_mm.prepare.speech_plan import PlanSizes, plan_speech
-from amalia_mm.prepare.synthetic import PRODUCTS, write_corpus
+from amalia_mm.prepare.spoken import write_speech
+from amalia_mm.prepare.staging import SPEECH_PRODUCTS, SPEECH_SUMMARY
+from amalia_mm.prepare.synthetic import SUMMARY, TEXT_PRODUCTS, write_text
+from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 SHARDS = [
@@ -41,6 +45,14 @@ SHARDS = [
     for kind in ("documents", "chat", "sums", "facts", "paths", "speech")
     for part in ("train", "val")
 ] + ["copies-train"]
+
+
+def write_corpus(
+    output: Path, text: Sequence[Path] = (), speech: Sequence[Path] = (), num_children: int = 2
+) -> tuple[Any, Any]:
+    """Return the summaries of both halves."""
+    written = write_text(output, smoke=True, text=text)
+    return written["text"], write_speech(output, speech=speech, num_children=num_children, progress=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +71,7 @@ def built_once() -> Iterator[None]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest corpus, made once."""
     output = tmp_path_factory.mktemp("corpus")
-    write_corpus(output, smoke=True, progress=False)
+    write_corpus(output)
     return output
 
 
@@ -77,23 +89,28 @@ def _texts(record: Record) -> list[str]:
 
 
 def _digests(output: Path) -> dict[str, str]:
-    files = (path for path in output.rglob("*") if path.is_file() and path.name != "corpus.json")
+    files = (
+        path for path in output.rglob("*") if path.is_file() and path.name not in (SUMMARY, SPEECH_SUMMARY)
+    )
     return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_everything_is_there_and_verifies(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == set(PRODUCTS)
+    products = {Path(name) for name in (*TEXT_PRODUCTS, *SPEECH_PRODUCTS)}
+    assert {path.name for path in run.iterdir()} == {path.parts[0] for path in products}
+    assert {path.name for path in (run / "shards").iterdir()} == set(SHARDS)
+    assert all((run / path).exists() for path in products)
     for name in SHARDS:
         verified = verify(run / "shards" / name)
         assert verified.num_records > 0, name
         assert not verified.bad
-    summary = json.loads((run / "corpus.json").read_text(encoding="utf-8"))
-    assert summary["speech"]["synthesiser"].endswith("Portuguese (Portugal)")
-    assert summary["speech"]["not_spoken"] == []
+    summary = json.loads((run / "speech.json").read_text(encoding="utf-8"))
+    assert summary["synthesiser"].endswith("Portuguese (Portugal)")
+    assert summary["not_spoken"] == []
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_children(run: Path, tmp_path: Path) -> None:
-    write_corpus(tmp_path, smoke=True, progress=False, num_children=3)
+    write_corpus(tmp_path, num_children=3)
     assert _digests(tmp_path) == _digests(run)
 
 
@@ -234,8 +251,10 @@ def test_a_few_clips_in_a_hundred_have_no_speech() -> None:
 
 
 def test_nobody_speaks_in_clips_of_every_kind() -> None:
-    clips = list(no_speech(6, "train", 0))
-    assert len({clip.line.template for clip in clips}) == 6
+    plan = plan_speech(build_corpus(smoke=True), read_own_text(()), PlanSizes(nobody=6), 0)
+    clips = [no_speech(line, 0) for line in plan.spoken["train"] if line.voice is None]
+    assert len({clip.line.template for clip in clips}) == len(clips) == 6
+    assert len({clip.flac for clip in clips}) == 6
     assert all(clip.line.record(clip.seconds).text == "" for clip in clips)
 
 
@@ -261,15 +280,13 @@ def own(tmp_path: Path) -> Path:
 
 def test_own_text_and_recordings_are_in_the_corpus(own: Path) -> None:
     run = own / "run"
-    summary: Any = write_corpus(
-        run, smoke=True, progress=False, text=[own / "texto.txt"], speech=[own / "m.jsonl"]
-    )
-    heard = summary["speech"]["own"]
+    text, speech = write_corpus(run, text=[own / "texto.txt"], speech=[own / "m.jsonl"])
+    heard = speech["own"]
     assert heard["recordings"] == 20
     assert heard["notes"] == {"no text (null)": 1}
     assert len(heard["bad"]) == 1
     assert "7.wav" in heard["bad"][0]
-    written = summary["text"]["own"]
+    written = text["own"]
     assert written["sentences_left_out"] == {"fewer than 2 words": 1, "digits": 1}
     sources = Counter(row["source"] for row in _rows(run / "test.jsonl"))
     assert sources[f"speech:{own.name}/m"] == 6
@@ -284,29 +301,78 @@ def test_own_text_and_recordings_are_in_the_corpus(own: Path) -> None:
     assert sum(record.source == "text:texto.txt" for record in documents) == written["documents"]["train"]
 
 
+def test_lines_come_back_as_they_were_written(run: Path, tmp_path: Path) -> None:
+    lines = read_lines(run / LINES)
+    assert {line.split for line in lines} == {"train", "val", "test"}
+    assert {line.task for line in lines} == {"transcribe", "answer"}
+    assert {line.voice is None for line in lines} == {True, False}
+    write_lines(tmp_path / LINES, lines)
+    assert (tmp_path / LINES).read_bytes() == (run / LINES).read_bytes()
+    assert read_lines(tmp_path / LINES) == lines
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ('{"id": "a", "text": "Olá."', "delimiter"),
+        ('{"id": "a", "text": "Olá.", "split": "train", "voice": "ana", "variety": "pt-PT"}', "'ana'"),
+        ('{"id": "a", "voice": null, "variety": "pt-PT"}', "missing 2 required"),
+        ("[]", "list indices"),
+    ],
+)
+def test_a_line_that_is_none_is_named(tmp_path: Path, row: str, found: str) -> None:
+    good = '{"id": "a", "text": "Olá.", "split": "train", "voice": "m1", "variety": "pt-PT"}\n'
+    (tmp_path / LINES).write_text(good + row + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"lines\.jsonl: line 2: .*{found}.*amalia corpus --part text"):
+        write_speech(tmp_path, progress=False)
+
+
+def test_speech_without_text_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lines\.jsonl: found no such file.*amalia corpus --part text"):
+        write_speech(tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_many_bad_recordings_stop_and_leave_nothing_half(own: Path) -> None:
     for number in range(3):
         (own / f"{number}.wav").write_bytes(b"not audio")
     with pytest.raises(InputError, match=r"4 of 20 recordings not usable") as error:
-        write_corpus(own / "run", smoke=True, progress=False, speech=[own / "m.jsonl"])
+        write_corpus(own / "run", speech=[own / "m.jsonl"])
     assert "0.wav" in str(error.value)
-    assert not (own / "run" / "corpus.json").exists()
-    assert not (own / "run" / "shards").exists()
+    assert not any((own / "run" / name).exists() for name in SPEECH_PRODUCTS)
 
 
-def test_an_interrupted_corpus_is_made_anew_and_an_old_one_kept_until_then(
+def test_interrupted_text_is_made_anew_and_an_old_one_kept_until_then(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "pairs.jsonl").write_text("an older corpus\n")
+    before = _digests(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "write_summary", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_text(tmp_path, smoke=True)
+    assert {name: digest for name, digest in _digests(tmp_path).items() if name in before} == before
+    write_text(tmp_path, smoke=True)
+    written = _digests(run)
+    spoken_too = {name for name in written if name.startswith(SPEECH_PRODUCTS)}
+    assert _digests(tmp_path) == {name: written[name] for name in written.keys() - spoken_too}, (
+        "clips of older lines go with them"
+    )
+
+
+def test_interrupted_speech_is_made_anew_and_an_old_one_kept_until_then(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(run, tmp_path, dirs_exist_ok=True)
     (tmp_path / "train.jsonl").write_text("an older corpus\n")
     before = _digests(tmp_path)
-    write_examples = synthetic._write_examples
-    monkeypatch.setattr(synthetic, "_write_examples", _interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_corpus(tmp_path, smoke=True, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(spoken, "_write_examples", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_speech(tmp_path, progress=False)
     assert {name: digest for name, digest in _digests(tmp_path).items() if name in before} == before
-    monkeypatch.setattr(synthetic, "_write_examples", write_examples)
-    write_corpus(tmp_path, smoke=True, progress=False)
+    write_speech(tmp_path, progress=False)
     assert _digests(tmp_path) == _digests(run)
 
 
@@ -319,8 +385,9 @@ def test_a_full_disk_is_told_and_keeps_what_was_there(
 ) -> None:
     monkeypatch.setattr(Path, "write_bytes", _full(Path.write_bytes))
     with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}.*free some space"):
-        write_corpus(tmp_path, smoke=True, progress=False)
-    assert not any((tmp_path / name).exists() for name in PRODUCTS)
+        write_corpus(tmp_path)
+    assert not any((tmp_path / name).exists() for name in SPEECH_PRODUCTS)
+    assert (tmp_path / SUMMARY).exists(), "the text has its own place and is whole"
 
 
 def _full(write: Callable[[Path, bytes], int]) -> Callable[[Path, bytes], int]:
@@ -333,15 +400,13 @@ def _full(write: Callable[[Path, bytes], int]) -> Callable[[Path, bytes], int]:
 
 
 def test_real_words_and_sentences_become_shards(shared_data: Path, tmp_path: Path) -> None:
-    summary: Any = write_corpus(
+    _, speech = write_corpus(
         tmp_path,
-        smoke=True,
-        progress=False,
         text=[shared_data / "text" / "ha_intents" / "pt-PT_utterances.jsonl"],
         speech=[shared_data / "speech" / "gcompris_ptPT" / "words.jsonl"],
     )
-    assert summary["speech"]["own"]["recordings"] == 178
-    assert summary["speech"]["own"]["bad"] == []
+    assert speech["own"]["recordings"] == 178
+    assert speech["own"]["bad"] == []
     assert not verify(tmp_path / "shards" / "speech-train").bad
     assert {row["source"] for row in _rows(tmp_path / "test.jsonl")} >= {
         "speech:gcompris_ptPT/words",

@@ -10,7 +10,7 @@ import pytest
 from amalia_mm.data.schema import Record
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
-from amalia_mm.prepare.clips import Line
+from amalia_mm.prepare.lines import Line
 from amalia_mm.prepare.tokenizer import TokenizerRecipe, parse_recipe, texts_of, train_tokenizer
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.variety import Variety

@@ -12,7 +12,8 @@ from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import write_audio
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.prepare.espeak import TRAIN_VOICES, Speaker
+from amalia_mm.prepare.espeak import Speaker
+from amalia_mm.prepare.voices import TRAIN_VOICES
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -24,7 +25,7 @@ class Beside(Generic[T]):
     """Runs `function(*arguments)` in another process while it is entered; these and the result must be picklable.
 
     Args:
-        function: A function of a module; it may ask `is_orphan` whether anybody still waits for it.
+        function: A function of a module.
         arguments: What it is called with.
     """
 
@@ -33,7 +34,7 @@ class Beside(Generic[T]):
         self._results: list[T] = []
         self._error: BaseException | None = None
         self._answer, self._their_end = _spawned.Pipe(duplex=False)
-        # A daemon does not outlive a parent that ends by itself; of one that is killed, `is_orphan` tells.
+        # A daemon does not outlive a parent that ends by itself.
         self._process = _spawned.Process(
             target=_call, args=(function, arguments, self._their_end), daemon=True
         )
@@ -82,12 +83,6 @@ class Beside(Generic[T]):
         self._answer.close()
 
 
-def is_orphan() -> bool:
-    """Return whether this process was begun by another one that is dead by now."""
-    parent = multiprocessing.parent_process()
-    return parent is not None and not parent.is_alive()
-
-
 def _died(name: str, exit_code: int) -> InputError:
     remedy = "free some memory (-9 is often a lack of it), and run the same again"
     if exit_code >= 0:
@@ -99,8 +94,8 @@ def _died(name: str, exit_code: int) -> InputError:
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], answer: Connection) -> None:
     try:
-        result = function(*arguments)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the parent raises it)
-        answer.send((None, error))
-    else:
-        answer.send((result, None))
+        result, error = function(*arguments), None
+    except Exception as raised:  # noqa: BLE001 (whatever it is, the parent raises it)
+        result, error = None, raised
+    with suppress(BrokenPipeError):  # the parent was killed, and nobody waits for the answer
+        answer.send((result, error))

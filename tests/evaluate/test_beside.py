@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from amalia_mm.beside import Beside, is_orphan
 from amalia_mm.errors import InputError
+from amalia_mm.evaluate.beside import Beside
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -22,7 +22,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def write_pid(path: Path) -> None:
-    path.write_text(f"{os.getpid()} {is_orphan()}")
+    path.write_text(str(os.getpid()))
 
 
 def write_pid_and_sleep(path: Path) -> None:
@@ -41,9 +41,7 @@ def die() -> None:
 def test_it_runs_in_another_process(tmp_path):
     with Beside(write_pid, tmp_path / "pid") as job:
         job.wait()
-    pid, orphan = (tmp_path / "pid").read_text().split()
-    assert int(pid) != os.getpid()
-    assert orphan == "False"
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
 
 
 def many(number: int) -> list[int]:
@@ -54,6 +52,36 @@ def test_what_it_returns_comes_here_however_much_it_is():
     with Beside(many, 1_000_000) as job:
         assert job.wait() == list(range(1_000_000))
         assert job.wait()[-1] == 999_999
+
+
+def wait_and_answer(path: Path) -> str:
+    write_pid(path)
+    time.sleep(1)
+    path.with_suffix(".answering").touch()
+    return "too late"
+
+
+def test_whose_parent_is_killed_ends_without_a_word(tmp_path):
+    path = tmp_path / "pid"
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_beside import Beside, wait_and_answer\n"
+        "if __name__ == '__main__':\n"
+        f"    with Beside(wait_and_answer, pathlib.Path({str(path)!r})) as job: job.wait()\n"
+    )
+    with (tmp_path / "said").open("w+") as said:
+        parent = subprocess.Popen([sys.executable, str(script)], stderr=said)
+        try:
+            wait_until(lambda: path.exists() and path.read_text() != "")
+        finally:
+            parent.kill()
+            parent.wait()
+        wait_until(path.with_suffix(".answering").exists)
+        wait_until(lambda: not psutil.pid_exists(int(path.read_text())))
+        said.seek(0)
+        assert said.read() == ""
 
 
 def test_its_error_is_raised_here():
@@ -77,7 +105,7 @@ def test_it_does_not_outlive_a_failure_here(tmp_path):
 
     with pytest.raises(KeyError), Beside(write_pid_and_sleep, path):
         fail_once_it_runs()
-    assert not psutil.pid_exists(int(path.read_text().split()[0]))
+    assert not psutil.pid_exists(int(path.read_text()))
 
 
 def test_a_failure_is_found_without_waiting_for_it():
@@ -95,34 +123,3 @@ def test_who_is_done_can_be_checked_and_waited_for_again(tmp_path):
         job.wait()
         job.check()
         job.wait()
-
-
-def watch_for_the_parent(path: Path) -> None:
-    write_pid(path)
-    while not is_orphan():
-        time.sleep(0.05)
-    path.with_suffix(".orphan").touch()
-
-
-def test_whose_parent_is_killed_knows_it(tmp_path):
-    path = tmp_path / "pid"
-    code = (
-        "import pathlib, sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_beside import Beside, watch_for_the_parent\n"
-        "if __name__ == '__main__':\n"
-        f"    with Beside(watch_for_the_parent, pathlib.Path({str(path)!r})) as job: job.wait()\n"
-    )
-    script = tmp_path / "parent.py"
-    script.write_text(code)
-    parent = subprocess.Popen([sys.executable, str(script)])
-    try:
-        wait_until(lambda: path.exists() and path.read_text() != "")
-    finally:
-        parent.kill()
-        parent.wait()
-    wait_until(path.with_suffix(".orphan").exists)
-
-
-def test_here_nobody_is_an_orphan():
-    assert not is_orphan()

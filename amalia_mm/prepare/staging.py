@@ -1,0 +1,76 @@
+"""What a stage writes appears whole or not at all: made in a folder of its own, then put in its place.
+
+It knows files and the disk; not what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from amalia_mm.errors import InputError
+
+SPEECH_SUMMARY = "speech.json"
+SPEECH_PRODUCTS = (
+    *("shards/speech-train", "shards/speech-val", "audio", "examples", "train.jsonl", "test.jsonl"),
+    SPEECH_SUMMARY,
+)
+"""What the spoken half of the corpus consists of; it goes when the text it was spoken from does."""
+
+
+@contextmanager
+def staged(output: Path, name: str, products: Sequence[str], outdates: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield the new folder `output/name` to write `products` in; at the end they replace those of `output`.
+
+    What an earlier or interrupted run left stays until everything is there. The last of the products is the
+    summary: it goes first and comes last, so what is half replaced has none.
+
+    Args:
+        output: Where the products belong.
+        name: The folder they are made in.
+        products: Files, and folders with a path of their own.
+        outdates: What was made of the products that are replaced, and goes with them.
+
+    Raises:
+        InputError: The disk is full, or the folder cannot be written.
+    """
+    staging = output / name
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        yield staging
+        for product in (*outdates, *reversed(products)):
+            _remove(output / product)
+        for product in products:
+            (output / product).parent.mkdir(parents=True, exist_ok=True)
+            (staging / product).replace(output / product)
+        shutil.rmtree(staging)
+    except OSError as error:
+        raise InputError(
+            error.filename or output,
+            found=error.strerror or str(error),
+            wanted="a folder with room and the right to write",
+            remedy="free some space or choose another folder, and run the same again",
+        ) from error
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write one row a line."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_summary(path: Path, summary: Mapping[str, object]) -> None:
+    """Write what was made, to be read by people."""
+    path.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
