@@ -48,7 +48,7 @@ class ErrorCount:
 
 
 @dataclass(frozen=True)
-class Share:
+class HitCount:
     """How many of how many; `hits` may hold halves, where a tie counts half."""
 
     hits: float = 0
@@ -59,8 +59,8 @@ class Share:
         """The share, or None where there was nothing to count."""
         return self.hits / self.total if self.total else None
 
-    def __add__(self, other: Share) -> Share:
-        return Share(self.hits + other.hits, self.total + other.total)
+    def __add__(self, other: HitCount) -> HitCount:
+        return HitCount(self.hits + other.hits, self.total + other.total)
 
 
 @dataclass(frozen=True)
@@ -138,20 +138,20 @@ def is_exact(answer: str, expected: str) -> bool:
     return strict_form(answer) == strict_form(expected)
 
 
-def exact(answers: Sequence[str], expected: Sequence[str]) -> Share:
+def exact(answers: Sequence[str], expected: Sequence[str]) -> HitCount:
     """Return how many answers are exact; `ValueError` where the two lists differ in length."""
     hits = sum(is_exact(given, wanted) for given, wanted in zip(answers, expected, strict=True))
-    return Share(hits, len(answers))
+    return HitCount(hits, len(answers))
 
 
-def preferred(european: Sequence[float], brazilian: Sequence[float]) -> Share:
+def preferred(european: Sequence[float], brazilian: Sequence[float]) -> HitCount:
     """Return how often the European member of a pair scores higher; a tie counts half.
 
     Raises:
         ValueError: The two lists differ in length.
     """
     pairs = list(zip(european, brazilian, strict=True))
-    return Share(sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs), len(pairs))
+    return HitCount(sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs), len(pairs))
 
 
 def _spoken(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amalia_mm.evaluate.measured import Measured, is_main_test
-from amalia_mm.evaluate.metrics import ErrorCount, Share
+from amalia_mm.evaluate.metrics import ErrorCount, HitCount
 from amalia_mm.evaluate.suites.asr import AsrResult
 from amalia_mm.evaluate.suites.questions import REFORMULATED, QuestionResult
 
@@ -28,7 +28,7 @@ def scores(measured: Measured) -> Scores:
     return {**values, **_by_part(measured), "counts": counts}
 
 
-def _all_counts(measured: Measured) -> dict[str, ErrorCount | Share | None]:
+def _all_counts(measured: Measured) -> dict[str, ErrorCount | HitCount | None]:
     seen = None if measured.asr is None else measured.asr.select(is_main_test)
     new = (
         None
@@ -92,7 +92,7 @@ def _by_part(measured: Measured) -> Scores:
     }
 
 
-def _of_kind(result: QuestionResult | None, kind: str) -> Share | None:
+def _of_kind(result: QuestionResult | None, kind: str) -> HitCount | None:
     return None if result is None else result.of_kind(kind)
 
 
@@ -100,8 +100,8 @@ def _kinds(result: QuestionResult | None) -> Scores:
     return {} if result is None else {kind: _as_dict(share) for kind, share in result.by_kind().items()}
 
 
-def _as_dict(found: ErrorCount | Share) -> dict[str, float]:
-    if isinstance(found, Share):
+def _as_dict(found: ErrorCount | HitCount) -> dict[str, float]:
+    if isinstance(found, HitCount):
         return {"hits": found.hits, "total": found.total}
     return {
         "errors": found.num_errors,

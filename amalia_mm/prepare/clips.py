@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import soxr
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
@@ -21,7 +20,7 @@ from amalia_mm.audio.io import encode_flac
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.espeak import SpeakerPool, Utterance
 from amalia_mm.prepare.lines import Line
-from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds, seconds_to_samples
+from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
 _RATE_WPM = (140, 200)
 _PITCH = (35, 65)
@@ -56,23 +55,10 @@ def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator
     """
 
     def finish(number: int, waveform: Tensor) -> Clip:
-        generator = _generator(seed, lines[number].id)
-        if lines[number].split == "train":
-            waveform = scale_tract(waveform, _between(_TRACT_SCALE, generator))
-        clip = dress(waveform, generator)
+        clip = dress(waveform, _generator(seed, lines[number].id))
         return Clip(lines[number], encode_flac(clip), len(clip))
 
     return pool.speak((_utterance(line, seed) for line in lines), finish)
-
-
-def scale_tract(waveform: Tensor, scale: float) -> Tensor:
-    """Return (n / scale) as a speaker with formants, pitch and pace `scale` times as high would say it.
-
-    The synthesiser has few voices; this makes of each a family, whose members no two clips need to share
-    (vocal tract length perturbation by resampling: Jaitly and Hinton 2013).
-    """
-    scaled = soxr.resample(waveform.numpy(), SAMPLE_RATE_HZ * scale, SAMPLE_RATE_HZ)
-    return torch.from_numpy(scaled)
 
 
 def dress(waveform: Tensor, generator: Generator) -> Tensor:
@@ -95,7 +81,13 @@ def _utterance(line: Line, seed: int) -> Utterance:
     if line.voice is None:
         raise ValueError(f"line {line.id} has no voice")
     rng = random.Random(f"{seed} {line.id} prosody")
-    return Utterance(line.text, line.voice, rate_wpm=rng.randint(*_RATE_WPM), pitch=rng.randint(*_PITCH))
+    return Utterance(
+        line.text,
+        line.voice,
+        rate_wpm=rng.randint(*_RATE_WPM),
+        pitch=rng.randint(*_PITCH),
+        tract_scale=rng.uniform(*_TRACT_SCALE) if line.split == "train" else 1.0,
+    )
 
 
 def _generator(seed: int, identity: str) -> Generator:

@@ -44,12 +44,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is said, by which voice and how; a rate or pitch of None is the voice's own."""
+    """What is said, by which voice and how; a rate or pitch of None is the voice's own.
+
+    With a `tract_scale` it is said by a speaker whose formants, pitch and pace are that many times as high: the
+    synthesiser has few voices, and this makes of each a family (vocal tract length perturbation by resampling:
+    Jaitly and Hinton 2013).
+    """
 
     text: str
     voice: Voice
     rate_wpm: int | None = None
     pitch: int | None = None
+    tract_scale: float = 1.0
 
 
 class _ChildLostError(Exception):
@@ -135,18 +141,19 @@ class Speaker:
         self.num_restarts = 0
         self._child: _Child | None = None
 
-    def speak(self, text: str, voice: Voice, rate_wpm: int | None = None, pitch: int | None = None) -> Tensor:
+    def speak(self, utterance: Utterance) -> Tensor:
         """Return the sentence as heard: (n) float32, mono, 16 kHz, about 5-40 ms of silence around it.
 
         Raises:
             InputError: The synthesiser is not installed, refuses the request, says nothing, or was lost twice
                 over the same sentence.
         """
+        text, voice = utterance.text, utterance.voice
         request: dict[str, str | int] = {
             "text": " ".join(text.split()),
             "voice": voice.variant,
-            "rate_wpm": voice.rate_wpm if rate_wpm is None else rate_wpm,
-            "pitch": voice.pitch if pitch is None else pitch,
+            "rate_wpm": voice.rate_wpm if utterance.rate_wpm is None else utterance.rate_wpm,
+            "pitch": voice.pitch if utterance.pitch is None else utterance.pitch,
             "range": voice.pitch_range,
         }
         kind, sample_rate_hz, body = self._ask(request)
@@ -155,7 +162,9 @@ class Speaker:
         samples = np.frombuffer(body, dtype="<i2").astype(np.float32) / 32768
         if not samples.size or np.abs(samples).max() < _SILENCE:
             raise _unspoken(text, f"no sound from voice {voice.variant}")
-        return torch.from_numpy(soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ))
+        return torch.from_numpy(
+            soxr.resample(samples, sample_rate_hz * utterance.tract_scale, SAMPLE_RATE_HZ)
+        )
 
     def info(self) -> dict[str, str]:
         """Return `version` and `language` of the synthesiser."""
@@ -226,7 +235,7 @@ class SpeakerPool:
     def _one(self, i: int, utterance: Utterance, finish: Callable[[int, Tensor], T]) -> T | InputError:
         speaker = self._idle.popleft()  # a thread each, so one is always idle here
         try:
-            waveform = speaker.speak(utterance.text, utterance.voice, utterance.rate_wpm, utterance.pitch)
+            waveform = speaker.speak(utterance)
         except InputError as error:
             return error
         finally:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from amalia_mm.audio.augment import NO_SPEECH, add_noise, no_speech_clip
 from amalia_mm.audio.io import load_audio
 from amalia_mm.audio.vad import Segment, chunk, speech_segments
-from amalia_mm.prepare.espeak import Speaker
+from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 
 SENTENCES = ("Preciso de ajuda para me levantar.", "O autocarro parte às oito e meia da manhã.")
@@ -24,7 +24,9 @@ VOICES = (*TRAIN_VOICES[::4], *TEST_VOICES)
 @pytest.fixture(scope="module")
 def spoken() -> dict[str, list[torch.Tensor]]:
     with Speaker() as speaker:
-        return {text: [speaker.speak(text, voice) for voice in VOICES] for text in (*SENTENCES, *WORDS)}
+        return {
+            text: [speaker.speak(Utterance(text, voice)) for voice in VOICES] for text in (*SENTENCES, *WORDS)
+        }
 
 
 def covered(segments: list[Segment], num_samples: int) -> float:

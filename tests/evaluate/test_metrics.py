@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from amalia_mm.evaluate.metrics import (
     ErrorCount,
-    Share,
+    HitCount,
     WordPair,
     align,
     character_errors,
@@ -111,10 +111,10 @@ def test_the_strict_form_is_its_own_strict_form(text):
 
 
 def test_exact_answers_are_counted():
-    assert exact(["Lisboa.", "Porto"], ["Lisboa", "Faro"]) == Share(1, 2)
+    assert exact(["Lisboa.", "Porto"], ["Lisboa", "Faro"]) == HitCount(1, 2)
 
 
 def test_a_tie_counts_half():
-    assert preferred([-1.0, -2.0, -3.0, -1.0], [-2.0, -1.0, -3.0, -4.0]) == Share(2.5, 4)
+    assert preferred([-1.0, -2.0, -3.0, -1.0], [-2.0, -1.0, -3.0, -4.0]) == HitCount(2.5, 4)
     assert preferred([-1.0, -2.0, -3.0, -1.0], [-2.0, -1.0, -3.0, -4.0]).rate == pytest.approx(0.625)
     assert preferred([], []).rate is None

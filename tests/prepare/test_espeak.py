@@ -40,9 +40,9 @@ def test_the_language_is_european_portuguese() -> None:
 
 def test_a_sentence_is_speech_at_16_khz_and_the_same_every_time() -> None:
     with Speaker() as speaker:
-        first = speaker.speak(SENTENCE, TRAIN_VOICES[0])
-        speaker.speak("Outra frase, noutra voz.", TRAIN_VOICES[10])
-        again = speaker.speak(SENTENCE, TRAIN_VOICES[0])
+        first = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
+        speaker.speak(Utterance("Outra frase, noutra voz.", TRAIN_VOICES[10]))
+        again = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
     assert (first.dtype, first.ndim) == (torch.float32, 1)
     assert 1.5 < len(first) / SAMPLE_RATE_HZ < 5
     assert first.abs().max() < 1
@@ -51,11 +51,20 @@ def test_a_sentence_is_speech_at_16_khz_and_the_same_every_time() -> None:
 
 def test_rate_and_pitch_are_heard() -> None:
     with Speaker() as speaker:
-        own = speaker.speak(SENTENCE, TRAIN_VOICES[0])
-        fast = speaker.speak(SENTENCE, TRAIN_VOICES[0], rate_wpm=240)
-        high = speaker.speak(SENTENCE, TRAIN_VOICES[0], pitch=90)
+        own = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
+        fast = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0], rate_wpm=240))
+        high = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0], pitch=90))
     assert 1.3 < len(own) / len(fast) < 1.7
     assert _pitch_hz(high) > 1.2 * _pitch_hz(own)
+
+
+@pytest.mark.parametrize("scale", [0.86, 1.16])
+def test_a_smaller_speaker_is_higher_and_faster_by_as_much(scale: float) -> None:
+    with Speaker() as speaker:
+        own = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
+        other = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0], tract_scale=scale))
+    assert len(own) / len(other) == pytest.approx(scale, rel=1e-3)
+    assert _pitch_hz(other) == pytest.approx(scale * _pitch_hz(own), rel=0.05)
 
 
 def test_all_voices_speak_and_test_voices_are_not_training_voices() -> None:
@@ -66,7 +75,8 @@ def test_all_voices_speak_and_test_voices_are_not_training_voices() -> None:
     assert {voice.sex for voice in TEST_VOICES} == {"female", "male"} == {voice.sex for voice in TRAIN_VOICES}
     with Speaker() as speaker:
         heard = {
-            voice: speaker.speak("Bom dia, minha senhora.", voice) for voice in TRAIN_VOICES + TEST_VOICES
+            voice: speaker.speak(Utterance("Bom dia, minha senhora.", voice))
+            for voice in TRAIN_VOICES + TEST_VOICES
         }
     waveforms = list(heard.values())
     for i, waveform in enumerate(waveforms):
@@ -79,9 +89,9 @@ def test_all_voices_speak_and_test_voices_are_not_training_voices() -> None:
 
 def test_a_child_killed_between_sentences_is_started_again() -> None:
     with Speaker() as speaker:
-        before = speaker.speak(SENTENCE, TRAIN_VOICES[0])
+        before = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
         os.kill(_pid(speaker), signal.SIGKILL)
-        after = speaker.speak(SENTENCE, TRAIN_VOICES[0])
+        after = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
         assert speaker.num_restarts == 1
     assert torch.equal(before, after)
 
@@ -93,7 +103,7 @@ def test_children_killed_mid_way_lose_no_sentence() -> None:
         for voice in TRAIN_VOICES
     ]
     with Speaker() as alone:
-        wanted = [alone.speak(utterance.text, utterance.voice) for utterance in utterances]
+        wanted = [alone.speak(utterance) for utterance in utterances]
     with SpeakerPool(2) as pool:
         heard: list[tuple[int, Tensor]] = []
         for i, answer in enumerate(pool.speak(utterances, lambda i, waveform: (i, waveform))):
@@ -113,7 +123,7 @@ def test_a_sentence_over_its_time_limit_is_told(tmp_path: Path, monkeypatch: pyt
     start_s = time.monotonic()
     with Speaker(limit_s=0.2) as speaker:
         with pytest.raises(InputError, match=r"no answer within 0\.2 s"):
-            speaker.speak(SENTENCE, TRAIN_VOICES[0])
+            speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
         assert speaker.num_restarts == 2
     assert time.monotonic() - start_s < 10
 
@@ -123,7 +133,7 @@ def test_a_missing_synthesiser_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     child.write_text(CHILD.read_text().replace("import espeakng_loader", "import no_such_loader"))
     monkeypatch.setattr(espeak, "CHILD", child)
     with Speaker() as speaker, pytest.raises(InputError, match=r"no_such_loader.*install"):
-        speaker.speak(SENTENCE, TRAIN_VOICES[0])
+        speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
 
 
 def test_a_brazilian_voice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +144,7 @@ def test_a_brazilian_voice_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         Speaker() as speaker,
         pytest.raises(InputError, match=r"Portuguese \(Brazil\).*Portuguese \(Portugal\)"),
     ):
-        speaker.speak(SENTENCE, TRAIN_VOICES[0])
+        speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
 
 
 @pytest.mark.parametrize(
@@ -142,11 +152,11 @@ def test_a_brazilian_voice_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_what_cannot_be_said_is_an_error_and_the_child_lives(text: str, variant: str, found: str) -> None:
     with Speaker() as speaker:
-        speaker.speak(SENTENCE, TRAIN_VOICES[0])
+        speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
         pid = _pid(speaker)
         with pytest.raises(InputError, match=found):
-            speaker.speak(text, Voice("odd", variant, "male"))
-        speaker.speak(SENTENCE, TRAIN_VOICES[0])
+            speaker.speak(Utterance(text, Voice("odd", variant, "male")))
+        speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))
         assert _pid(speaker) == pid
 
 

@@ -12,7 +12,7 @@ from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import write_audio
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.prepare.espeak import Speaker
+from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TRAIN_VOICES
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import Decoder, DecoderConfig
@@ -41,7 +41,7 @@ def speech(tmp_path_factory):
     folder = tmp_path_factory.mktemp("speech")
     with Speaker() as speaker:
         for number, text in enumerate(("Bom dia, queria um café.", "Onde fica a estação?")):
-            write_audio(folder / f"{number}.wav", speaker.speak(text, TRAIN_VOICES[0]))
+            write_audio(folder / f"{number}.wav", speaker.speak(Utterance(text, TRAIN_VOICES[0])))
     return folder
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.augment import no_speech_clip
-from amalia_mm.evaluate.metrics import Share
+from amalia_mm.evaluate.metrics import HitCount
 from amalia_mm.portuguese.normalise import words
 
 NUM_CLIPS = 20
@@ -26,14 +26,14 @@ class NoSpeechResult:
     rows: tuple[tuple[str, str, str], ...]
 
     @property
-    def with_words(self) -> Share:
+    def with_words(self) -> HitCount:
         """Clips that gave words, the way `amalia transcribe` works."""
-        return Share(sum(bool(words(text)) for _, text, _ in self.rows), len(self.rows))
+        return HitCount(sum(bool(words(text)) for _, text, _ in self.rows), len(self.rows))
 
     @property
-    def with_words_without_vad(self) -> Share:
+    def with_words_without_vad(self) -> HitCount:
         """Clips that gave words when everything is sent to the model."""
-        return Share(sum(bool(words(text)) for _, _, text in self.rows), len(self.rows))
+        return HitCount(sum(bool(words(text)) for _, _, text in self.rows), len(self.rows))
 
 
 def clips() -> list[tuple[str, Tensor]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.evaluate.items import MinimalPair
-from amalia_mm.evaluate.metrics import Share, preferred
+from amalia_mm.evaluate.metrics import HitCount, preferred
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class PreferenceResult:
     scores: tuple[PairScore, ...]
 
     @property
-    def share(self) -> Share:
+    def share(self) -> HitCount:
         """Over all pairs."""
         return _share(self.scores)
 
     @property
-    def in_vocabulary(self) -> Share:
+    def in_vocabulary(self) -> HitCount:
         """Over the pairs whose European words all stand in the training text."""
         return _share([score for score in self.scores if score.pair.in_vocabulary])
 
-    def by_contrast(self) -> dict[str, Share]:
+    def by_contrast(self) -> dict[str, HitCount]:
         """Return the share for each contrast, in the order of their names."""
         names = sorted({score.pair.contrast for score in self.scores})
         return {
@@ -68,5 +68,5 @@ def measure(assistant: Assistant, pairs: Sequence[MinimalPair]) -> PreferenceRes
     )
 
 
-def _share(scores: Sequence[PairScore]) -> Share:
+def _share(scores: Sequence[PairScore]) -> HitCount:
     return preferred([score.european for score in scores], [score.brazilian for score in scores])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amalia_mm.assistant import Assistant
-from amalia_mm.evaluate.metrics import Share, exact, is_exact
+from amalia_mm.evaluate.metrics import HitCount, exact, is_exact
 from amalia_mm.text.generate import Sampling
 
 SPARE_TOKENS = 16
@@ -38,11 +38,11 @@ class QuestionResult:
 
     answers: tuple[Answer, ...]
 
-    def of_kind(self, kind: str) -> Share:
+    def of_kind(self, kind: str) -> HitCount:
         """Return the exact share of one kind of question."""
         return _share([answer for answer in self.answers if answer.kind == kind])
 
-    def by_kind(self) -> dict[str, Share]:
+    def by_kind(self) -> dict[str, HitCount]:
         """Return the exact share of each kind, in the order of their names."""
         return {kind: self.of_kind(kind) for kind in sorted({answer.kind for answer in self.answers})}
 
@@ -53,5 +53,5 @@ def enough(assistant: Assistant, wanted: Sequence[str]) -> Sampling:
     return Sampling(max_new_tokens=longest + SPARE_TOKENS)
 
 
-def _share(answers: Sequence[Answer]) -> Share:
+def _share(answers: Sequence[Answer]) -> HitCount:
     return exact([answer.given for answer in answers], [answer.wanted for answer in answers])
