@@ -44,10 +44,12 @@ class PlanSizes:
         own_test: The user's held-out sentences that are spoken for the test.
         paths: Training sentences that are read as simulated paths.
         jumbled: Lines of words in random order that are read as simulated paths.
+        spoken_jumbled: How many of these are spoken as well: an encoder that only hears sentences of known templates
+            learns to foresee them, and mishears others.
         train_voices: How many of the training voices speak.
     """
 
-    sentences: int = 5000
+    sentences: int = 2500
     questions: int = 1200
     nobody: int = 220
     val_sentences: int = 64
@@ -59,13 +61,20 @@ class PlanSizes:
     own_test: int = 120
     paths: int = 12_000
     jumbled: int = 10_000
+    spoken_jumbled: int = 2500
     train_voices: int = len(TRAIN_VOICES)
 
     @classmethod
     def smoke(cls) -> PlanSizes:
         """Return the smallest sizes with everything in them: some seconds of work."""
         return cls(
-            84, 32, 4, 8, 4, 12, 8, 10, own_sentences=24, own_test=8, paths=200, jumbled=40, train_voices=4
+            *(72, 32, 4, 8, 4, 12, 8, 10),
+            own_sentences=24,
+            own_test=8,
+            paths=200,
+            jumbled=40,
+            spoken_jumbled=12,
+            train_voices=4,
         )
 
 
@@ -81,8 +90,10 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     """Return what is spoken and what is read, the same for the same corpus and seed."""
     rng = random.Random(f"speech plan {seed}")
     sentences = spoken_subset(corpus, min(sizes.sentences, len(corpus.train)), seed)
+    jumbled_lines = _jumbled_lines(corpus, own, sizes.jumbled, random.Random(f"jumbled {seed}"))
     train = [
         *_sentence_lines("train", sentences),
+        *jumbled_lines[: sizes.spoken_jumbled],
         *_alternately_written(
             _question_lines("train", _spread(_askable(corpus.questions_train), sizes.questions, _fact, rng))
         ),
@@ -113,7 +124,7 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
         *_sentence_lines("train", read),
         # Shuffled first: the questions come in pairs, plain and with an opening.
         *_alternately_written(_question_lines("train", _some(asked, len(asked), rng))),
-        *_jumbled_lines(corpus, own, sizes.jumbled, rng),
+        *jumbled_lines,
         *own.sentences["train"],
         # Paths of nothing but blanks: where nobody speaks, nothing is written.
         *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(2 * sizes.nobody)),

@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from amalia_mm.prepare.corpus import Corpus, build_corpus
@@ -36,10 +36,7 @@ def write_text(
     smoke: bool = False,
     seed: int = 0,
     text: Sequence[Path] = (),
-    num_sentences: int = 100_000,
     num_words: int | None = None,
-    num_spoken: int | None = None,
-    num_questions: int | None = None,
 ) -> dict[str, object]:
     """Return the summary of the text (also `corpus.json`), after writing all of it under `output`.
 
@@ -51,20 +48,15 @@ def write_text(
         smoke: The smallest corpus with everything in it.
         seed: Decides what is drawn, and who says it.
         text: The user's files and folders of text, added to the corpus and spoken by the same voices.
-        num_sentences: Sentences of the built-in corpus.
-        num_words: Of these, those that need no other than its commonest words; None keeps all.
-        num_spoken: Training sentences that are spoken; None is the size of the quickstart.
-        num_questions: Training questions that are spoken; None is the size of the quickstart.
+        num_words: Keep the sentences that need no other than so many of the commonest words; None keeps all.
 
     Raises:
         InputError: The user's text is not what it should be, or the disk is full.
     """
     start_s = time.monotonic()
     sizes = PlanSizes.smoke() if smoke else PlanSizes()
-    sizes = sizes if num_spoken is None else replace(sizes, sentences=num_spoken)
-    sizes = sizes if num_questions is None else replace(sizes, questions=num_questions)
     own = read_own_text(text)
-    corpus = build_corpus(seed, num_sentences, smoke)
+    corpus = build_corpus(seed, smoke=smoke)
     corpus = corpus if num_words is None else narrowed(corpus, num_words)
     plan = plan_speech(corpus, own, sizes, seed)
     with staged(output, STAGING, TEXT_PRODUCTS, outdates=SPEECH_PRODUCTS) as staging:

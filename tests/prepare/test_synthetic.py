@@ -29,6 +29,7 @@ from amalia_mm.prepare import spoken, synthetic
 from amalia_mm.prepare.clips import dress, no_speech, speak_lines
 from amalia_mm.prepare.corpus import build_corpus
 from amalia_mm.prepare.espeak import SpeakerPool
+from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.lexicon import read_data
 from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced, write_lines
 from amalia_mm.prepare.own_text import read_own_text
@@ -59,7 +60,13 @@ def write_corpus(
 def built_once() -> Iterator[None]:
     """Even smaller than `--smoke`; and the corpus of a seed is always the same, so it is built once."""
     tiny = PlanSizes(
-        20, 10, 2, 4, 2, 6, 4, 4, own_sentences=24, own_test=8, paths=60, jumbled=10, train_voices=4
+        *(17, 10, 2, 4, 2, 6, 4, 4),
+        own_sentences=24,
+        own_test=8,
+        paths=60,
+        jumbled=10,
+        spoken_jumbled=3,
+        train_voices=4,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "build_corpus", cache(build_corpus))
@@ -143,6 +150,14 @@ def test_speech_is_transcribed_or_answered(run: Path) -> None:
     assert question.turns[0].text == ""
     assert question.spoken == spoken_form(question.spoken or "") != ""
     assert len({record.speaker for record in records if record.text != ""}) == 4
+
+
+def test_some_lines_of_words_in_random_order_are_spoken(run: Path) -> None:
+    jumbled = [row for row in _rows(run / "train.jsonl") if row["template"] == JUMBLED]
+    assert len(jumbled) == 3
+    read = {record.text for record, _ in _records(run / "shards" / "paths-train")}
+    assert {row["text"] for row in jumbled} <= read
+    assert not any(row["template"] == JUMBLED for row in _rows(run / "test.jsonl"))
 
 
 def test_manifests_list_what_was_spoken(run: Path) -> None:
@@ -247,7 +262,8 @@ def test_voices_are_shared_out_evenly() -> None:
 
 def test_a_few_clips_in_a_hundred_have_no_speech() -> None:
     for sizes in (PlanSizes(), PlanSizes.smoke()):
-        assert 0.03 < sizes.nobody / (sizes.sentences + sizes.questions + sizes.nobody) < 0.07
+        with_words = sizes.sentences + sizes.spoken_jumbled + sizes.questions
+        assert 0.03 < sizes.nobody / (with_words + sizes.nobody) < 0.07
 
 
 def test_nobody_speaks_in_clips_of_every_kind() -> None:
