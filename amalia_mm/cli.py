@@ -335,6 +335,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _corpus(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.own_speech import read_own_speech
+
+    not_for = {"text": ("speech",), "speech": ("text", "words", "smoke"), None: ()}[options.part]
+    for name in not_for:
+        if getattr(options, name):
+            wanted, remedy = f"no --{name} with --part {options.part}", "leave one of them out"
+            raise InputError(f"--{name}", found=getattr(options, name), wanted=wanted, remedy=remedy)
+    read_own_speech(options.speech)  # what is wrong with a manifest is told before any work
     if options.part != "speech":
         from amalia_mm.prepare.synthetic import write_text
 

@@ -105,7 +105,7 @@ class _Schedule:
                 if code and not self.failure and not children.were_interrupted:
                     self.failure = code
                     for other in sorted(children.names):
-                        note(f"{name} falhou; espera-se que {other} guarde o que tem")
+                        note(f"{name} falhou; {other} é interrompido, e guarda o que pode ser retomado")
                     children.interrupt()
             if self.failure:
                 note(f"Para continuar, corrigido o que falhou:  {how_to_go_on(self.options)}")
@@ -281,7 +281,7 @@ def _is_outdated(folder: Path, job: Job) -> bool:
 
 
 def _known_names() -> set[str]:
-    return {MARKER, LOCK, *(name for stage in STAGES for name in (stage.name, *stage.owns))}
+    return {MARKER, LOCK, *(Path(name).parts[0] for stage in STAGES for name in (stage.name, *stage.owns))}
 
 
 def _clear(output: Path, stage: Stage) -> None:

@@ -56,7 +56,11 @@ STAGES = (
         ("corpus", "--part", "text", "--output", RUN),
         smoke=("--smoke",),
         takes=("seed", "words", "text"),
-        owns=("shards", "text_test.jsonl", "pairs.jsonl", "lines.jsonl", "corpus.json", ".corpus"),
+        owns=(
+            *(f"shards/{name}-train" for name in ("documents", "chat", "sums", "facts", "paths", "copies")),
+            *(f"shards/{name}-val" for name in ("documents", "chat", "sums", "facts", "paths")),
+            *("text_test.jsonl", "pairs.jsonl", "lines.jsonl", "corpus.json", ".corpus"),
+        ),
         has_recipe=False,
     ),
     Stage(

@@ -199,6 +199,31 @@ def test_text_that_is_not_utf_8_names_the_byte(amalia, tmp_path):
     assert not (tmp_path / "run" / "shards").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "option"),
+    [
+        ("text", ("--speech", "m.jsonl")),
+        ("speech", ("--text", "t.txt")),
+        ("speech", ("--words", "330")),
+        ("speech", ("--smoke",)),
+    ],
+)
+def test_an_option_that_a_part_of_the_corpus_does_not_take_is_refused(amalia, tmp_path, part, option):
+    code, _, err = amalia("corpus", "--part", part, "--output", tmp_path / "run", *option)
+    assert code == 2
+    assert f"{option[0]}: found" in err and f"with --part {part}" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_manifest_is_told_before_the_text_is_written(amalia, tmp_path):
+    code, _, err = amalia(
+        "corpus", "--output", tmp_path / "run", "--smoke", "--speech", tmp_path / "gone.jsonl"
+    )
+    assert code == 2
+    assert "gone.jsonl" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_tokenizer_is_trained_from_options_or_a_recipe(amalia, toy_data, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"shards: [{toy_data}/shards/text]\nvocab_size: 320\noutput: {tmp_path}/a\n")

@@ -183,10 +183,11 @@ def test_ctrl_c_in_every_stage_is_one_line_and_loses_nothing_finished(home, envi
     shutil.rmtree(run / name)
 
     def is_at_work(said):
-        # Two stages are struck at work, the others while they still import their rooms.
+        # Three stages are struck at work, the others while they still import their rooms.
         if name == "10_hearing":
             return trains(run, name)
-        return ("voz: " if name == "09_speech" else f"{name} · ") in said
+        bars = {"00_corpus": "texto: ", "09_speech": "voz: "}
+        return bars.get(name, f"{name} · ") in said
 
     code, said = interrupted(environment, copy, is_at_work, signal.SIGINT)
     assert code == 130, said

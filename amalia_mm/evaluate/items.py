@@ -123,7 +123,8 @@ def read_texts(path: Path) -> set[str]:
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): a text may hold what Unicode calls the end of a line.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise InputError(
             path, found="no such file", wanted="a JSONL file", remedy="prepare the data first"

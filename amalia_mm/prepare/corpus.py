@@ -170,7 +170,7 @@ def _spoken_elsewhere(questions: QuestionSets, dialogues: Sequence[Dialogue]) ->
         yield from (spoken_form(sentence) for turn in dialogue for sentence in _SENTENCE_END.split(turn.text))
 
 
-def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 8) -> tuple[Sentence, ...]:
+def spoken_subset(corpus: Corpus, num: int, seed: int, min_uses: int = 2) -> tuple[Sentence, ...]:
     """Return `num` training sentences to be spoken: every word form often enough, then templates in balance.
 
     Words are served in rounds, so that each is heard once before any is heard twice on purpose, until each

@@ -10,7 +10,9 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
+from amalia_mm.audio.augment import NO_SPEECH
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import TRANSCRIBE, Record, Split
 from amalia_mm.errors import InputError
@@ -32,7 +34,7 @@ _VOICES = {voice.name: voice for voice in (*TRAIN_VOICES, *TEST_VOICES)}
 
 @dataclass(frozen=True)
 class Line:
-    """What one clip says, why, and by which voice; without a voice it is only text.
+    """What one clip says, why, and by which voice; without a voice it is only read, or it is silence or noise.
 
     `answer` makes it a spoken question. `template`, `kind` and `heldout` say where a sentence comes from.
     """
@@ -110,22 +112,33 @@ def read_lines(path: Path) -> list[Line]:
     """Return the lines that `write_lines` wrote.
 
     Raises:
-        InputError: The file is missing, or a row of it is not a line.
+        InputError: The file is missing or empty, or a row of it is not a line that can be spoken.
     """
     remedy = "run `amalia corpus --part text`, which writes it"
     try:
-        rows = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): a text may hold what Unicode calls the end of a line.
+        rows = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise InputError(path, found="no such file", wanted="the lines to be spoken", remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, found=error, wanted="UTF-8 text", remedy=remedy) from None
+    if rows == [""]:
+        raise InputError(path, found="no lines", wanted="the lines to be spoken", remedy=remedy)
     lines: list[Line] = []
     for number, row in enumerate(rows, start=1):
         try:
-            values = json.loads(row)
-            voice = values["voice"]
-            values["voice"] = None if voice is None else _VOICES[voice]
-            lines.append(Line(**values | {"variety": Variety(values["variety"])}))
+            lines.append(_line(json.loads(row)))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: line {number}", found=repr(error), wanted="a line to be spoken", remedy=remedy
-            ) from error
+            where, wanted = f"{path}: line {number}", "a line to be spoken"
+            raise InputError(where, found=repr(error), wanted=wanted, remedy=remedy) from error
     return lines
+
+
+def _line(values: dict[str, Any]) -> Line:
+    voice = None if values["voice"] is None else _VOICES[values["voice"]]
+    line = Line(**{**values, "voice": voice, "variety": Variety(values["variety"])})
+    if not isinstance(line.id, str) or not isinstance(line.text, str) or line.split not in get_args(Split):
+        raise ValueError(f"id {line.id!r}, text {line.text!r}, split {line.split!r}")
+    if voice is None and line.template not in NO_SPEECH:
+        raise ValueError(f"neither a voice nor a kind of silence or noise: template {line.template!r}")
+    return line

@@ -34,7 +34,7 @@ class PlanSizes:
     Args:
         sentences: Training sentences that are spoken and transcribed.
         questions: Training questions that are spoken, every other one answered and the others written down.
-        nobody: Training clips without speech; twice as many paths.
+        nobody: Training clips without speech, and as many paths.
         val_sentences: Sentences that are watched.
         val_questions: Questions that are watched.
         test_seen: Held-out sentences of templates that training knows.
@@ -43,7 +43,8 @@ class PlanSizes:
         own_sentences: The user's sentences that are spoken for training.
         own_test: The user's held-out sentences that are spoken for the test.
         paths: Training sentences that are read as simulated paths.
-        jumbled: Lines of words in random order that are read as simulated paths.
+        path_questions: Training questions that are read as simulated paths, half of them to be written down.
+        jumbled: Lines of words in random order that are read as simulated paths, and repeated.
         spoken_jumbled: How many of these are spoken as well: an encoder that only hears sentences of known templates
             learns to foresee them, and mishears others.
         train_voices: How many of the training voices speak.
@@ -59,8 +60,9 @@ class PlanSizes:
     test_questions: int = 100
     own_sentences: int = 2000
     own_test: int = 120
-    paths: int = 12_000
-    jumbled: int = 10_000
+    paths: int = 6000
+    path_questions: int = 2200
+    jumbled: int = 5000
     spoken_jumbled: int = 2500
     train_voices: int = len(TRAIN_VOICES)
 
@@ -72,6 +74,7 @@ class PlanSizes:
             own_sentences=24,
             own_test=8,
             paths=200,
+            path_questions=120,
             jumbled=40,
             spoken_jumbled=12,
             train_voices=4,
@@ -123,11 +126,11 @@ def plan_speech(corpus: Corpus, own: OwnText, sizes: PlanSizes, seed: int) -> Pl
     paths = [
         *_sentence_lines("train", read),
         # Shuffled first: the questions come in pairs, plain and with an opening.
-        *_alternately_written(_question_lines("train", _some(asked, len(asked), rng))),
+        *_alternately_written(_question_lines("train", _some(asked, sizes.path_questions, rng))),
         *jumbled_lines,
         *own.sentences["train"],
         # Paths of nothing but blanks: where nobody speaks, nothing is written.
-        *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(2 * sizes.nobody)),
+        *(Line(f"train-nobody-{number:06d}", "", "train") for number in range(sizes.nobody)),
         *_sentence_lines("val", corpus.val),
         *_question_lines("val", _askable(corpus.questions_val)),
         *own.sentences["val"],

@@ -26,9 +26,15 @@ from amalia_mm.prepare.espeak import SpeakerPool
 from amalia_mm.prepare.lines import LINES, Line, read_lines
 from amalia_mm.prepare.own_speech import OwnSpeech, decode_own_speech, read_own_speech
 from amalia_mm.prepare.speech_plan import HELDOUT
-from amalia_mm.prepare.staging import SPEECH_PRODUCTS, SPEECH_SUMMARY, staged, write_jsonl, write_summary
+from amalia_mm.prepare.staging import staged, write_jsonl, write_summary
 
-STAGING = ".speech"
+SPEECH_SUMMARY = "speech.json"
+"""Written last: where it is missing, the speech is not whole."""
+SPEECH_PRODUCTS = (
+    *("shards/speech-train", "shards/speech-val", "audio", "examples", "train.jsonl", "test.jsonl"),
+    SPEECH_SUMMARY,
+)
+SPEECH_STAGING = ".speech"
 MAX_UNSPOKEN_SHARE = 0.01
 
 _NUM_EXAMPLES = 5
@@ -71,7 +77,7 @@ def write_speech(
     """
     start_s = time.monotonic()
     lines, own = read_lines(output / LINES), read_own_speech(speech)
-    with staged(output, STAGING, SPEECH_PRODUCTS) as staging:
+    with staged(output, SPEECH_STAGING, SPEECH_PRODUCTS) as staging:
         with SpeakerPool(num_children) as pool, _one_torch_thread():
             synthesiser = pool.speakers[0].info()  # fails here, at once, where there is none
             done = _write_clips(staging, lines, own, pool, seed, progress)

@@ -13,16 +13,9 @@ from pathlib import Path
 
 from amalia_mm.errors import InputError
 
-SPEECH_SUMMARY = "speech.json"
-SPEECH_PRODUCTS = (
-    *("shards/speech-train", "shards/speech-val", "audio", "examples", "train.jsonl", "test.jsonl"),
-    SPEECH_SUMMARY,
-)
-"""What the spoken half of the corpus consists of; it goes when the text it was spoken from does."""
-
 
 @contextmanager
-def staged(output: Path, name: str, products: Sequence[str], outdates: Sequence[str] = ()) -> Iterator[Path]:
+def staged(output: Path, name: str, products: Sequence[str]) -> Iterator[Path]:
     """Yield the new folder `output/name` to write `products` in; at the end they replace those of `output`.
 
     What an earlier or interrupted run left stays until everything is there. The last of the products is the
@@ -32,7 +25,6 @@ def staged(output: Path, name: str, products: Sequence[str], outdates: Sequence[
         output: Where the products belong.
         name: The folder they are made in.
         products: Files, and folders with a path of their own.
-        outdates: What was made of the products that are replaced, and goes with them.
 
     Raises:
         InputError: The disk is full, or the folder cannot be written.
@@ -42,8 +34,7 @@ def staged(output: Path, name: str, products: Sequence[str], outdates: Sequence[
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         yield staging
-        for product in (*outdates, *reversed(products)):
-            _remove(output / product)
+        remove(output, products)
         for product in products:
             (output / product).parent.mkdir(parents=True, exist_ok=True)
             (staging / product).replace(output / product)
@@ -69,8 +60,11 @@ def write_summary(path: Path, summary: Mapping[str, object]) -> None:
     path.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def remove(output: Path, products: Sequence[str]) -> None:
+    """Remove what an earlier run left, the summary first."""
+    for product in reversed(products):
+        path = output / product
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

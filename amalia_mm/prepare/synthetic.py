@@ -18,16 +18,17 @@ from amalia_mm.prepare.lines import BUILT_IN, LINES, write_lines
 from amalia_mm.prepare.narrowed import narrowed
 from amalia_mm.prepare.own_text import OwnText, read_own_text
 from amalia_mm.prepare.speech_plan import Plan, PlanSizes, plan_speech
-from amalia_mm.prepare.staging import SPEECH_PRODUCTS, staged, write_jsonl, write_summary
+from amalia_mm.prepare.spoken import SPEECH_PRODUCTS
+from amalia_mm.prepare.staging import remove, staged, write_jsonl, write_summary
 from amalia_mm.prepare.text_shards import TEXT_SHARDS, write_text_shards
 
-SUMMARY = "corpus.json"
+TEXT_SUMMARY = "corpus.json"
 """Written last: where it is missing, the text is not whole."""
 TEXT_PRODUCTS = (
     *(f"shards/{name}" for name in TEXT_SHARDS),
-    *("text_test.jsonl", "pairs.jsonl", LINES, SUMMARY),
+    *("text_test.jsonl", "pairs.jsonl", LINES, TEXT_SUMMARY),
 )
-STAGING = ".corpus"
+TEXT_STAGING = ".corpus"
 
 
 def write_text(
@@ -37,11 +38,12 @@ def write_text(
     seed: int = 0,
     text: Sequence[Path] = (),
     num_words: int | None = None,
+    progress: bool = True,
 ) -> dict[str, object]:
     """Return the summary of the text (also `corpus.json`), after writing all of it under `output`.
 
     The same arguments give the same files, byte for byte (the summary's seconds apart). What an earlier or
-    interrupted run left is replaced only when everything is there; what was spoken of older lines goes with it.
+    interrupted run left is replaced only when everything is there; what was spoken of other lines goes with it.
 
     Args:
         output: The run folder.
@@ -49,6 +51,7 @@ def write_text(
         seed: Decides what is drawn, and who says it.
         text: The user's files and folders of text, added to the corpus and spoken by the same voices.
         num_words: Keep the sentences that need no other than so many of the commonest words; None keeps all.
+        progress: Show a bar on stderr.
 
     Raises:
         InputError: The user's text is not what it should be, or the disk is full.
@@ -59,8 +62,9 @@ def write_text(
     corpus = build_corpus(seed, smoke=smoke)
     corpus = corpus if num_words is None else narrowed(corpus, num_words)
     plan = plan_speech(corpus, own, sizes, seed)
-    with staged(output, STAGING, TEXT_PRODUCTS, outdates=SPEECH_PRODUCTS) as staging:
-        write_text_shards(staging / "shards", corpus, own, plan.paths, random.Random(f"documents {seed}"))
+    with staged(output, TEXT_STAGING, TEXT_PRODUCTS) as staging:
+        rng = random.Random(f"documents {seed}")
+        write_text_shards(staging / "shards", corpus, own, plan.paths, rng, progress)
         write_jsonl(
             staging / "text_test.jsonl",
             (
@@ -77,8 +81,14 @@ def write_text(
             "text": _text_summary(corpus, plan, own),
             "seconds_taken": round(time.monotonic() - start_s, 1),
         }
-        write_summary(staging / SUMMARY, summary)
+        write_summary(staging / TEXT_SUMMARY, summary)
+        if not _are_same(staging / LINES, output / LINES):
+            remove(output, SPEECH_PRODUCTS)
     return summary
+
+
+def _are_same(new: Path, old: Path) -> bool:
+    return old.is_file() and new.read_bytes() == old.read_bytes()
 
 
 def _text_summary(corpus: Corpus, plan: Plan, own: OwnText) -> dict[str, object]:

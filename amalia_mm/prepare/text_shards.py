@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
@@ -36,7 +38,12 @@ _VAL_DIALOGUES = 20  # one in twenty is for validation
 
 
 def write_text_shards(
-    folder: Path, corpus: Corpus, own: OwnText, paths: Iterable[Line], rng: random.Random
+    folder: Path,
+    corpus: Corpus,
+    own: OwnText,
+    paths: Iterable[Line],
+    rng: random.Random,
+    progress: bool = False,
 ) -> None:
     """Write `documents-`, `chat-`, `sums-`, `facts-` and `paths-`, each `train` and `val`, and `copies-train`.
 
@@ -52,19 +59,18 @@ def write_text_shards(
     by_part: dict[Split, list[Line]] = {part: [] for part in PARTS}
     for line in paths:
         by_part[line.split].append(line)
+    records: dict[str, Iterable[Record]] = {}
     for part in PARTS:
-        _write(folder / f"documents-{part}", _documents(part, corpus, own, rng))
-        _write(folder / f"chat-{part}", _chat(part, corpus, own))
-        _write(folder / f"sums-{part}", _asked(part, corpus, "sum", ("arithmetic",)))
-        _write(folder / f"facts-{part}", _asked(part, corpus, "fact", BY_HEART))
-        _write(folder / f"paths-{part}", (line.record() for line in by_part[part]))
-    _write(folder / "copies-train", _copies(by_part["train"]))
-
-
-def _write(folder: Path, records: Iterable[Record]) -> None:
-    with ShardWriter(folder) as writer:
-        for record in records:
-            writer.write(record)
+        records[f"documents-{part}"] = _documents(part, corpus, own, rng)
+        records[f"chat-{part}"] = _chat(part, corpus, own)
+        records[f"sums-{part}"] = _asked(part, corpus, "sum", ("arithmetic",))
+        records[f"facts-{part}"] = _asked(part, corpus, "fact", BY_HEART)
+        records[f"paths-{part}"] = (line.record() for line in by_part[part])
+    records["copies-train"] = _copies(by_part["train"])
+    for name in tqdm(TEXT_SHARDS, desc="texto", unit="pasta", disable=not progress):
+        with ShardWriter(folder / name) as writer:
+            for record in records[name]:
+                writer.write(record)
 
 
 def _documents(part: Split, corpus: Corpus, own: OwnText, rng: random.Random) -> Iterator[Record]:

@@ -128,16 +128,26 @@ def test_dialogues_take_turns_and_end_with_the_assistant(corpus: Corpus) -> None
         assert [turn.role for turn in dialogue] == ["user", "assistant"] * (len(dialogue) // 2)
 
 
-def test_the_spoken_subset_lets_every_word_be_heard(corpus: Corpus) -> None:
-    subset = spoken_subset(corpus, 3500, seed=0)
-    assert len(subset) == len(set(subset)) == 3500
+@pytest.mark.parametrize(("num", "min_uses"), [(2500, 2), (3500, 6)])
+def test_the_spoken_subset_lets_every_word_be_heard(corpus: Corpus, num: int, min_uses: int) -> None:
+    subset = spoken_subset(corpus, num, seed=0, min_uses=min_uses)
+    assert len(subset) == len(set(subset)) == num
     assert set(subset) <= set(corpus.train)
     heard = Counter(word for sentence in subset for word in set(words(sentence.text)))
     assert heard.keys() == {word for sentence in corpus.train for word in words(sentence.text)}
-    assert min(heard.values()) >= 6
+    assert min(heard.values()) >= min_uses
     uses = Counter(sentence.template for sentence in subset)
     assert uses.keys() == {sentence.template for sentence in corpus.train}
     assert min(uses.values()) >= 10
+
+
+def test_the_spoken_subset_hears_every_template_about_as_often(corpus: Corpus) -> None:
+    """With each word eight times, rare words took half of 2,500 sentences, and some templates were left with seven."""
+    heard = Counter(sentence.template for sentence in spoken_subset(corpus, 2500, seed=0))
+    assert heard.keys() == {sentence.template for sentence in corpus.train}
+    fair = 2500 / len(heard)
+    assert min(heard.values()) > 0.6 * fair, heard
+    assert max(heard.values()) < 2.5 * fair, heard
 
 
 def test_the_spoken_subset_refuses_more_than_there_is(smoke: Corpus) -> None:

@@ -25,7 +25,7 @@ from amalia_mm.data.schema import Record
 from amalia_mm.data.shards import verify
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.prepare import spoken, synthetic
+from amalia_mm.prepare import spoken, staging, synthetic
 from amalia_mm.prepare.clips import dress, no_speech, speak_lines
 from amalia_mm.prepare.corpus import build_corpus
 from amalia_mm.prepare.espeak import SpeakerPool
@@ -35,9 +35,8 @@ from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced, write_lines
 from amalia_mm.prepare.own_text import read_own_text
 from amalia_mm.prepare.questions import BY_HEART
 from amalia_mm.prepare.speech_plan import PlanSizes, plan_speech
-from amalia_mm.prepare.spoken import write_speech
-from amalia_mm.prepare.staging import SPEECH_PRODUCTS, SPEECH_SUMMARY
-from amalia_mm.prepare.synthetic import SUMMARY, TEXT_PRODUCTS, write_text
+from amalia_mm.prepare.spoken import SPEECH_PRODUCTS, SPEECH_SUMMARY, write_speech
+from amalia_mm.prepare.synthetic import TEXT_PRODUCTS, TEXT_SUMMARY, write_text
 from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -52,7 +51,7 @@ def write_corpus(
     output: Path, text: Sequence[Path] = (), speech: Sequence[Path] = (), num_children: int = 2
 ) -> tuple[Any, Any]:
     """Return the summaries of both halves."""
-    written = write_text(output, smoke=True, text=text)
+    written = write_text(output, smoke=True, text=text, progress=False)
     return written["text"], write_speech(output, speech=speech, num_children=num_children, progress=False)
 
 
@@ -64,6 +63,7 @@ def built_once() -> Iterator[None]:
         own_sentences=24,
         own_test=8,
         paths=60,
+        path_questions=40,
         jumbled=10,
         spoken_jumbled=3,
         train_voices=4,
@@ -83,7 +83,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def _records(folder: Path) -> list[tuple[Record, bytes | None]]:
@@ -97,7 +98,9 @@ def _texts(record: Record) -> list[str]:
 
 def _digests(output: Path) -> dict[str, str]:
     files = (
-        path for path in output.rglob("*") if path.is_file() and path.name not in (SUMMARY, SPEECH_SUMMARY)
+        path
+        for path in output.rglob("*")
+        if path.is_file() and path.name not in (TEXT_SUMMARY, SPEECH_SUMMARY)
     )
     return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -180,7 +183,7 @@ def test_paths_have_no_audio_and_say_what_is_heard(run: Path) -> None:
     records = _records(run / "shards" / "paths-train")
     assert all(audio is None and record.is_heard for record, audio in records)
     assert {record.task for record, _ in records} == {"transcribe", "answer"}
-    assert sum(record.text == "" for record, _ in records) == 4
+    assert sum(record.text == "" for record, _ in records) == 2
 
 
 def test_questions_are_apart_by_what_it_takes_to_answer_them(run: Path) -> None:
@@ -334,6 +337,9 @@ def test_lines_come_back_as_they_were_written(run: Path, tmp_path: Path) -> None
         ('{"id": "a", "text": "Olá.", "split": "train", "voice": "ana", "variety": "pt-PT"}', "'ana'"),
         ('{"id": "a", "voice": null, "variety": "pt-PT"}', "missing 2 required"),
         ("[]", "list indices"),
+        ('{"id": "a", "text": 5, "split": "train", "voice": "m1", "variety": "pt-PT"}', "text 5"),
+        ('{"id": "a", "text": "Olá.", "split": "dev", "voice": "m1", "variety": "pt-PT"}', "split 'dev'"),
+        ('{"id": "a", "text": "", "split": "train", "voice": null, "variety": "pt-PT"}', "template None"),
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path: Path, row: str, found: str) -> None:
@@ -341,6 +347,20 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, row: str, found: str) -> N
     (tmp_path / LINES).write_text(good + row + "\n", encoding="utf-8")
     with pytest.raises(InputError, match=rf"lines\.jsonl: line 2: .*{found}.*amalia corpus --part text"):
         write_speech(tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"", "no lines"), ('{"id": "é'.encode()[:-1], "utf-8")])
+def test_lines_that_are_no_text_are_named(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / LINES).write_bytes(content)
+    with pytest.raises(InputError, match=rf"lines\.jsonl: found .*{found}"):
+        write_speech(tmp_path, progress=False)
+
+
+def test_an_end_of_line_of_unicodes_is_in_a_text_like_any_other(tmp_path: Path) -> None:
+    """splitlines() cut such a row in two, and the stage told the user to write the same file again."""
+    lines = [Line("a", "Olá,\u2028amigo.\u0085 Bom\u2029dia.", "train", TRAIN_VOICES[0])]
+    write_lines(tmp_path / LINES, lines)
+    assert read_lines(tmp_path / LINES) == lines
 
 
 def test_speech_without_text_says_what_to_run(tmp_path: Path) -> None:
@@ -367,14 +387,29 @@ def test_interrupted_text_is_made_anew_and_an_old_one_kept_until_then(
     with monkeypatch.context() as patch:
         patch.setattr(synthetic, "write_summary", _interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write_text(tmp_path, smoke=True)
+            write_text(tmp_path, smoke=True, progress=False)
     assert {name: digest for name, digest in _digests(tmp_path).items() if name in before} == before
-    write_text(tmp_path, smoke=True)
-    written = _digests(run)
-    spoken_too = {name for name in written if name.startswith(SPEECH_PRODUCTS)}
-    assert _digests(tmp_path) == {name: written[name] for name in written.keys() - spoken_too}, (
-        "clips of older lines go with them"
-    )
+    write_text(tmp_path, smoke=True, progress=False)
+    assert _digests(tmp_path) == _digests(run), "the clips are of the same lines, and stay"
+
+
+def test_clips_of_other_lines_go_with_them(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    write_text(tmp_path, smoke=True, seed=1, progress=False)
+    assert not any((tmp_path / name).exists() for name in SPEECH_PRODUCTS)
+    assert all((tmp_path / name).exists() for name in TEXT_PRODUCTS)
+
+
+def test_what_is_half_replaced_has_no_summary(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(staging.shutil, "rmtree", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            staging.remove(tmp_path, SPEECH_PRODUCTS)
+    assert (tmp_path / "shards/speech-train").exists()
+    assert not (tmp_path / SPEECH_SUMMARY).exists()
 
 
 def test_interrupted_speech_is_made_anew_and_an_old_one_kept_until_then(
@@ -399,11 +434,20 @@ def _interrupted(*_: object) -> None:
 def test_a_full_disk_is_told_and_keeps_what_was_there(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "write_jsonl", _no_room)
+        with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}.*free some space"):
+            write_corpus(tmp_path)
+    assert not any((tmp_path / name).exists() for name in TEXT_PRODUCTS)
     monkeypatch.setattr(Path, "write_bytes", _full(Path.write_bytes))
     with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}.*free some space"):
         write_corpus(tmp_path)
     assert not any((tmp_path / name).exists() for name in SPEECH_PRODUCTS)
-    assert (tmp_path / SUMMARY).exists(), "the text has its own place and is whole"
+    assert (tmp_path / TEXT_SUMMARY).exists(), "the text has its own place and is whole"
+
+
+def _no_room(path: Path, rows: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _full(write: Callable[[Path, bytes], int]) -> Callable[[Path, bytes], int]:
