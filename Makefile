@@ -22,7 +22,7 @@ quickstart: $(INSTALLED) ## Set up, then build the model, measure it and write r
 	@$(BIN)/amalia quickstart $(ARGS)
 
 test: $(INSTALLED) ## Set up, then run the tests (a CPU is enough; 9 minutes on two busy cores)
-	@$(BIN)/python -m pytest -m "not gpu and not benchmark and not soak" --durations=10 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not benchmark and not soak" --durations=10 $(ARGS)
 
 check: $(INSTALLED) ## Set up, then check format, lint and types
 	@$(BIN)/ruff format --check .
