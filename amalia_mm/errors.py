@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -42,3 +44,17 @@ class InputError(ValueError):
 
 def _rebuild(where: str, field: str, found: str, wanted: str, remedy: str) -> InputError:
     return InputError(where, field=field, found=found, wanted=wanted, remedy=remedy)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Let a full disk, or a folder that must not be written, be told as an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            error.filename or folder,
+            found=error.strerror or str(error),
+            wanted="a folder with room and the right to write",
+            remedy="free some space or choose another folder, and run the same again",
+        ) from error

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -20,7 +20,7 @@ from amalia_mm.data.schema import AUDIO_SUFFIXES, Record, validate
 from amalia_mm.data.tars import Members, members_of, sha256
 from amalia_mm.data.tokens import TokenCounts, index_tokens
 from amalia_mm.data.verify import Stats, Verified, stats, verify
-from amalia_mm.errors import InputError
+from amalia_mm.errors import InputError, writing
 
 __all__ = [
     "ShardIndex",
@@ -81,7 +81,7 @@ class ShardWriter:
         if (self.folder / INDEX_NAME).exists():
             remedy = "delete that folder or choose another one"
             raise InputError(self.folder, found="shards", wanted="a new or empty folder", remedy=remedy)
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             for left_over in (*self.folder.glob("shard-*.tar"), *self.folder.glob(".shard-*.part")):
                 left_over.unlink()
@@ -115,7 +115,7 @@ class ShardWriter:
         members["json"] = json.dumps(checked.to_json(), ensure_ascii=False).encode()
         if audio is not None:
             members[suffix] = audio
-        with _writing(self.folder):
+        with writing(self.folder):
             if self._tar is None or self._file is None:
                 self._open()
             assert self._tar is not None and self._file is not None
@@ -127,7 +127,7 @@ class ShardWriter:
 
     def close(self) -> None:
         """Finish the last tar and write the index."""
-        with _writing(self.folder):
+        with writing(self.folder):
             self._close_tar()
             save_index(self.folder, self._shards, self._entries)
 
@@ -189,19 +189,6 @@ class ShardWriter:
             (self.folder / shard.name).unlink(missing_ok=True)
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            error.filename or folder,
-            found=error.strerror or str(error),
-            wanted="a folder with room and the right to write",
-            remedy="free some space or choose another folder, and run the same again",
-        ) from error
-
-
 def _entry(members: Members, record: Record, num_samples: int) -> Entry:
     return Entry(
         key=members.key,
@@ -234,7 +221,7 @@ def index_folder(folder: Path | str) -> ShardIndex:
         records = [_entry_from_tar(path, members) for members in members_of(path)]
         shards.append(Shard(path.name, sha256(path), path.stat().st_size, len(records)))
         entries.append(records)
-    with _writing(folder):
+    with writing(folder):
         save_index(folder, shards, entries)
     return ShardIndex.load(folder)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from amalia_mm.errors import InputError
+from amalia_mm.errors import writing
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def staged(output: Path, name: str, products: Sequence[str]) -> Iterator[Path]:
         InputError: The disk is full, or the folder cannot be written.
     """
     staging = output / name
-    try:
+    with writing(output):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         yield staging
@@ -39,13 +39,6 @@ def staged(output: Path, name: str, products: Sequence[str]) -> Iterator[Path]:
             (output / product).parent.mkdir(parents=True, exist_ok=True)
             (staging / product).replace(output / product)
         shutil.rmtree(staging)
-    except OSError as error:
-        raise InputError(
-            error.filename or output,
-            found=error.strerror or str(error),
-            wanted="a folder with room and the right to write",
-            remedy="free some space or choose another folder, and run the same again",
-        ) from error
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

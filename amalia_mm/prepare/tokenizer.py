@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from amalia_mm.data.index import ShardIndex, read_record
-from amalia_mm.errors import InputError
+from amalia_mm.errors import InputError, writing
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.text.tokenizer import Tokenizer
 
@@ -72,18 +72,11 @@ def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
     tokenizer = Tokenizer.train(texts_of(recipe.shards, recipe.max_records, progress=True), recipe.vocab_size)
     output = recipe.output
     part = output.with_name(f".{output.name}.part")
-    try:
+    with writing(output):
         shutil.rmtree(part, ignore_errors=True)
         tokenizer.save(part)
         shutil.rmtree(output, ignore_errors=True)
         part.replace(output)
-    except OSError as error:
-        raise InputError(
-            error.filename or output,
-            found=error.strerror or str(error),
-            wanted="a folder with room and the right to write",
-            remedy="free some space or choose another folder, and run the same again",
-        ) from error
     return tokenizer
 
 
