@@ -14,6 +14,8 @@ import numpy as np
 from torch import Tensor
 
 Prefix = tuple[int, ...]
+_FLOOR = -10_000.0
+"""log p of a token in a frame where it is impossible: sums over frames stay finite, and no text outweighs it."""
 _KEPT_NUMBERS = 4_000_000
 """In the likelihoods of next tokens, of one clip: 32 MB, but never fewer than 64 prefixes are kept."""
 
@@ -38,7 +40,7 @@ class CtcPrefixes:
     """
 
     def __init__(self, log_probs: Tensor) -> None:
-        self._log_probs: Array = log_probs.double().numpy()
+        self._log_probs: Array = np.maximum(log_probs.double().numpy(), _FLOOR)
         self._probs: Array = np.exp(self._log_probs[:, :-1])
         num_frames, num_classes = self._log_probs.shape
         self._most_kept = max(64, _KEPT_NUMBERS // num_classes)
@@ -86,14 +88,11 @@ class CtcPrefixes:
         blank = self._log_probs[:, -1]
         # Before a token that repeats the last one there must be a blank.
         repeats = np.array([len(prefix) > 1 and prefix[-1] == prefix[-2] for prefix in prefixes])
-        in_blank = np.stack([parent.ends_in_blank for parent in parents], axis=1)
-        in_token = np.stack([parent.ends_in_token for parent in parents], axis=1)
+        in_blank = np.stack([parent.ends_in_blank[:-1] for parent in parents], axis=1)
+        in_token = np.stack([parent.ends_in_token[:-1] for parent in parents], axis=1)
         before = np.logaddexp(in_blank, np.where(repeats, -np.inf, in_token))
-        tokens = np.full(before.shape, -np.inf)
-        blanks = np.full(before.shape, -np.inf)
-        for frame in range(len(blank)):
-            tokens[frame + 1] = np.logaddexp(tokens[frame], before[frame]) + emitted[frame]
-            blanks[frame + 1] = np.logaddexp(tokens[frame], blanks[frame]) + blank[frame]
+        tokens = _stays(before, emitted)
+        blanks = _stays(tokens[:-1], blank[:, None])
         self._keep(prefixes, tokens, blanks)
 
     def _keep(self, prefixes: list[Prefix], tokens: Array, blanks: Array) -> None:
@@ -108,3 +107,18 @@ class CtcPrefixes:
                 again = blanks[:-1, place] + self._log_probs[:, prefix[-1]]
                 extended[place, prefix[-1]] = np.logaddexp.reduce(again, initial=-np.inf)
             self._known[prefix] = _Forward(tokens[:, place], blanks[:, place], extended[place])
+
+
+def _stays(entered: Array, emitted: Array) -> Array:
+    """Return (f+1 p) log p of being in a state after 0, 1, ... f frames that is entered, and kept by emitting.
+
+    state[t + 1] = (state[t] + entered[t]) * emitted[t] for all frames at once: what entered at a frame is divided by
+    all that was emitted before it, summed over the frames, and multiplied by all that was emitted since.
+
+    Args:
+        entered: (f p) log p of coming in from elsewhere at each frame.
+        emitted: (f p) or (f 1) log p of what the state emits in each frame, finite.
+    """
+    all_emitted = np.concatenate([np.zeros((1, emitted.shape[1])), emitted.cumsum(axis=0)])
+    inside = np.logaddexp.accumulate(entered - all_emitted[:-1], axis=0) + all_emitted[1:]
+    return np.concatenate([np.full((1, entered.shape[1]), -np.inf), inside])

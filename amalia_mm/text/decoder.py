@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from amalia_mm.errors import InputError
 from amalia_mm.text.attention import Attention, KVCache, Reading, Rotary
+from amalia_mm.text.norm import RMSNorm
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -81,19 +82,6 @@ class DecoderConfig:
     def torch_dtype(self) -> torch.dtype:
         """The type of the parameters."""
         return _DTYPES[self.dtype]
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square norm computed in float32 (Zhang and Sennrich 2019, arXiv 1910.07467)."""
-
-    def __init__(self, width: int, eps: float, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width, dtype=dtype))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (... d) normalised, in the type it came in."""
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
 
 
 class SwiGLU(nn.Module):

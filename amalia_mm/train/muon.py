@@ -14,9 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration, chosen by its authors for speed: singular values end between about 0.7 and 1.2."""
-_NUM_ITERATIONS = 5
+_COEFFICIENTS = (
+    (8.0934, -23.6204, 17.4462),
+    (3.6366, -2.7219, 0.5365),
+    (2.6613, -1.9772, 0.4526),
+)
+"""Of three quintic iterations, each the one that brings what the one before leaves nearest to 1 (Amsel et al. 2025,
+arXiv 2505.16932, algorithm 1), for singular values from 0.01 to 1: they end between 0.73 and 1.27."""
 
 
 class MuonAdamW(AdamW):
@@ -75,20 +79,21 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """Return a matrix (r c) with its singular vectors as they were and its singular values near 1.
 
     Newton-Schulz iterations, done on the small square matrix of products of rows, or of columns: half the work for a
-    matrix four times as wide as high.
+    matrix four times as wide as high. They start from the norm of these products, which is nearer to the largest
+    singular value (squared) than the norm of the matrix is: that is worth two iterations of five.
     """
     is_tall = matrix.shape[0] > matrix.shape[1]
     wide = (matrix.mT if is_tall else matrix).float()
-    wide = wide / wide.norm().clamp(min=1e-7)
-    a, b, c = _COEFFICIENTS
     gram = wide @ wide.mT
-    factor = torch.eye(len(wide), device=wide.device)
-    polynomial = factor
-    for iteration in range(_NUM_ITERATIONS):
-        if iteration:
+    size = gram.norm().clamp(min=1e-14)
+    gram = gram / size
+    factor = polynomial = None
+    for a, b, c in _COEFFICIENTS:
+        if polynomial is not None:
             gram = polynomial @ (polynomial @ gram)
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)
-        factor = polynomial @ factor
-    near = factor @ wide
+        factor = polynomial if factor is None else polynomial @ factor
+    assert factor is not None
+    near = factor @ (wide / size.sqrt())
     return (near.mT if is_tall else near).to(matrix.dtype)

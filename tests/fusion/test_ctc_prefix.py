@@ -69,5 +69,5 @@ def test_what_is_impossible_stays_so():
     log_probs = frames()
     log_probs[:, 1] = float("-inf")
     prefixes = CtcPrefixes(log_probs)
-    assert prefixes.beginning((1,)) == prefixes.whole((0, 1)) == prefixes.beginning((1, 0)) == float("-inf")
-    assert prefixes.beginning((0,)) > float("-inf")
+    assert max(prefixes.beginning((1,)), prefixes.whole((0, 1)), prefixes.beginning((1, 0))) < -9_000
+    assert prefixes.beginning((0,)) > -100
