@@ -323,31 +323,36 @@ def _evaluate(options: argparse.Namespace) -> int:
             remedy="add --data, for example --data runs/quickstart",
         )
     if not options.show:
+        from psutil import Process
+
         from amalia_mm.evaluate.harness import evaluate, evaluate_run
 
+        began_s = Process().create_time()
         if options.data:
-            evaluate(options.model, options.data, output, num_processes=2, command=options.command)
+            command, data = options.command, options.data
+            evaluate(options.model, data, output, num_processes=2, command=command, began_s=began_s)
         else:
-            evaluate_run(output, num_processes=2, command=options.command)
+            evaluate_run(output, num_processes=2, command=options.command, began_s=began_s)
     if not options.quiet:
         result(table(read_report(output)) + str(output / "report.html"))
     return 0
 
 
 def _corpus(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.own_speech import read_own_speech
-
-    not_for = {"text": ("speech",), "speech": ("text", "words", "smoke"), None: ()}[options.part]
-    for name in not_for:
+    for name in ("text", "words", "smoke") if options.part == "speech" else ():
         if getattr(options, name):
-            wanted, remedy = f"no --{name} with --part {options.part}", "leave one of them out"
+            wanted, remedy = f"no --{name} with --part speech", "leave one of them out"
             raise InputError(f"--{name}", found=getattr(options, name), wanted=wanted, remedy=remedy)
-    read_own_speech(options.speech)  # what is wrong with a manifest is told before any work
     if options.part != "speech":
         from amalia_mm.prepare.synthetic import write_text
 
         write_text(
-            options.output, seed=options.seed, smoke=options.smoke, num_words=options.words, text=options.text
+            options.output,
+            seed=options.seed,
+            smoke=options.smoke,
+            num_words=options.words,
+            text=options.text,
+            speech=options.speech,
         )
     if options.part != "text":
         from amalia_mm.prepare.spoken import write_speech

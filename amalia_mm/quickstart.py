@@ -17,12 +17,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from amalia_mm import __version__
 from amalia_mm.child_process import Children, Ended, run_child
+from amalia_mm.commit import own_commit
 from amalia_mm.errors import InputError
 from amalia_mm.quickstart_plan import Job, Options, how_to_go_on, plan
 from amalia_mm.quickstart_stages import STAGES, Stage, has_company
@@ -48,6 +49,8 @@ class Record:
     steps: int | None = None
     final_loss: float | None = None
     command: list[str] = field(default_factory=list)
+    commit: str = ""
+    """Of the code that ran; several, with a space between, where an interrupted stage was taken up by another."""
 
 
 def run(options: Options) -> int:
@@ -89,6 +92,7 @@ class _Schedule:
         self.lines: dict[str, int] = {}
         """Where on the terminal the progress of a stage that has company is drawn."""
         self.failure = 0
+        self.commit = own_commit()
         self.most_at_once = 1 if _num_cores() == 1 else 2
         self.threads_in_company = str(max(1, _num_cores() // 2))
 
@@ -140,10 +144,12 @@ class _Schedule:
         command = list(job.command)
         if begun is None:
             _clear(self.options.output, job.stage)
-            begun = Record(name, job.fingerprint, command=command)
+            begun = Record(name, job.fingerprint, command=command, commit=self.commit)
         elif (folder / "last.ckpt").is_file():
             note(f"  continua de {folder / 'last.ckpt'}")
             command += ["--ckpt_path", str(folder / "last.ckpt")]
+        if self.commit not in begun.commit.split():
+            begun = replace(begun, commit=f"{begun.commit} {self.commit}".strip())
         _write(folder / "begun.json", begun)
         self.begun[name] = begun
         environment = self._environment(job, children)
@@ -197,6 +203,7 @@ def _record(begun: Record, ended: Ended, folder: Path) -> Record:
         steps=last.get("step"),
         final_loss=last.get("loss"),
         command=begun.command,
+        commit=begun.commit,
     )
 
 

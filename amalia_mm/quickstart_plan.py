@@ -83,7 +83,8 @@ def plan(options: Options) -> list[Job]:
         speech = options.speech if "speech" in stage.takes else ()
         decisive = [
             [job.fingerprint for job in jobs if job.stage.name in stage.after],
-            _inputs_digest(text, speech),
+            # The stage of the text reads what the manifests say; it hears no recording.
+            _inputs_digest(text, speech, speech if "text" not in stage.takes else ()),
             __version__,
             recipe,
             # Where the package and the run lie decides nothing.
@@ -142,8 +143,8 @@ def _check_inputs(options: Options) -> None:
                 raise InputError(name, found=f"no such file: {path}", wanted=wanted, remedy=remedy)
 
 
-def _inputs_digest(text: Sequence[Path], speech: Sequence[Path]) -> str:
-    """Return a digest of the user's own text and manifests, and of the size and date of the recordings."""
+def _inputs_digest(text: Sequence[Path], speech: Sequence[Path], heard: Sequence[Path]) -> str:
+    """Return a digest of the user's own text and manifests, and of size and date of the recordings that are heard."""
     digest = hashlib.sha256()
     for path in (*text, *speech):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -152,7 +153,7 @@ def _inputs_digest(text: Sequence[Path], speech: Sequence[Path]) -> str:
                 with file.open("rb") as opened:
                     content = hashlib.file_digest(opened, "sha256").hexdigest()
                 digest.update(f"{file.name}\0{content}\0".encode())
-    for manifest in speech:
+    for manifest in heard:
         for recording in _recordings(manifest):
             digest.update(f"{recording.stat().st_size} {recording.stat().st_mtime_ns}\0".encode())
     return digest.hexdigest()

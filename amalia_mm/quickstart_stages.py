@@ -55,7 +55,7 @@ STAGES = (
         "frases e perguntas do corpus incluído",
         ("corpus", "--part", "text", "--output", RUN),
         smoke=("--smoke",),
-        takes=("seed", "words", "text"),
+        takes=("seed", "words", "text", "speech"),
         owns=(
             *(f"shards/{name}-train" for name in ("documents", "chat", "sums", "facts", "paths", "copies")),
             *(f"shards/{name}-val" for name in ("documents", "chat", "sums", "facts", "paths")),

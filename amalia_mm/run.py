@@ -11,6 +11,7 @@ It knows nothing of Lightning.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -254,6 +255,18 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
             weights = _part_weights(Path(folder), part)
             _check_same(wanted, weights, where=f"{folder}: {part}")
             model.load_state_dict(weights, strict=False)
+
+
+def source_hashes(init_from: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return sha256 of the weights in each of the folders that `warm_start` takes parts from, in hexadecimal."""
+    hashes = {}
+    for folder in init_from:
+        whole = hashlib.sha256()
+        for path in sorted(Path(folder).glob("*.safetensors")):
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        hashes[str(folder)] = whole.hexdigest()
+    return hashes
 
 
 def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:

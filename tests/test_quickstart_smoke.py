@@ -14,9 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+import jiwer
 import pytest
 import torch
 
+from amalia_mm.portuguese.normalise import words
 from amalia_mm.run import load_model, read_config, read_weights
 
 pytestmark = pytest.mark.long
@@ -134,6 +136,21 @@ def test_it_runs_once_and_then_has_nothing_to_do(home, environment):
     assert done.stderr.count("já feito") == len(STAGES)
     assert done.stdout == (home / "stdout").read_text()
     assert time.monotonic() - start < 30
+
+
+def test_its_word_error_rate_comes_out_again_from_what_is_transcribed(home, environment):
+    run = home / "runs/quickstart"
+    rows = [json.loads(line) for line in (run / "test.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["task"] == "transcribe" and row["heldout"] == "seen_template"]
+    done = amalia(environment, home, "transcribe", *(run / row["audio"] for row in rows))
+    assert done.returncode == 0, done.stderr
+    found = [line.partition("\t")[2] for line in done.stdout.splitlines()]
+    pairs = [
+        (" ".join(words(row["text"])), " ".join(words(text))) for row, text in zip(rows, found, strict=True)
+    ]
+    report = json.loads((run / "report.json").read_text())
+    wer = jiwer.wer([said for said, _ in pairs], [heard for _, heard in pairs])
+    assert report["wer"] == pytest.approx(wer, abs=1e-4)
 
 
 def test_what_it_leaves_transcribes_answers_and_chats(home, environment):

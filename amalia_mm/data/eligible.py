@@ -40,8 +40,9 @@ def eligible_speech(
     paths: CtcPaths | None,
     max_audio_tokens: int,
     max_text_tokens: int,
+    max_positions: int | None = None,
 ) -> Eligible:
-    """Return the records of a folder whose clip (or simulated path) and text fit a batch.
+    """Return the records of a folder whose clip (or simulated path) and text fit a batch, and a row of the decoder.
 
     The length of a path is not known before it is drawn: the longest it can be is counted.
 
@@ -65,6 +66,7 @@ def eligible_speech(
         missing = ("audio", is_heard & (num_samples == 0), "no clip", "a clip to hear, or simulated paths")
     too_short = is_heard & (num_audio_tokens < 1) & ~missing[1]
     too_long = num_audio_tokens > max_audio_tokens
+    most = np.iinfo(np.int64).max if max_positions is None else max_positions
     problems = (
         missing,
         ("audio", too_short, "a clip shorter than one audio token", "a clip that the encoder can hear"),
@@ -74,6 +76,12 @@ def eligible_speech(
             counts.num_tokens > max_text_tokens,
             "too long a text",
             f"at most {max_text_tokens} tokens (max_text_tokens)",
+        ),
+        (
+            "text",
+            counts.num_tokens + num_audio_tokens > most,
+            "too long a row",
+            f"at most {max_positions} positions of text and audio (the decoder's max_position_embeddings)",
         ),
     )
     return _eligible(folder, weight, num_audio_tokens, problems)

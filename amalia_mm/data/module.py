@@ -43,6 +43,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         seed: Of the order and of the randomness of each record.
         num_workers: Processes that read; the batches are the same for any number.
         max_bad_fraction: Bad records above which the run stops.
+        max_positions: Most positions of a row that the model can read; None sets no limit.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         seed: int,
         num_workers: int,
         max_bad_fraction: float,
+        max_positions: int | None,
     ) -> None:
         super().__init__()
         if not shards:
@@ -64,6 +66,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         self.seed = seed
         self.num_workers = num_workers
         self.max_bad_fraction = max_bad_fraction
+        self.max_positions = max_positions
         self.bad_records: BadRecords | None = None
         """Counts of the training records read so far; None before `train_dataloader`."""
         self._text_tokenizer: Tokenizer | None = None
@@ -158,6 +161,7 @@ class TextData(ShardData[TextBatch]):
         seed: Of the order.
         num_workers: Processes that read.
         max_bad_fraction: Bad records above which the run stops.
+        max_positions: The decoder's, linked from the model.
     """
 
     def __init__(
@@ -170,10 +174,19 @@ class TextData(ShardData[TextBatch]):
         seed: int = 0,
         num_workers: int = 1,
         max_bad_fraction: float = 0.01,
+        max_positions: int | None = None,
     ) -> None:
-        super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction)
+        super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
         self.row_tokens = row_tokens
         self.rows_per_batch = rows_per_batch
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the indices and counts; raises `InputError` also where rows are longer than the model can read."""
+        if self.max_positions is not None and self.row_tokens > self.max_positions:
+            wanted = f"at most the decoder's max_position_embeddings, {self.max_positions}"
+            remedy = "shorten the rows, or give the decoder more positions"
+            raise InputError("data", field="row_tokens", found=self.row_tokens, wanted=wanted, remedy=remedy)
+        super().setup(stage)
 
     def _eligible(self, folder: Folder, weight: float) -> Eligible:
         return eligible_text(folder, weight)
@@ -207,6 +220,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         paths: Simulates CTC paths in place of clips; None hears the clips.
         augment: What is done to a training clip; None leaves it as it is.
         max_bad_fraction: Bad records above which the run stops.
+        max_positions: The decoder's, linked from the model.
     """
 
     def __init__(
@@ -224,8 +238,9 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         paths: CtcPaths | None = None,
         augment: Augment | None = None,
         max_bad_fraction: float = 0.01,
+        max_positions: int | None = None,
     ) -> None:
-        super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction)
+        super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
         self.geometry = _geometry(geometry)
         self.max_audio_tokens = max_audio_tokens
         self.max_text_tokens = max_text_tokens
@@ -242,6 +257,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             paths=self.paths,
             max_audio_tokens=self.max_audio_tokens,
             max_text_tokens=self.max_text_tokens,
+            max_positions=self.max_positions,
         )
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:

@@ -6,7 +6,6 @@ import os
 import platform
 import resource
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ import psutil
 import torch
 
 import amalia_mm
-
-UNKNOWN_COMMIT = "unknown"
+from amalia_mm.commit import own_commit
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,6 @@ class Environment:
     """The place of a measurement."""
 
     commit: str
-    is_dirty: bool
-    """Whether files of the repository differed from the commit."""
     hardware: str
     software: str
     command: str
@@ -33,8 +29,7 @@ class Environment:
 
 def read_environment(command: str | None = None) -> Environment:
     """Return where this process runs; `command` is what the user typed, where another program started it."""
-    commit, is_dirty = _commit(Path(amalia_mm.__file__).parent)
-    return Environment(commit, is_dirty, _hardware(), _software(), command or shlex.join(sys.argv))
+    return Environment(own_commit(), _hardware(), _software(), command or shlex.join(sys.argv))
 
 
 def own_peak_rss_gb() -> float:
@@ -46,26 +41,6 @@ def own_peak_rss_gb() -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def _commit(package: Path) -> tuple[str, bool]:
-    """Return the commit of the package's own repository, not of one it happens to be installed inside."""
-    top = _git(package, "rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != package.parent.resolve():
-        return UNKNOWN_COMMIT, False
-    return _git(package, "rev-parse", "HEAD") or UNKNOWN_COMMIT, bool(
-        _git(package, "status", "--porcelain", "-uno")
-    )
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def num_cores() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,8 @@ from amalia_mm.errors import InputError
 from amalia_mm.evaluate.environment import Environment, read_environment
 from amalia_mm.evaluate.items import read_texts
 from amalia_mm.evaluate.measured import Job, Measured, measure
-from amalia_mm.evaluate.report import render_report
+from amalia_mm.evaluate.own_data import own_data_lines
+from amalia_mm.evaluate.report import draw, render_report
 from amalia_mm.evaluate.scores import Scores, scores
 from amalia_mm.evaluate.shares import measure_in_shares
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
@@ -32,6 +34,7 @@ def evaluate(
     batch_size: int = 16,
     num_processes: Literal[1, 2] = 1,
     command: str | None = None,
+    began_s: float | None = None,
 ) -> Scores:
     """Return the figures of a model on a data folder; write `report.json` and `report.html` into `output`.
 
@@ -43,18 +46,25 @@ def evaluate(
         num_processes: With 2, a second one helps where that is faster; a script that asks for it does so under
             `if __name__ == "__main__":`.
         command: What the user typed, where that is not this process's own command line.
+        began_s: When the work began, in seconds of the wall clock; now, where nothing is said.
 
     Raises:
         InputError: There is no model, none of the files, a file is damaged, or a clip cannot be read.
     """
+    began_s = began_s or time.time()
     assistant = Assistant.load(model)
     job = Job(assistant.folder, _with_data(Path(data)), batch_size=batch_size)
     measured = measure_in_shares(assistant, job) if num_processes == 2 else measure(assistant, job)
-    return _write(assistant, measured, Path(data), Path(output), [], command)
+    return _write(assistant, measured, Path(data), Path(output), [], command, began_s)
 
 
 def evaluate_run(
-    run: Path | str, *, batch_size: int = 16, num_processes: Literal[1, 2] = 1, command: str | None = None
+    run: Path | str,
+    *,
+    batch_size: int = 16,
+    num_processes: Literal[1, 2] = 1,
+    command: str | None = None,
+    began_s: float | None = None,
 ) -> Scores:
     """Return the figures of a whole run, with its stages and earlier models; the reports go into the run.
 
@@ -64,6 +74,7 @@ def evaluate_run(
     Raises:
         InputError: As `evaluate`.
     """
+    began_s = began_s or time.time()
     run = Path(run)
     assistant = Assistant.load(resolve_model(run))
     before_joint = run / BEFORE_JOINT_STAGE / "model"
@@ -76,7 +87,7 @@ def evaluate_run(
     )
     measured = measure_in_shares(assistant, job) if num_processes == 2 else measure(assistant, job)
     stages = [stage for stage in read_stages(run) if stage.name != EVALUATION]
-    return _write(assistant, measured, run, run, stages, command)
+    return _write(assistant, measured, run, run, stages, command, began_s)
 
 
 def _parts_before_joint(model: Path) -> dict[str, list[str]] | None:
@@ -116,9 +127,11 @@ def _write(
     output: Path,
     stages: list[Stage],
     command: str | None,
+    began_s: float,
 ) -> Scores:
     environment = read_environment(command)
-    stages = [*stages, _this_stage(measured)]
+    drawn = draw(assistant, measured, stages)
+    stages = [*stages, _this_stage(measured, began_s, environment)]
     report = {**_summary(assistant, stages, environment, data), **scores(measured)}
     output.mkdir(parents=True, exist_ok=True)
     _replace(output / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
@@ -127,7 +140,7 @@ def _write(
     }
     _replace(
         output / "report.html",
-        render_report(assistant, measured, report, stages, environment, configurations),
+        render_report(drawn, report, stages, environment, configurations),
     )
     return report
 
@@ -146,17 +159,29 @@ def _summary(assistant: Assistant, stages: list[Stage], environment: Environment
         "peak_rss_gb": peak_rss_gb(stages),
         "data_wait_fraction": waits.get("10_hearing"),
         "stages": [stage.summary() for stage in stages],
-        "commit": environment.commit,
-        "commit_is_dirty": environment.is_dirty,
+        "commit": " ".join(sorted({commit for stage in stages for commit in stage.commits})),
         "hardware": environment.hardware,
         "software": environment.software,
         "command": environment.command,
         "normaliser": NORMALISER,
+        "own_data": own_data_lines(data),
     }
 
 
-def _this_stage(measured: Measured) -> Stage:
-    return Stage(EVALUATION, measured.seconds, round(measured.peak_rss_gb, 3), None, None, None, (), ())
+def _this_stage(measured: Measured, began_s: float, environment: Environment) -> Stage:
+    now_s = time.time()
+    return Stage(
+        EVALUATION,
+        round(now_s - began_s, 1),
+        round(measured.peak_rss_gb, 3),
+        steps=None,
+        final_loss=None,
+        wait_fraction=None,
+        losses=(),
+        val_losses=(),
+        spans=((began_s, now_s),),
+        commits=(environment.commit,),
+    )
 
 
 def _replace(path: Path, text: str) -> None:

@@ -66,9 +66,36 @@ class _Sample:
     errors: tuple[WordPair, ...]
 
 
+def draw(assistant: Assistant, measured: Measured, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Return the pictures, clips and samples of a report, under the names of the template; this takes a while.
+
+    Args:
+        assistant: The model, for the pictures of three clips.
+        measured: What the suites found.
+        stages: The stages that were trained.
+    """
+    asr = measured.asr or AsrResult(())
+    return {
+        "curves": [
+            (_stage_label(stage), figures.loss_curve(stage.losses, stage.val_losses))
+            for stage in stages
+            if len(stage.losses) > 1
+        ],
+        "confusions": _confusions(asr),
+        "clips": show_clips(assistant, asr.transcripts),
+        "samples": [_sample(row) for row in _spread(asr.transcripts, NUM_SAMPLES)],
+        "worst": _worst(asr),
+        "spoken_answers": _spoken_answers(measured.spoken_qa),
+        "written_answers": _answers(measured.text_qa),
+        "drifts": _drifts(measured.preference),
+        "invented": [row for row in measured.no_speech.rows if row[1] or row[2]]
+        if measured.no_speech
+        else [],
+    }
+
+
 def render_report(
-    assistant: Assistant,
-    measured: Measured,
+    drawn: Mapping[str, Any],
     report: Mapping[str, Any],
     stages: Sequence[Stage],
     environment: Environment,
@@ -77,8 +104,7 @@ def render_report(
     """Return the HTML of a report.
 
     Args:
-        assistant: The model, for the pictures of three clips.
-        measured: What the suites found.
+        drawn: What `draw` made.
         report: The figures, as in `report.json`.
         stages: The stages of the run.
         environment: Where it was measured.
@@ -89,29 +115,16 @@ def render_report(
     template = templates.from_string(
         files("amalia_mm.evaluate").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
-    asr = measured.asr or AsrResult(())
     return template.render(
+        **drawn,
         report=report,
         date=time.strftime("%d/%m/%Y %H:%M"),
         environment=environment,
         results=[_result(target, report) for target in TARGETS],
-        curves=[
-            (_stage_label(stage), figures.loss_curve(stage.losses, stage.val_losses))
-            for stage in stages
-            if len(stage.losses) > 1
-        ],
         voices=_voices(report["wer_by_voice"]),
         sources=_sources(report),
-        confusions=_confusions(asr),
-        clips=show_clips(assistant, asr.transcripts),
-        samples=[_sample(row) for row in _spread(asr.transcripts, NUM_SAMPLES)],
-        worst=_worst(asr),
-        spoken_answers=_spoken_answers(measured.spoken_qa),
-        written_answers=_answers(measured.text_qa),
         spoken_kinds=report["spoken_qa_by_kind"],
         written_kinds=report["text_qa_by_kind"],
-        drifts=_drifts(measured.preference),
-        invented=[row for row in measured.no_speech.rows if row[1] or row[2]] if measured.no_speech else [],
         stages=[(_stage_label(stage), stage, _stage_cells(stage)) for stage in stages],
         configurations=configurations,
     )

@@ -27,6 +27,8 @@ class Stage:
     val_losses: tuple[tuple[int, float], ...]
     spans: tuple[tuple[float, float], ...] = ()
     """When it ran, in seconds of the wall clock; empty where that was not kept."""
+    commits: tuple[str, ...] = ()
+    """Of the code that ran; empty where that was not kept."""
 
     def summary(self) -> dict[str, object]:
         """Return the stage as `report.json` lists it."""
@@ -37,6 +39,7 @@ class Stage:
             "final_loss": self.final_loss,
             "peak_rss_gb": self.peak_rss_gb,
             "wait_fraction": self.wait_fraction,
+            "commit": " ".join(self.commits) or None,
         }
 
 
@@ -97,6 +100,7 @@ def _read_stage(folder: Path) -> Stage:
         losses=tuple((int(row["step"]), row["loss"]) for row in training),
         val_losses=tuple((int(row["step"]), row["val_loss"]) for row in rows if "val_loss" in row),
         spans=tuple((float(start), float(stop)) for start, stop in about.get("spans", ())),
+        commits=tuple(str(about.get("commit") or "").split()),
     )
 
 

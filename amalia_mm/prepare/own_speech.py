@@ -37,6 +37,11 @@ class OwnSpeech:
     seconds: dict[str, float] = field(default_factory=dict)
     """By split."""
 
+    @property
+    def heldout_forms(self) -> set[str]:
+        """The spoken forms of what is said in recordings that are not trained on."""
+        return {spoken_form(recording.text) for recording in self.recordings if recording.split != "train"}
+
 
 def read_own_speech(manifests: Sequence[Path]) -> OwnSpeech:
     """Return the rows of the user's manifests; `InputError` as `read_speech_manifest`."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from amalia_mm.data.schema import Split
 from amalia_mm.portuguese.normalise import spoken_form
 
 MIN_WORDS, MAX_WORDS = 2, 15
 """Shorter is no sentence; longer takes more than ten seconds to say."""
+MAX_CHARACTERS = 1500
+"""Of a document: what the smallest decoder can read at once, in a tokenizer of half a thousand entries."""
 
 _TEST_SHARE, _VAL_SHARE = 10, 5  # of 100
 _WRAPPED_LINE = 60  # characters: a longer line without a final mark goes on in the next one
@@ -24,6 +26,7 @@ _ABBREVIATION = re.compile(
     r"\.[ºª]?$"
 )
 _UNSPOKEN_MARKS = re.compile(r"[\s,;:.!?…«»“”\"'’‘()—–-]")
+_SENTENCE_CUT, _WORD_CUT = re.compile(r"(?<=\n)|(?<=[.!?…] )"), re.compile(r"(?<=\s)")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzáàâãçéêíóôõúü")
 
 
@@ -65,6 +68,28 @@ def _split_line(line: str) -> Iterable[str]:
         start = match.end()
     if line[start:].strip():
         yield line[start:].strip()
+
+
+def document_pieces(text: str, max_characters: int = MAX_CHARACTERS) -> list[str]:
+    """Return a text in pieces of at most `max_characters`: all of it, cut at line breaks, else after sentences.
+
+    What has neither is cut between words, and a word that is longer than that wherever it must be.
+    """
+    if len(text) <= max_characters:
+        return [text]
+    pieces = [""]
+    for bit in _bits(text, max_characters):
+        if len(pieces[-1]) + len(bit) > max_characters:
+            pieces.append("")
+        pieces[-1] += bit
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _bits(text: str, max_characters: int) -> Iterator[str]:
+    """Yield sentences, or where one is longer than that words, or where one of these is, parts of it."""
+    for sentence in _SENTENCE_CUT.split(text):
+        for word in _WORD_CUT.split(sentence) if len(sentence) > max_characters else [sentence]:
+            yield from (word[at : at + max_characters] for at in range(0, len(word), max_characters))
 
 
 def why_unspoken(sentence: str) -> str | None:

@@ -216,6 +216,16 @@ def _speech_summary(
             "recordings": len(own.recordings),
             "hours": {part: round(seconds / 3600, 3) for part, seconds in sorted(own.seconds.items())},
             "notes": dict(own.notes),
+            "speakers_in_training_and_test": _heard_on_both_sides(own),
             "bad": [str(error) for error in own.bad],
         },
     }
+
+
+def _heard_on_both_sides(own: OwnSpeech) -> list[str]:
+    """Return the speakers of training recordings who are also tested on: a manifest without splits has them."""
+    by_split = {
+        split: {recording.speaker for recording in own.recordings if recording.split == split}
+        for split in ("train", "test")
+    }
+    return sorted(name for name in by_split["train"] & by_split["test"] if name)

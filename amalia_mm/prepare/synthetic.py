@@ -16,6 +16,7 @@ from pathlib import Path
 from amalia_mm.prepare.corpus import Corpus, build_corpus
 from amalia_mm.prepare.lines import BUILT_IN, LINES, write_lines
 from amalia_mm.prepare.narrowed import narrowed
+from amalia_mm.prepare.own_speech import read_own_speech
 from amalia_mm.prepare.own_text import OwnText, read_own_text
 from amalia_mm.prepare.speech_plan import Plan, PlanSizes, plan_speech
 from amalia_mm.prepare.spoken import SPEECH_PRODUCTS
@@ -37,6 +38,7 @@ def write_text(
     smoke: bool = False,
     seed: int = 0,
     text: Sequence[Path] = (),
+    speech: Sequence[Path] = (),
     num_words: int | None = None,
     progress: bool = True,
 ) -> dict[str, object]:
@@ -50,15 +52,16 @@ def write_text(
         smoke: The smallest corpus with everything in it.
         seed: Decides what is drawn, and who says it.
         text: The user's files and folders of text, added to the corpus and spoken by the same voices.
+        speech: The user's manifests of recordings: what is said in those that are tested on is not learned from text.
         num_words: Keep the sentences that need no other than so many of the commonest words; None keeps all.
         progress: Show a bar on stderr.
 
     Raises:
-        InputError: The user's text is not what it should be, or the disk is full.
+        InputError: The user's text or a manifest is not what it should be, or the disk is full.
     """
     start_s = time.monotonic()
     sizes = PlanSizes.smoke() if smoke else PlanSizes()
-    own = read_own_text(text)
+    own = read_own_text(text, read_own_speech(speech).heldout_forms)
     corpus = build_corpus(seed, smoke=smoke)
     corpus = corpus if num_words is None else narrowed(corpus, num_words)
     plan = plan_speech(corpus, own, sizes, seed)

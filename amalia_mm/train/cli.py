@@ -1,4 +1,8 @@
-"""`amalia fit | validate | test | predict`: the LightningCLI, its links and its one-line errors."""
+"""`amalia fit | validate | test | predict`: the LightningCLI, its links and its one-line errors.
+
+A training module has losses, on training and validation shards. What a model writes is measured and used through its
+folder, so `test` and `predict` say which command does that.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from amalia_mm.errors import InputError
 from amalia_mm.train.callbacks import GracefulStop, SeedEveryStep, StepProgress
@@ -55,9 +61,16 @@ class AmaliaCLI(LightningCLI):
         parser.link_arguments("run_folder", "checkpoint.dirpath")
         parser.link_arguments("data.init_args.seed", "randomness.seed")
         parser.link_arguments("data.init_args.tokenizer", "model.init_args.tokenizer")
+        parser.link_arguments("model.max_positions", "data.init_args.max_positions", apply_on="instantiate")
         parser.link_arguments(
             "model.geometry", "data.init_args.geometry", compute_fn=dataclasses.asdict, apply_on="instantiate"
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Read the command line, and refuse a checkpoint that is none: what comes next looks into it."""
+        super().parse_arguments(parser, args)
+        if "subcommand" in self.config:
+            _check_checkpoint(self.config[self.config.subcommand].get("ckpt_path"))
 
     def before_fit(self) -> None:
         """Refuse what would fail late: a precision that makes waveforms bf16, or a run without an end."""
@@ -78,6 +91,35 @@ class AmaliaCLI(LightningCLI):
                 wanted="at least 1",
                 remedy="train by steps",
             )
+
+    def before_test(self) -> None:
+        """Say what measures a model: a training module knows losses only."""
+        remedy = "run `amalia evaluate RUN` for its figures, `amalia validate` for its losses"
+        raise InputError("amalia test", found="a training module", wanted="a model folder", remedy=remedy)
+
+    def before_predict(self) -> None:
+        """Say what uses a model."""
+        remedy = "run `amalia transcribe`, `amalia ask` or `amalia chat` with --model"
+        raise InputError("amalia predict", found="a training module", wanted="a model folder", remedy=remedy)
+
+
+def _check_checkpoint(path: str | Path | None) -> None:
+    """Raise `InputError` where a checkpoint of one file cannot be read; one of a sharded run is a folder."""
+    if path is None or Path(path).is_dir():
+        return
+    remedy = "give the last.ckpt of a run folder, whole; what others have made is not loaded"
+    wanted = "a file that `amalia fit` wrote"
+    if not Path(path).is_file():
+        raise InputError("--ckpt_path", found=f"{path}: no such file", wanted=wanted, remedy=remedy)
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (
+        Exception
+    ) as error:  # torch, zipfile and pickle raise a dozen kinds for a file that is cut or strange
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError("--ckpt_path", found=f"{path}: {reason}", wanted=wanted, remedy=remedy) from error
+    if not isinstance(found, dict) or "state_dict" not in found:
+        raise InputError("--ckpt_path", found=f"{path}: no training state", wanted=wanted, remedy=remedy)
 
 
 def main(argv: Sequence[str]) -> None:

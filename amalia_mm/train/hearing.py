@@ -7,8 +7,10 @@ decoder it will be coupled to; the decoder itself is not needed, only its sizes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
+import torch
 from torch import nn
 
 from amalia_mm.audio.encoder import AudioEncoder
@@ -26,6 +28,7 @@ from amalia_mm.train.losses import Loss, ctc
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
+from amalia_mm.units import SAMPLE_RATE_HZ
 
 
 class _Ears(nn.Module):
@@ -100,8 +103,12 @@ class Hearing(SummedStep[_Ears]):
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:
         """Return the CTC losses of the batch's clips, and how many were too short for their tokens or letters."""
         assert self.model is not None
+        if batch.waveforms is None and not batch.text.record_ids:
+            batch = _with_silence(batch)
         if batch.waveforms is None or batch.num_samples is None:
-            raise ValueError("the hearing stage needs waveforms: give it shards with audio")
+            found = f"{', '.join(batch.text.record_ids[:3])} without a clip"
+            remedy = "leave shards of text out of `data.shards`"
+            raise InputError("data", field="shards", found=found, wanted="clips to hear", remedy=remedy)
         features, num_frames, letter_logits = self.model.encoder.hear_letters(
             batch.waveforms, batch.num_samples
         )
@@ -122,6 +129,21 @@ class Hearing(SummedStep[_Ears]):
             "letters": _logged(letters),
             "letters_too_short": Loss(letters.num_too_short, clips),
         }
+
+
+def _with_silence(batch: SpeechTextBatch) -> SpeechTextBatch:
+    """Return a batch in which nothing could be read with one second of silence that teaches nothing.
+
+    Its rank must still touch every trained parameter, or DDP and FSDP2 wait for ever.
+    """
+    ids = batch.ctc_ids
+    return replace(
+        batch,
+        waveforms=torch.zeros(1, SAMPLE_RATE_HZ, device=ids.device),
+        num_samples=ids.new_tensor([SAMPLE_RATE_HZ]),
+        ctc_ids=ids.new_zeros(1, 0),
+        num_ctc_ids=ids.new_tensor([-1]),
+    )
 
 
 def _logged(loss: Loss) -> Loss:

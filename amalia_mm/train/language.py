@@ -52,6 +52,11 @@ class Language(SummedStep[_DecoderOnly]):
         self.freeze_patterns = freeze or []
         self.model: _DecoderOnly | None = None
 
+    @property
+    def max_positions(self) -> int:
+        """The most positions of a row that the decoder can read."""
+        return self.decoder_config.max_position_embeddings
+
     def configure_model(self) -> None:
         """Build, warm-start and freeze the decoder, once."""
         if self.model is not None:

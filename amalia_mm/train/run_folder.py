@@ -49,7 +49,9 @@ class RunFolder(SaveConfigCallback):
         self._previous_s = 0.0
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the resolved configuration before any work."""
+        """Write the resolved configuration before any training; what only looks at a run changes nothing in it."""
+        if stage != "fit":
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
@@ -102,9 +104,9 @@ class RunFolder(SaveConfigCallback):
         self._batch_ended = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the validation figures."""
+        """Write the validation figures of a training run."""
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
-        if figures and trainer.is_global_zero and not trainer.sanity_checking:
+        if figures and trainer.is_global_zero and trainer.training:
             self._append({"step": trainer.global_step, **figures})
         self._batch_ended = time.perf_counter()
 

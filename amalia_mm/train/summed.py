@@ -8,6 +8,7 @@ the whole global step. It knows nothing of what is learned: `loss_terms` is the 
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import lightning as L
@@ -16,6 +17,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from amalia_mm.errors import InputError
+from amalia_mm.run import source_hashes
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig, build_optimizer
 
@@ -31,11 +34,18 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()
         self.optim_config = optim
+        self.init_from: dict[str, list[str]] = {}
+        """Model folder -> the parts that `configure_model` takes from there."""
         self.step_losses: dict[str, Tensor] = {}
         """The mean of every term over the last global step, for the log; `loss` is what was minimised, and
         `grad_norm` the norm of its gradient before clipping."""
         self._pending: dict[str, Tensor] = {}
         self._validation: dict[str, Tensor] = {}
+
+    @property
+    def max_positions(self) -> int | None:
+        """The most positions of a row that the model can read; None where no decoder reads any."""
+        return None
 
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Loss]:
@@ -75,16 +85,36 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         optimizer, schedule = build_optimizer(self, self.optim_config, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """Take note of what frozen parameters were made of, before it can change."""
+        if self._frozen_names():
+            _ = self._source_hashes
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep trained parameters only: frozen ones come back from where they came."""
+        """Keep trained parameters only: frozen ones come back from where they came, if nothing changed there."""
         frozen = self._frozen_names()
+        if frozen:
+            checkpoint["frozen_from"] = self._source_hashes
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Complete a checkpoint with the frozen parameters `configure_model` has just loaded."""
+        """Complete a checkpoint with the frozen parameters `configure_model` has just loaded.
+
+        Raises:
+            InputError: They are not those that the run began with.
+        """
+        for folder, wanted in checkpoint.get("frozen_from", {}).items():
+            found = self._source_hashes.get(folder, "nothing taken from there")
+            if found != wanted:
+                remedy = "put the weights back that the run began with, or start it over"
+                raise InputError(f"init_from[{folder}]", found=found, wanted=wanted, remedy=remedy)
         own = self.state_dict()
         for name in self._frozen_names():
             checkpoint["state_dict"].setdefault(name, own[name])
+
+    @cached_property
+    def _source_hashes(self) -> dict[str, str]:
+        return source_hashes(self.init_from)
 
     def _frozen_names(self) -> set[str]:
         return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}

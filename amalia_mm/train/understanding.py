@@ -71,6 +71,11 @@ class Understanding(SummedStep[SpeechTextModel]):
         """How many decoder positions a clip takes; computed without allocating a weight."""
         return geometry_of(self.build_encoder, self.build_projector, self.decoder_config)
 
+    @property
+    def max_positions(self) -> int:
+        """The most positions of a row that the decoder can read."""
+        return self.decoder_config.max_position_embeddings
+
     def configure_model(self) -> None:
         """Build, warm-start and freeze the model, once."""
         if self.model is not None:

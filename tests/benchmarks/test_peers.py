@@ -16,9 +16,9 @@ def decoder_step(request, tmp_path):
     from amalia_mm.text.checkpoint import load_hf
 
     config = LlamaConfig(
-        vocab_size=768,
-        hidden_size=256,
-        intermediate_size=704,
+        vocab_size=512,
+        hidden_size=192,
+        intermediate_size=512,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -26,7 +26,7 @@ def decoder_step(request, tmp_path):
     )
     llama = LlamaForCausalLM(config)
     llama.save_pretrained(tmp_path)
-    ids = torch.randint(768, (16, 128))
+    ids = torch.randint(512, (16, 128))
     model = llama if request.param == "transformers" else load_hf(tmp_path)
 
     def step():

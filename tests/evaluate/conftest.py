@@ -62,7 +62,9 @@ def _write_rows(path, rows):
 
 def _write_stage(folder, name, *, with_losses=True):
     folder.mkdir(exist_ok=True)
-    (folder / "stage.json").write_text(json.dumps({"name": name, "seconds": 12.5, "peak_rss_gb": 1.25}))
+    (folder / "stage.json").write_text(
+        json.dumps({"name": name, "seconds": 12.5, "peak_rss_gb": 1.25, "commit": "older"})
+    )
     if with_losses:
         rows = [
             {"step": step, "loss": 4.0 / step, "lr": 1e-3, "seconds": float(step), "wait_seconds": 0.02}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 
 import pytest
 import yaml
@@ -94,7 +95,9 @@ def test_stages_tell_their_seconds_steps_and_losses(finished):
         "final_loss": round(4.0 / 30, 4),
         "peak_rss_gb": 1.25,
         "wait_fraction": 0.02,
+        "commit": "older",
     }
+    assert set(report["commit"].split()) == {stages["30_evaluate"]["commit"], "older"}
     assert report["data_wait_fraction"] == 0.02
     assert stages["00_data"]["steps"] is None
     assert report["total_seconds"] == pytest.approx(62.5 + stages["30_evaluate"]["seconds"])
@@ -147,6 +150,38 @@ def test_a_model_is_measured_on_any_folder_with_test_data(run, tmp_path):
     assert "Não medido" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="found none of test.jsonl, text_test.jsonl, pairs.jsonl"):
         evaluate(run / "04_sft" / "model", tmp_path, tmp_path / "out")
+
+
+def test_the_time_of_an_evaluation_begins_where_it_is_said(run, tmp_path):
+    report = evaluate(run / "04_sft" / "model", run, tmp_path, began_s=time.time() - 1000)
+    assert 1000 < report["total_seconds"] < 1100
+
+
+def test_what_became_of_the_users_own_data_is_told(run, tmp_path):
+    assert evaluate(run / "04_sft" / "model", run, tmp_path)["own_data"] == []
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(run / "text_test.jsonl", data)
+    left_out = {"digits": 2, "repeated": 0}
+    text = {
+        "documents": {"train": 5, "test": 1},
+        "conversations": {"train": 0},
+        "sentences_spoken": {"train": 3},
+        "notes": {"an empty text": 1},
+        "sentences_left_out": left_out,
+    }
+    speech = {"recordings": 7, "hours": {"train": 0.5}, "notes": {"no text (null)": 2}, "bad": ["x"]}
+    both = {"speakers_in_training_and_test": ["Ana"]}
+    (data / "corpus.json").write_text(json.dumps({"text": {"own": text}}), encoding="utf-8")
+    (data / "speech.json").write_text(json.dumps({"own": speech | both}), encoding="utf-8")
+    report = evaluate(run / "04_sft" / "model", data, tmp_path / "out")
+    assert report["own_data"] == [
+        "Texto: 6 documentos, 0 conversas; 3 frases ditas por vozes sintéticas; notas: texto vazio: 1"
+        "; frases que não são ditas: com algarismos: 2",
+        "Gravações: 7 (train 0,5 h); notas: sem texto (null): 2; 1 não puderam ser usadas",
+        "Pessoas ouvidas no treino e no teste: 1; o WER delas não é de voz nova",
+    ]
+    assert "com algarismos: 2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_earlier_evaluation_is_not_counted_as_a_stage_of_the_next(finished, tmp_path):

@@ -14,6 +14,7 @@ _LEAVES = {"batch", "units", "variety", "lora"}
 _UNDERSTANDING = {"fusion", "voice", "text", "audio"}
 MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
+    "commit": set(),
     "variety": set(),
     "lora": set(),
     "batch": {"units", "variety"},
@@ -43,14 +44,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assistant": {*_UNDERSTANDING, "responder", "run", "portuguese", "batch", "units"},
     "evaluate": {
         *_UNDERSTANDING,
-        *("assistant", "run", "data", "portuguese", "batch", "units", "variety"),
+        *("assistant", "run", "data", "portuguese", "batch", "units", "variety", "commit"),
     },
     "prepare": {"data", "audio", "portuguese", "text.tokenizer", "batch", "units", "variety"},
     "prepare.distil": {"data", "audio", "portuguese", "text.tokenizer", *_LEAVES, "assistant"},
     "halo": {"assistant", "portuguese", "voice.bank"},
     "serve": {"assistant", "halo", "portuguese"},
     # The edge: what the command line and the quickstart are made of.
-    "quickstart": {"child_process", "quickstart_plan", "quickstart_stages", "terminal"},
+    "quickstart": {"child_process", "commit", "quickstart_plan", "quickstart_stages", "terminal"},
     "quickstart_plan": {"quickstart_stages", "recipe_paths"},
     "quickstart_stages": set(),
     "recipe_paths": set(),
@@ -69,6 +70,7 @@ AT_START = {
     "shards_commands",
     "terminal",
     "child_process",
+    "commit",
     "quickstart_plan",
     "quickstart_stages",
     "recipe_paths",

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from amalia_mm.cli import LIGHTNING, build_parser
+from amalia_mm.errors import InputError
+from amalia_mm.train.cli import main as lightning
 
 ROOT = Path(__file__).parents[2]
 PROSE = sorted([*ROOT.glob("*.md"), *(ROOT / "recipes").rglob("*.md"), *(ROOT / "configs").rglob("*.md")])
@@ -46,6 +48,12 @@ def names(text):
         yield from (word for word in command.split() if OURS.match(word) and not OPEN.search(word))
 
 
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["amalia"])
+
+
 @pytest.mark.parametrize("path", PROSE, ids=label)
 def test_every_command_is_one(path):
     for command in commands(path.read_text(encoding="utf-8")):
@@ -54,9 +62,24 @@ def test_every_command_is_one(path):
             targets = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
             assert set(targets) <= TARGETS, f"{command}: no such target"
         elif len(words) > 1 and words[1] in LIGHTNING:
-            assert "-c" in words or OPEN.search(command) or len(words) == 2, f"{command}: which recipe?"
+            if len(words) > 2:
+                check_lightning(command, words)
         elif len(words) > 1 and not words[1].startswith("-"):
             check_sub_command(command, words)
+
+
+def check_lightning(command, words):
+    """The recipe is read and every option is one of it; nothing is built."""
+    assert "-c" in words, f"{command}: which recipe?"
+    given = [re.sub(r"\b[A-Z]{2,}\b", "runs/x", word) for word in words]
+    try:
+        lightning([*given[1:], "--print_config"])
+    except SystemExit as done:
+        if not done.code:
+            return
+    except InputError as error:
+        pytest.fail(f"{command}: {error}")
+    pytest.fail(f"{command}: the configuration was not printed")
 
 
 def check_sub_command(command, words):
@@ -84,9 +107,11 @@ def test_every_path_exists(path):
 
 
 def test_a_wrong_command_or_path_would_be_seen(tmp_path, monkeypatch):
-    text = "Run `amalia transcribe --modell x a.wav`, `make nothing`:\n\n```sh\namalia shards stat x\n```\n"
+    wrong = ["amalia transcribe --modell x a.wav", "make nothing", "amalia fit -c recipes/gone/recipe.yaml"]
+    wrong.append("amalia fit -c recipes/04_sft/recipe.yaml --trainer.most_steps 3")
+    text = " ".join(f"`{command}`" for command in wrong) + "\n\n```sh\namalia shards stat x\n```\n"
     found = list(commands(text))
-    assert found == ["amalia shards stat x", "amalia transcribe --modell x a.wav", "make nothing"]
+    assert found == ["amalia shards stat x", *wrong]
     path = ROOT / "sample.md"
     for command in found:
         monkeypatch.setattr(Path, "read_text", lambda *_, command=command, **__: f"`{command}`")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.prepare.sentences import speakable, split_of, split_sentences, why_unspoken
+from amalia_mm.prepare.sentences import document_pieces, speakable, split_of, split_sentences, why_unspoken
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,24 @@ def test_every_sentence_is_spoken_or_counted() -> None:
 @given(st.text(max_size=40))
 def test_the_split_follows_from_the_words_alone(text: str) -> None:
     assert split_of(text) == split_of(f"  {text.upper().lower()} !") or text.upper().lower() != text.lower()
+
+
+@given(st.text(alphabet="abç.? \n", max_size=120), st.integers(1, 40))
+def test_pieces_of_a_document_are_all_of_it_and_none_is_too_long(text: str, most: int) -> None:
+    pieces = document_pieces(text, most)
+    assert all(len(piece) <= most for piece in pieces)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("Uma linha.\nOutra linha.\n", ["Uma linha.", "Outra linha."]),
+        ("Bom dia. Está bem? Sim.", ["Bom dia.", "Está bem? Sim."]),
+        ("uma frase sem ponto nenhum", ["uma frase sem", "ponto nenhum"]),
+        ("a" * 40, ["a" * 17, "a" * 17, "aaaaaa"]),
+        ("Curto.", ["Curto."]),
+    ],
+)
+def test_where_a_long_document_is_cut(text: str, pieces: list[str]) -> None:
+    assert document_pieces(text, 17) == pieces

@@ -51,7 +51,7 @@ def write_corpus(
     output: Path, text: Sequence[Path] = (), speech: Sequence[Path] = (), num_children: int = 2
 ) -> tuple[Any, Any]:
     """Return the summaries of both halves."""
-    written = write_text(output, smoke=True, text=text, progress=False)
+    written = write_text(output, smoke=True, text=text, speech=speech, progress=False)
     return written["text"], write_speech(output, speech=speech, num_children=num_children, progress=False)
 
 
@@ -318,6 +318,38 @@ def test_own_text_and_recordings_are_in_the_corpus(own: Path) -> None:
     assert sum(record.source == "text:texto.txt" for record in read) == own_train
     documents = [record for record, _ in _records(run / "shards" / "documents-train")]
     assert sum(record.source == "text:texto.txt" for record in documents) == written["documents"]["train"]
+
+
+def test_what_test_recordings_say_is_not_learned_from_text(tmp_path: Path) -> None:
+    """Nor are long documents left out: they come in pieces."""
+    said, unsaid = "O gato dorme na cadeira.", "O cão corre na rua."
+    documents = [
+        f"{said}\n{one} {two}."
+        for one in ("Um", "Dois", "Três")
+        for two in ("pão", "chá", "figo", "ovo", "sal")
+    ]
+    longest = " ".join(
+        f"{unsaid} E depois dorme a sesta muito bem, número {letter}." for letter in "abcdefgh" * 8
+    )
+    rows = [{"text": text} for text in (*documents, longest)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = read_own_text([tmp_path / "t.jsonl"], {"o gato dorme na cadeira"})
+    train = [one.text for part in ("train", "val") for one in found.documents[part]]
+    without = read_own_text([tmp_path / "t.jsonl"])
+    assert any(said in one.text for one in without.documents["train"])
+    held_out = found.notes["held out: said in a test recording"]
+    assert held_out == sum(said in one.text for one in without.documents["train"]) > 0
+    assert not any(said in one.text for one in found.documents["train"])
+    pieces = [one.text for part in found.documents.values() for one in part if unsaid in one.text]
+    assert len(pieces) == found.notes["a piece of a longer document"] > 1
+    assert "".join("".join(pieces).split()) == "".join(longest.split())
+    assert max(map(len, train)) <= 1500
+
+
+def test_speakers_on_both_sides_are_named(own: Path) -> None:
+    manifest = own / "m.jsonl"
+    _, speech = write_corpus(own / "run", speech=[manifest])
+    assert speech["own"]["speakers_in_training_and_test"] == ["eu"]
 
 
 def test_lines_come_back_as_they_were_written(run: Path, tmp_path: Path) -> None:

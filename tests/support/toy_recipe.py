@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+from amalia_mm.text.letters import NUM_LETTERS
 
 DECODER = {
     "vocab_size": 320,
@@ -18,7 +21,7 @@ DECODER = {
     "dropout": 0.1,
     "tie_word_embeddings": True,
 }
-ENCODER = {
+ENCODER: dict[str, Any] = {
     "class_path": "amalia_mm.audio.encoder.ConvTransformer",
     "init_args": {"width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 32, "num_time_masks": 1},
 }
@@ -72,6 +75,37 @@ def understanding(data: Path, run: Path, max_steps: int, **trainer: object) -> d
             },
         },
         **_around(run, max_steps, trainer),
+    }
+
+
+def hearing(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[str, object]:
+    """Return the recipe of a CTC run with letters, Muon, a first epoch in order of length, and validation."""
+    letters = {"letters_after": 1, "num_letters": NUM_LETTERS, "layer_kernel": 3}
+    speech = str(data / "shards/speech")
+    return {
+        "model": {
+            "class_path": "amalia_mm.train.hearing.Hearing",
+            "init_args": {
+                "decoder": DECODER,
+                "encoder": {**ENCODER, "init_args": {**ENCODER["init_args"], **letters}},
+                "projector": PROJECTOR,
+                "optim": {**OPTIM, "muon": [r"encoder\.layers\."]},
+                "letters_weight": 0.2,
+            },
+        },
+        "data": {
+            "class_path": "amalia_mm.data.module.SpeechTextData",
+            "init_args": {
+                "shards": {speech: 1.0},
+                "val_shards": [speech],
+                "tokenizer": str(data / "tokenizer"),
+                "max_audio_tokens": 200,
+                "max_rows": 4,
+                "shortest_first_epochs": 1,
+                "num_workers": 1,
+            },
+        },
+        **_around(run, max_steps, {"val_check_interval": 7, **trainer}),
     }
 
 

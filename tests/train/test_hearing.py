@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.batch import SpeechTextBatch, TextBatch
+from amalia_mm.data.collate import collate_speech
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.text.decoder import DecoderConfig
@@ -116,3 +118,23 @@ def test_clips_too_short_for_their_letters_are_counted(folder):
 def test_an_encoder_without_these_letters_cannot_be_taught_them(folder, sizes):
     with pytest.raises(InputError, match=f"num_letters: {NUM_LETTERS}"):
         hearing(folder, sizes)
+
+
+def test_a_batch_of_which_nothing_could_be_read_teaches_nothing_and_touches_everything(folder):
+    module = hearing(folder)
+    nothing = collate_speech([], blank=350)
+    terms, others = module.loss_terms(nothing), module.loss_terms(batch(folder))
+    assert list(terms) == list(others), "ranks add up their terms one by one"
+    assert all(float(loss.sum.detach()) == float(loss.count) == 0.0 for loss in terms.values())
+    terms["loss"].sum.backward()
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert not parameter.grad.any(), name
+
+
+def test_records_without_a_clip_are_an_error(folder):
+    given = batch(folder)
+    text = replace(given.text, record_ids=("a-document",))
+    with pytest.raises(InputError, match="a-document without a clip"):
+        hearing(folder).loss_terms(replace(given, text=text, waveforms=None, num_samples=None))

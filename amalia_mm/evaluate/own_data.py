@@ -1,0 +1,71 @@
+"""What a run was told of the user's own text and recordings: how much was taken, and why the rest was not.
+
+Read from `corpus.json` and `speech.json`, which the corpus stages leave; in Portuguese, for the report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amalia_mm.errors import InputError
+
+_REASONS = {
+    "no text (null)": "sem texto (null)",
+    "an empty text": "texto vazio",
+    "a conversation in which nobody answers": "conversa em que ninguém responde",
+    "a piece of a longer document": "pedaços de documentos mais longos",
+    "held out: said in a test recording": "postos de parte porque uma gravação de teste os diz",
+    "repeated": "repetidas",
+    "fewer than 2 words": "menos de 2 palavras",
+    "more than 15 words": "mais de 15 palavras",
+    "digits": "com algarismos",
+    "symbols or letters that are not Portuguese": "com símbolos ou letras que não são do português",
+}
+
+
+def own_data_lines(data: Path) -> list[str]:
+    """Return sentences about the user's text and recordings; none where a run has only the built-in corpus.
+
+    Raises:
+        InputError: A summary is not JSON.
+    """
+    text = _read(data / "corpus.json").get("text", {}).get("own", {})
+    speech = _read(data / "speech.json").get("own", {})
+    lines = []
+    if any((text.get("documents") or {}).values()) or any((text.get("conversations") or {}).values()):
+        documents, conversations = sum(text["documents"].values()), sum(text["conversations"].values())
+        spoken = sum(text["sentences_spoken"].values())
+        lines.append(
+            f"Texto: {documents} documentos, {conversations} conversas; {spoken} frases ditas por vozes sintéticas"
+            + _reasons("; notas", text["notes"])
+            + _reasons("; frases que não são ditas", text["sentences_left_out"])
+        )
+    if speech.get("recordings"):
+        hours = ", ".join(f"{part} {value:g} h".replace(".", ",") for part, value in speech["hours"].items())
+        lines.append(
+            f"Gravações: {speech['recordings']} ({hours})"
+            + _reasons("; notas", speech["notes"])
+            + (f"; {len(speech['bad'])} não puderam ser usadas" if speech["bad"] else "")
+        )
+        both = speech.get("speakers_in_training_and_test", [])
+        if both:
+            lines.append(f"Pessoas ouvidas no treino e no teste: {len(both)}; o WER delas não é de voz nova")
+    return lines
+
+
+def _reasons(title: str, counts: Mapping[str, int]) -> str:
+    said = ", ".join(f"{_REASONS.get(reason, reason)}: {count}" for reason, count in counts.items() if count)
+    return f"{title}: {said}" if said else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(path, found=error, wanted="JSON", remedy="run the corpus stage again") from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,76 @@
+"""What is asked of a training run besides to train: its checkpoints, what they froze, and its other sub-commands."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import toy_recipe
+from command_line import complaint
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Lightning looks at the command line of the process."""
+    monkeypatch.setattr("sys.argv", ["amalia"])
+
+
+def test_frozen_parts_that_have_changed_since_are_told(amalia, toy_data, tmp_path):
+    language = toy_recipe.write(toy_recipe.language(toy_data, tmp_path / "text", 1), tmp_path / "a.yaml")
+    assert amalia("fit", "-c", language)[0] == 0
+    model = tmp_path / "text/model"
+    recipe = toy_recipe.understanding(toy_data, tmp_path / "joint", 2)
+    recipe["model"]["init_args"] |= {"init_from": {str(model): ["decoder"]}, "freeze": [r"^decoder\."]}
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    path = toy_recipe.write(recipe, tmp_path / "b.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    on = ("fit", "-c", path, "--ckpt_path", tmp_path / "joint/last.ckpt", "--trainer.max_steps", "3")
+    assert amalia(*on)[0] == 0
+    weights = load_file(model / "weights.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, model / "weights.safetensors")
+    code, _, err = amalia(*on)
+    assert code == 2
+    assert "init_from[" in complaint(err) and "put the weights back" in err
+
+
+@pytest.mark.parametrize("what", ["half", "text", "tensor"])
+def test_a_checkpoint_that_is_none_is_named(amalia, toy_data, tmp_path, what):
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    path = toy_recipe.write(recipe, tmp_path / "a.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    whole, damaged = tmp_path / "run/last.ckpt", tmp_path / "damaged.ckpt"
+    damaged.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    if what == "text":
+        damaged.write_text("not a checkpoint")
+    if what == "tensor":
+        torch.save(torch.zeros(3), damaged)
+    for command in ("fit", "validate"):
+        code, _, err = amalia(command, "-c", path, "--ckpt_path", damaged)
+        assert code == 2, err
+        assert "--ckpt_path: found" in complaint(err) and "damaged.ckpt" in err
+
+
+def test_a_run_is_validated_and_stays_as_it_is(amalia, toy_data, tmp_path):
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    path = toy_recipe.write(recipe, tmp_path / "a.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    shards = f'["{toy_data}/shards/text"]'
+    options = ("--data.init_args.val_shards", shards, "--ckpt_path", tmp_path / "run/last.ckpt")
+    code, out, _ = amalia("validate", "-c", path, *options)
+    assert code == 0
+    assert "val_loss" in out
+    assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"), [("test", "amalia evaluate"), ("predict", "amalia transcribe")]
+)
+def test_what_a_training_module_does_not_do_is_told(amalia, toy_data, tmp_path, command, remedy):
+    recipe = toy_recipe.write(toy_recipe.language(toy_data, tmp_path / "run", 2), tmp_path / "recipe.yaml")
+    code, _, err = amalia(command, "-c", recipe)
+    assert code == 2
+    assert remedy in complaint(err)
+    assert not (tmp_path / "run").exists()
