@@ -36,8 +36,10 @@ def test_generated_clips(num_mels):
 
 
 @pytest.mark.parametrize("num_mels", [80, 128])
-def test_real_clips(shared_data, num_mels):
+def test_real_clips(shared_data, num_mels, record_property):
     paths = sorted(p for p in (shared_data / "speech/english").rglob("*") if p.suffix in (".wav", ".flac"))
     clips = [load_audio(path) for path in paths]
     assert len(clips) >= 10
-    assert largest_difference(clips, num_mels) <= WANTED
+    found = largest_difference(clips, num_mels)
+    record_property("largest_difference", found)
+    assert found <= WANTED
