@@ -43,8 +43,8 @@ def test_singular_values_come_near_one_and_vectors_stay():
     for given in (matrix, matrix.mT, 1e-4 * matrix, matrix[:, :6]):
         left, _, right = torch.linalg.svd(given, full_matrices=False)
         inside = left.mT @ orthogonalised(given) @ right.mT
-        assert inside.diagonal().min() > 0.7
-        assert inside.diagonal().max() < 1.3
+        assert inside.diagonal().min() > 0.9
+        assert inside.diagonal().max() < 1.1
         assert (inside - inside.diagonal().diag()).abs().max() < 1e-3
     assert not orthogonalised(torch.zeros(3, 3)).any()
 
@@ -55,7 +55,7 @@ def test_small_singular_values_grow_a_lot():
         torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(n)))[0] for n in (0, 1)
     )
     found = (left.mT @ orthogonalised(left @ values.diag() @ right.mT) @ right).diagonal()
-    assert found[:5].min() > 0.7
+    assert found[:5].min() > 0.9
     assert found[5] > 50 * values[5]
 
 
