@@ -19,6 +19,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from amalia_mm import __version__
@@ -106,7 +107,8 @@ class RunFolder(SaveConfigCallback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the validation figures of a training run."""
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
-        if figures and trainer.is_global_zero and trainer.training:
+        is_fit = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if figures and trainer.is_global_zero and is_fit:
             self._append({"step": trainer.global_step, **figures})
         self._batch_ended = time.perf_counter()
 
