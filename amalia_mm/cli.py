@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,8 +26,8 @@ from amalia_mm.terminal import note, result
 LIGHTNING = {
     "fit": "train one stage (LightningCLI): amalia fit -c recipes/10_hearing/recipe.yaml",
     "validate": "compute the validation figures of a stage (LightningCLI)",
-    "test": "run the test loop of a stage (LightningCLI)",
-    "predict": "run the prediction loop of a stage (LightningCLI)",
+    "test": "say what measures a model instead: `amalia evaluate`",
+    "predict": "say what uses a model instead: `amalia transcribe`, `ask`, `chat`",
 }
 BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 FILES_AT_ONCE = 64
@@ -73,7 +74,7 @@ def _dispatch(words: list[str]) -> int:
         ctrl_c.raise_again()
         train(words)
         return 0
-    options = build_parser().parse_args(words)
+    options = build_parser().parse_args(words, argparse.Namespace(began_s=time.time()))
     return options.run(options)
 
 
@@ -323,11 +324,9 @@ def _evaluate(options: argparse.Namespace) -> int:
             remedy="add --data, for example --data runs/quickstart",
         )
     if not options.show:
-        from psutil import Process
-
         from amalia_mm.evaluate.harness import evaluate, evaluate_run
 
-        began_s = Process().create_time()
+        began_s = options.began_s
         if options.data:
             command, data = options.command, options.data
             evaluate(options.model, data, output, num_processes=2, command=command, began_s=began_s)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 UNKNOWN_COMMIT = "unknown"
 CHANGED = "+changes"
-"""Follows a commit where files of the repository differed from it."""
+"""Follows a commit where files that decide a result differed from it, or were new."""
+_OURS = ("--", "amalia_mm", "configs", "recipes", "pyproject.toml", "constraints.txt")
 
 
 def own_commit() -> str:
@@ -16,8 +17,13 @@ def own_commit() -> str:
     top = _git(package, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != package.parent:
         return UNKNOWN_COMMIT
-    commit = _git(package, "rev-parse", "HEAD") or UNKNOWN_COMMIT
-    return commit + CHANGED if _git(package, "status", "--porcelain", "-uno") else commit
+    commit, changes = (
+        _git(package, "rev-parse", "HEAD"),
+        _git(package.parent, "status", "--porcelain", *_OURS),
+    )
+    if not commit or changes is None:
+        return UNKNOWN_COMMIT
+    return commit + CHANGED if changes else commit
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -92,7 +92,6 @@ class _Schedule:
         self.lines: dict[str, int] = {}
         """Where on the terminal the progress of a stage that has company is drawn."""
         self.failure = 0
-        self.commit = own_commit()
         self.most_at_once = 1 if _num_cores() == 1 else 2
         self.threads_in_company = str(max(1, _num_cores() // 2))
 
@@ -141,15 +140,15 @@ class _Schedule:
             return
         begun = read_record(folder, "begun.json")
         note(f"{header} · {job.stage.says}")
-        command = list(job.command)
+        command, commit = list(job.command), own_commit()
         if begun is None:
             _clear(self.options.output, job.stage)
-            begun = Record(name, job.fingerprint, command=command, commit=self.commit)
+            begun = Record(name, job.fingerprint, command=command, commit=commit)
         elif (folder / "last.ckpt").is_file():
             note(f"  continua de {folder / 'last.ckpt'}")
             command += ["--ckpt_path", str(folder / "last.ckpt")]
-        if self.commit not in begun.commit.split():
-            begun = replace(begun, commit=f"{begun.commit} {self.commit}".strip())
+        if commit not in begun.commit.split():
+            begun = replace(begun, commit=f"{begun.commit} {commit}".strip())
         _write(folder / "begun.json", begun)
         self.begun[name] = begun
         environment = self._environment(job, children)

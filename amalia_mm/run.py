@@ -257,16 +257,13 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
             model.load_state_dict(weights, strict=False)
 
 
-def source_hashes(init_from: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return sha256 of the weights in each of the folders that `warm_start` takes parts from, in hexadecimal."""
-    hashes = {}
-    for folder in init_from:
-        whole = hashlib.sha256()
-        for path in sorted(Path(folder).glob("*.safetensors")):
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-        hashes[str(folder)] = whole.hexdigest()
-    return hashes
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """Return sha256 over names and values, in hexadecimal; the same on any device and in any order."""
+    whole = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 
 def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:

@@ -246,7 +246,6 @@ def test_a_tokenizer_is_trained_from_options_or_a_recipe(amalia, toy_data, tmp_p
         (("--model.init_args.init_from", '{"runs/gone": ["decoder"]}'), "runs/gone"),
         (("--data.init_args.tokenizer", "runs/gone"), "runs/gone"),
         (("--data.init_args.shards", '{"runs/gone": 1.0}'), "runs/gone"),
-        (("--data.init_args.row_tokens", "513"), "max_position_embeddings, 512"),
         (("--ckpt_path", "gone.ckpt"), "gone.ckpt"),
         (("--ckpt_path", "https://somewhere/last.ckpt"), "no such file"),
     ],

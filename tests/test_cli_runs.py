@@ -30,10 +30,30 @@ def test_frozen_parts_that_have_changed_since_are_told(amalia, toy_data, tmp_pat
     save_file({name: value + 1 for name, value in weights.items()}, model / "weights.safetensors")
     code, _, err = amalia(*on)
     assert code == 2
-    assert "init_from[" in complaint(err) and "put the weights back" in err
+    assert "init_from[" in complaint(err) and "put those weights back" in err
 
 
-@pytest.mark.parametrize("what", ["half", "text", "tensor"])
+def test_a_run_that_was_moved_or_is_named_otherwise_goes_on(amalia, toy_data, tmp_path, monkeypatch):
+    """What is frozen is known by its values, not by where it came from; what is trained is in the checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    language = toy_recipe.write(toy_recipe.language(toy_data, tmp_path / "run/text", 1), tmp_path / "a.yaml")
+    assert amalia("fit", "-c", language)[0] == 0
+    recipe = toy_recipe.understanding(toy_data, tmp_path / "run/joint", 2)
+    recipe["model"]["init_args"] |= {"init_from": {"run/text/model": ["decoder"]}, "freeze": [r"^encoder\."]}
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    assert amalia("fit", "-c", toy_recipe.write(recipe, tmp_path / "b.yaml"))[0] == 0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    weights = load_file(tmp_path / "moved/text/model/weights.safetensors")
+    changed = {name: value + 1 for name, value in weights.items()}
+    save_file(changed, tmp_path / "moved/text/model/weights.safetensors")
+    recipe["model"]["init_args"] |= {"init_from": {str(tmp_path / "moved/text/model"): ["decoder"]}}
+    recipe |= {"run_folder": str(tmp_path / "moved/joint")}
+    path = toy_recipe.write(recipe, tmp_path / "b.yaml")
+    on = ("--ckpt_path", tmp_path / "moved/joint/last.ckpt", "--trainer.max_steps", "3")
+    assert amalia("fit", "-c", path, *on)[0] == 0
+
+
+@pytest.mark.parametrize("what", ["half", "text", "tensor", "weights"])
 def test_a_checkpoint_that_is_none_is_named(amalia, toy_data, tmp_path, what):
     recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
     recipe["checkpoint"] = {"every_n_train_steps": 1}
@@ -45,6 +65,8 @@ def test_a_checkpoint_that_is_none_is_named(amalia, toy_data, tmp_path, what):
         damaged.write_text("not a checkpoint")
     if what == "tensor":
         torch.save(torch.zeros(3), damaged)
+    if what == "weights":
+        torch.save({"state_dict": {}}, damaged)
     for command in ("fit", "validate"):
         code, _, err = amalia(command, "-c", path, "--ckpt_path", damaged)
         assert code == 2, err
@@ -63,6 +85,13 @@ def test_a_run_is_validated_and_stays_as_it_is(amalia, toy_data, tmp_path):
     assert code == 0
     assert "val_loss" in out
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+
+
+def test_nothing_to_validate_on_is_told(amalia, toy_data, tmp_path):
+    path = toy_recipe.write(toy_recipe.language(toy_data, tmp_path / "run", 2), tmp_path / "a.yaml")
+    code, _, err = amalia("validate", "-c", path)
+    assert code == 2
+    assert "val_shards: found none" in complaint(err)
 
 
 @pytest.mark.parametrize(

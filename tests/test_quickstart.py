@@ -102,6 +102,7 @@ class FakeChildren:
 
 @pytest.fixture
 def children(monkeypatch):
+    monkeypatch.setattr("amalia_mm.quickstart.own_commit", lambda: "1a2b3c")
     return FakeChildren(monkeypatch)
 
 

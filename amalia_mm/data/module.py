@@ -180,19 +180,17 @@ class TextData(ShardData[TextBatch]):
         self.row_tokens = row_tokens
         self.rows_per_batch = rows_per_batch
 
-    def setup(self, stage: str | None = None) -> None:
-        """Load the indices and counts; raises `InputError` also where rows are longer than the model can read."""
-        if self.max_positions is not None and self.row_tokens > self.max_positions:
-            wanted = f"at most the decoder's max_position_embeddings, {self.max_positions}"
-            remedy = "shorten the rows, or give the decoder more positions"
-            raise InputError("data", field="row_tokens", found=self.row_tokens, wanted=wanted, remedy=remedy)
-        super().setup(stage)
-
     def _eligible(self, folder: Folder, weight: float) -> Eligible:
         return eligible_text(folder, weight)
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
-        return PackedOrder(sources, row_tokens=self.row_tokens, rows_per_batch=self.rows_per_batch, seed=seed)
+        return PackedOrder(
+            sources,
+            row_tokens=self.row_tokens,
+            rows_per_batch=self.rows_per_batch,
+            seed=seed,
+            max_positions=self.max_positions,
+        )
 
     def _reader(
         self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool

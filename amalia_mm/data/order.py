@@ -118,26 +118,38 @@ class Order(ABC):
 
 
 class PackedOrder(Order):
-    """Batches of rows of text packed with whole documents; documents longer than a row come in pieces.
+    """Batches of rows of text packed with whole documents.
+
+    Documents longer than a row, or than the decoder can read, come in pieces; positions restart in each.
 
     Args:
         sources: What to visit; audio tokens are not looked at.
         row_tokens: Most tokens of a row.
         rows_per_batch: Most rows of a batch; the batches of an epoch differ by at most one row.
         seed: Another seed gives another order.
+        max_positions: Most positions of one document that the decoder can read; None sets no limit.
     """
 
-    def __init__(self, sources: Sequence[Source], *, row_tokens: int, rows_per_batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        row_tokens: int,
+        rows_per_batch: int,
+        seed: int,
+        max_positions: int | None = None,
+    ) -> None:
         if row_tokens < 2 or rows_per_batch < 1:
             raise ValueError(
                 f"row_tokens {row_tokens} must be at least 2 and rows_per_batch {rows_per_batch} 1"
             )
         super().__init__(sources, seed)
         self.row_tokens = row_tokens
+        self.piece_tokens = row_tokens if max_positions is None else min(row_tokens, max_positions)
         self.rows_per_batch = rows_per_batch
 
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
-        which, start_token, num_tokens = split_documents(visits.num_tokens, self.row_tokens)
+        which, start_token, num_tokens = split_documents(visits.num_tokens, self.piece_tokens)
         row_of = pack_rows(num_tokens, self.row_tokens)
         num_rows = int(row_of.max()) + 1
         # Rows of like documents come out together; the steps must not.

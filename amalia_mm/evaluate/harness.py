@@ -9,7 +9,7 @@ from typing import Literal
 
 from amalia_mm.assistant import Assistant, resolve_model
 from amalia_mm.errors import InputError
-from amalia_mm.evaluate.environment import Environment, read_environment
+from amalia_mm.evaluate.environment import Environment, own_peak_rss_gb, read_environment
 from amalia_mm.evaluate.items import read_texts
 from amalia_mm.evaluate.measured import Job, Measured, measure
 from amalia_mm.evaluate.own_data import own_data_lines
@@ -130,11 +130,17 @@ def _write(
     began_s: float,
 ) -> Scores:
     environment = read_environment(command)
-    drawn = draw(assistant, measured, stages)
-    stages = [*stages, _this_stage(measured, began_s, environment)]
-    report = {**_summary(assistant, stages, environment, data), **scores(measured)}
     output.mkdir(parents=True, exist_ok=True)
-    _replace(output / "report.json", json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+
+    def write_figures() -> tuple[list[Stage], Scores]:
+        done = [*stages, _this_stage(measured, began_s, environment)]
+        figures = {**_summary(assistant, done, environment, data), **scores(measured)}
+        _replace(output / "report.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
+        return done, figures
+
+    write_figures()  # what was measured is kept whatever becomes of the pictures
+    drawn = draw(assistant, measured, stages)
+    stages, report = write_figures()  # now with the time that they took
     configurations = {
         path.parent.name: path.read_text(encoding="utf-8") for path in sorted(output.glob("*/config.yaml"))
     }
@@ -173,7 +179,7 @@ def _this_stage(measured: Measured, began_s: float, environment: Environment) ->
     return Stage(
         EVALUATION,
         round(now_s - began_s, 1),
-        round(measured.peak_rss_gb, 3),
+        round(max(measured.peak_rss_gb, own_peak_rss_gb()), 3),
         steps=None,
         final_loss=None,
         wait_fraction=None,

@@ -12,6 +12,7 @@ from typing import Any
 
 from amalia_mm.errors import InputError
 
+_PARTS = {"train": "treino", "val": "validação", "test": "teste"}
 _REASONS = {
     "no text (null)": "sem texto (null)",
     "an empty text": "texto vazio",
@@ -44,7 +45,10 @@ def own_data_lines(data: Path) -> list[str]:
             + _reasons("; frases que não são ditas", text["sentences_left_out"])
         )
     if speech.get("recordings"):
-        hours = ", ".join(f"{part} {value:g} h".replace(".", ",") for part, value in speech["hours"].items())
+        hours = ", ".join(
+            f"{_PARTS.get(part, part)} {value:g} h".replace(".", ",")
+            for part, value in speech["hours"].items()
+        )
         lines.append(
             f"Gravações: {speech['recordings']} ({hours})"
             + _reasons("; notas", speech["notes"])
@@ -53,6 +57,12 @@ def own_data_lines(data: Path) -> list[str]:
         both = speech.get("speakers_in_training_and_test", [])
         if both:
             lines.append(f"Pessoas ouvidas no treino e no teste: {len(both)}; o WER delas não é de voz nova")
+        nameless = speech.get("without_a_speaker", {})
+        if all(nameless.get(part) for part in ("train", "test")):
+            lines.append(
+                f"Gravações de teste sem o nome de quem fala: {nameless['test']}; "
+                "não se sabe se essas vozes também foram ouvidas no treino"
+            )
     return lines
 
 

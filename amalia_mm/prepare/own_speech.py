@@ -16,6 +16,7 @@ from amalia_mm.data.schema import TRANSCRIBE, Record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.corpora import Recording, read_speech_manifest
+from amalia_mm.prepare.said import Said
 from amalia_mm.units import samples_to_seconds
 
 MAX_RECORDING_S = 30.0
@@ -38,9 +39,14 @@ class OwnSpeech:
     """By split."""
 
     @property
-    def heldout_forms(self) -> set[str]:
-        """The spoken forms of what is said in recordings that are not trained on."""
-        return {spoken_form(recording.text) for recording in self.recordings if recording.split != "train"}
+    def trained(self) -> Said:
+        """What is said in recordings that are trained on."""
+        return Said(recording.text for recording in self.recordings if recording.split == "train")
+
+    @property
+    def tested(self) -> Said:
+        """What is said in the others."""
+        return Said(recording.text for recording in self.recordings if recording.split != "train")
 
 
 def read_own_speech(manifests: Sequence[Path]) -> OwnSpeech:

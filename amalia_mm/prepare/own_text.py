@@ -6,15 +6,19 @@ It knows splits; it does not know the built-in corpus, voices or shards.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amalia_mm.data.schema import Split
-from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.corpora import Written, read_text
 from amalia_mm.prepare.lines import Line
-from amalia_mm.prepare.sentences import document_pieces, speakable, split_of, split_sentences
+from amalia_mm.prepare.said import Said
+from amalia_mm.prepare.sentences import document_pieces, speakable, split_of
+
+
+NOTHING = Said(())
+HELD_OUT = "held out: said in a test recording"
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,17 @@ class OwnText:
     unspoken: Counter[str] = field(default_factory=Counter)
 
 
-def read_own_text(paths: Sequence[Path], heldout: Collection[str] = ()) -> OwnText:
+def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said = NOTHING) -> OwnText:
     """Return the user's files of text, split so that no sentence stands on two sides.
 
     A document is held out as a whole; a sentence of it that also stands in a training document is training. Documents
-    that are too long to be read at once come in pieces.
+    that are too long to be read at once come in pieces, and only the pieces that say what recordings say are held out
+    for it.
 
     Args:
         paths: Files and folders.
-        heldout: Spoken forms of what test recordings say: text that has one of them is held out.
+        trained: What is said in recordings that are trained on: no test sentence is one of these.
+        tested: What is said in recordings that are not: text in which it stands is not trained on.
 
     Raises:
         InputError: A file is missing or cannot be read, or a row is not what it should be.
@@ -51,21 +57,25 @@ def read_own_text(paths: Sequence[Path], heldout: Collection[str] = ()) -> OwnTe
             # A conversation is not tested on: there is no one right answer to compare with.
             texts = [one.text] if one.text else [turn.text for turn in one.turns]
             part = split_of("\n".join(texts))
-            if part == "train" and heldout and _says_one_of(heldout, texts):
-                own.notes["held out: said in a test recording"] += 1
-                part = "test"
-            group = own.documents if one.text else own.conversations
-            pieces = [replace(one, text=piece) for piece in document_pieces(one.text)] if one.text else [one]
+            if one.turns:
+                is_said = part == "train" and any(map(tested.is_in, texts))
+                own.notes.update([HELD_OUT] * is_said)
+                own.conversations["val" if is_said or part == "test" else part].append(one)
+                continue
+            pieces = document_pieces(one.text)
             if len(pieces) > 1:
                 own.notes["a piece of a longer document"] += len(pieces)
-            group["val" if one.turns and part == "test" else part] += pieces
+            for piece in pieces:
+                is_said = part == "train" and tested.is_in(piece)
+                own.notes.update([HELD_OUT] * is_said)
+                own.documents["test" if is_said else part].append(replace(one, text=piece))
     seen: set[str] = set()
     for part in ("train", "test", "val"):
         for one in own.documents[part]:
             spoken, left_out = speakable([one.text])
             own.unspoken.update(left_out)
             for form, sentence in spoken.items():
-                if form in seen:
+                if form in seen or (part != "train" and trained.is_in(sentence)):
                     own.unspoken["repeated"] += 1
                     continue
                 seen.add(form)
@@ -73,7 +83,3 @@ def read_own_text(paths: Sequence[Path], heldout: Collection[str] = ()) -> OwnTe
                 line = Line(name, sentence, part, source=one.source, variety=one.variety, licence="")
                 own.sentences[part].append(line)
     return own
-
-
-def _says_one_of(forms: Collection[str], texts: Sequence[str]) -> bool:
-    return any(spoken_form(sentence) in forms for text in texts for sentence in split_sentences(text))

@@ -15,8 +15,8 @@ from amalia_mm.portuguese.normalise import spoken_form
 
 MIN_WORDS, MAX_WORDS = 2, 15
 """Shorter is no sentence; longer takes more than ten seconds to say."""
-MAX_CHARACTERS = 1500
-"""Of a document: what the smallest decoder can read at once, in a tokenizer of half a thousand entries."""
+MAX_BYTES = 1150
+"""Of a document: no tokenizer with byte fallback makes more tokens of it, and the smallest recipe takes 1,200 at once."""
 
 _TEST_SHARE, _VAL_SHARE = 10, 5  # of 100
 _WRAPPED_LINE = 60  # characters: a longer line without a final mark goes on in the next one
@@ -70,26 +70,35 @@ def _split_line(line: str) -> Iterable[str]:
         yield line[start:].strip()
 
 
-def document_pieces(text: str, max_characters: int = MAX_CHARACTERS) -> list[str]:
-    """Return a text in pieces of at most `max_characters`: all of it, cut at line breaks, else after sentences.
+def document_pieces(text: str, max_bytes: int = MAX_BYTES) -> list[str]:
+    """Return a text in pieces of at most `max_bytes` of UTF-8: all of it, cut at ends of lines and of sentences.
 
-    What has neither is cut between words, and a word that is longer than that wherever it must be.
+    A sentence that is longer than that is cut between words, and such a word wherever it must be.
     """
-    if len(text) <= max_characters:
+    if _num_bytes(text) <= max_bytes:
         return [text]
-    pieces = [""]
-    for bit in _bits(text, max_characters):
-        if len(pieces[-1]) + len(bit) > max_characters:
+    pieces, room = [""], max_bytes
+    for bit in _bits(text, max_bytes):
+        if _num_bytes(bit) > room:
             pieces.append("")
+            room = max_bytes
         pieces[-1] += bit
+        room -= _num_bytes(bit)
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
-def _bits(text: str, max_characters: int) -> Iterator[str]:
-    """Yield sentences, or where one is longer than that words, or where one of these is, parts of it."""
+def _bits(text: str, max_bytes: int) -> Iterator[str]:
+    """Yield sentences, or where one is longer than that words, or where one of these is, its characters."""
     for sentence in _SENTENCE_CUT.split(text):
-        for word in _WORD_CUT.split(sentence) if len(sentence) > max_characters else [sentence]:
-            yield from (word[at : at + max_characters] for at in range(0, len(word), max_characters))
+        if _num_bytes(sentence) <= max_bytes:
+            yield sentence
+            continue
+        for word in _WORD_CUT.split(sentence):
+            yield from [word] if _num_bytes(word) <= max_bytes else word
+
+
+def _num_bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def why_unspoken(sentence: str) -> str | None:

@@ -217,6 +217,10 @@ def _speech_summary(
             "hours": {part: round(seconds / 3600, 3) for part, seconds in sorted(own.seconds.items())},
             "notes": dict(own.notes),
             "speakers_in_training_and_test": _heard_on_both_sides(own),
+            "without_a_speaker": {
+                split: sum(not recording.speaker for recording in own.recordings if recording.split == split)
+                for split in ("train", "test")
+            },
             "bad": [str(error) for error in own.bad],
         },
     }

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from amalia_mm.prepare.apart import apart
 from amalia_mm.prepare.corpus import Corpus, build_corpus
 from amalia_mm.prepare.lines import BUILT_IN, LINES, write_lines
 from amalia_mm.prepare.narrowed import narrowed
@@ -52,7 +53,8 @@ def write_text(
         smoke: The smallest corpus with everything in it.
         seed: Decides what is drawn, and who says it.
         text: The user's files and folders of text, added to the corpus and spoken by the same voices.
-        speech: The user's manifests of recordings: what is said in those that are tested on is not learned from text.
+        speech: The user's manifests of recordings: what those that are tested on say is not learned from text, and
+            what the others say is not tested (sentences of three words or more).
         num_words: Keep the sentences that need no other than so many of the commonest words; None keeps all.
         progress: Show a bar on stderr.
 
@@ -61,8 +63,9 @@ def write_text(
     """
     start_s = time.monotonic()
     sizes = PlanSizes.smoke() if smoke else PlanSizes()
-    own = read_own_text(text, read_own_speech(speech).heldout_forms)
-    corpus = build_corpus(seed, smoke=smoke)
+    recordings = read_own_speech(speech)
+    own = read_own_text(text, recordings.trained, recordings.tested)
+    corpus = apart(build_corpus(seed, smoke=smoke), recordings.trained, recordings.tested)
     corpus = corpus if num_words is None else narrowed(corpus, num_words)
     plan = plan_speech(corpus, own, sizes, seed)
     with staged(output, TEXT_STAGING, TEXT_PRODUCTS) as staging:

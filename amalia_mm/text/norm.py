@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -34,6 +35,7 @@ class OnCpu(torch.autograd.Function):
     """
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # and its gradient, too
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Return x (... d), normalised, times weight (d)."""
         mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1]
@@ -43,6 +45,8 @@ class OnCpu(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
+    @once_differentiable  # a gradient of the gradient would be wrong in silence
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         """Return the gradients of x and weight for that of the output, (... d)."""
         (gradient,) = gradients

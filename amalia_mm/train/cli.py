@@ -92,6 +92,12 @@ class AmaliaCLI(LightningCLI):
                 remedy="train by steps",
             )
 
+    def before_validate(self) -> None:
+        """Refuse to measure nothing."""
+        if not getattr(self.datamodule, "val_shards", True):
+            remedy = "give folders to validate on, or run `amalia evaluate RUN` for the figures of a model"
+            raise InputError("data", field="val_shards", found="none", wanted="one or more", remedy=remedy)
+
     def before_test(self) -> None:
         """Say what measures a model: a training module knows losses only."""
         remedy = "run `amalia evaluate RUN` for its figures, `amalia validate` for its losses"
@@ -103,9 +109,12 @@ class AmaliaCLI(LightningCLI):
         raise InputError("amalia predict", found="a training module", wanted="a model folder", remedy=remedy)
 
 
+_TRAINING_STATE = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "pytorch-lightning_version")
+
+
 def _check_checkpoint(path: str | Path | None) -> None:
-    """Raise `InputError` where a checkpoint of one file cannot be read; one of a sharded run is a folder."""
-    if path is None or Path(path).is_dir():
+    """Raise `InputError` where a checkpoint cannot be read, or holds no state of a training run."""
+    if path is None:
         return
     remedy = "give the last.ckpt of a run folder, whole; what others have made is not loaded"
     wanted = "a file that `amalia fit` wrote"
@@ -118,8 +127,10 @@ def _check_checkpoint(path: str | Path | None) -> None:
     ) as error:  # torch, zipfile and pickle raise a dozen kinds for a file that is cut or strange
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError("--ckpt_path", found=f"{path}: {reason}", wanted=wanted, remedy=remedy) from error
-    if not isinstance(found, dict) or "state_dict" not in found:
-        raise InputError("--ckpt_path", found=f"{path}: no training state", wanted=wanted, remedy=remedy)
+    missing = [name for name in _TRAINING_STATE if not isinstance(found, dict) or name not in found]
+    if missing:
+        reason = f"{path}: no {', '.join(missing)}"
+        raise InputError("--ckpt_path", found=reason, wanted=wanted, remedy=remedy)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -105,9 +105,10 @@ class Hearing(SummedStep[_Ears]):
         assert self.model is not None
         if batch.waveforms is None and not batch.text.record_ids:
             batch = _with_silence(batch)
-        if batch.waveforms is None or batch.num_samples is None:
-            found = f"{', '.join(batch.text.record_ids[:3])} without a clip"
-            remedy = "leave shards of text out of `data.shards`"
+        num_clips = 0 if batch.num_samples is None else len(batch.num_samples)
+        if batch.waveforms is None or batch.num_samples is None or len(batch.text.record_ids) > num_clips:
+            found = f"records without a clip, among {', '.join(batch.text.record_ids[:3])}"
+            remedy = "leave shards of text out of `data.shards`, and `data.paths` unset"
             raise InputError("data", field="shards", found=found, wanted="clips to hear", remedy=remedy)
         features, num_frames, letter_logits = self.model.encoder.hear_letters(
             batch.waveforms, batch.num_samples

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from amalia_mm.errors import InputError
-from amalia_mm.run import source_hashes
+from amalia_mm.run import weights_hash
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig, build_optimizer
 
@@ -86,15 +86,15 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Take note of what frozen parameters were made of, before it can change."""
+        """Take note of what the frozen parameters are, once: they do not change."""
         if self._frozen_names():
-            _ = self._source_hashes
+            _ = self._frozen_hash
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep trained parameters only: frozen ones come back from where they came, if nothing changed there."""
         frozen = self._frozen_names()
         if frozen:
-            checkpoint["frozen_from"] = self._source_hashes
+            checkpoint["frozen_sha256"] = self._frozen_hash
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -103,18 +103,20 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         Raises:
             InputError: They are not those that the run began with.
         """
-        for folder, wanted in checkpoint.get("frozen_from", {}).items():
-            found = self._source_hashes.get(folder, "nothing taken from there")
-            if found != wanted:
-                remedy = "put the weights back that the run began with, or start it over"
-                raise InputError(f"init_from[{folder}]", found=found, wanted=wanted, remedy=remedy)
+        wanted = checkpoint.get("frozen_sha256")
+        if wanted not in (None, self._frozen_hash):
+            where = f"init_from[{', '.join(self.init_from)}]"
+            found, wanted = f"frozen parameters {self._frozen_hash}", f"{wanted}, which the run began with"
+            remedy = "put those weights back, or start the run over"
+            raise InputError(where, found=found, wanted=wanted, remedy=remedy)
         own = self.state_dict()
         for name in self._frozen_names():
             checkpoint["state_dict"].setdefault(name, own[name])
 
     @cached_property
-    def _source_hashes(self) -> dict[str, str]:
-        return source_hashes(self.init_from)
+    def _frozen_hash(self) -> str:
+        own = self.state_dict()
+        return weights_hash({name: own[name] for name in self._frozen_names()})
 
     def _frozen_names(self) -> set[str]:
         return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}

@@ -143,6 +143,14 @@ def test_packed_rows_hold_whole_documents_and_all_pieces_of_long_ones() -> None:
     assert max(map(len, batches)) - min(map(len, batches)) <= 1
 
 
+def test_rows_may_be_longer_than_what_the_decoder_reads_of_one_document() -> None:
+    order = PackedOrder([source(1.0, 50)], row_tokens=32, rows_per_batch=7, seed=0, max_positions=16)
+    pieces = [ref for row in epoch(order, 0) for some in row for ref in some]
+    assert max(ref.num_tokens for ref in pieces) == 16
+    rows = [sum(ref.num_tokens for ref in some) for batch in epoch(order, 0) for some in batch]
+    assert 16 < max(rows) <= 32
+
+
 def test_budgets_count_padding() -> None:
     told = source(1.0, 500), source(1.0, 100, 1, has_audio=False)
     order = budget(*told)

@@ -152,6 +152,16 @@ def test_a_model_is_measured_on_any_folder_with_test_data(run, tmp_path):
         evaluate(run / "04_sft" / "model", tmp_path, tmp_path / "out")
 
 
+def test_figures_are_kept_whatever_becomes_of_the_pictures(run, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("amalia_mm.evaluate.harness.draw", fail)
+    with pytest.raises(RuntimeError, match="no font"):
+        evaluate(run / "14_joint/model", run, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["counts"]["wer"]["total"] == 17
+
+
 def test_the_time_of_an_evaluation_begins_where_it_is_said(run, tmp_path):
     report = evaluate(run / "04_sft" / "model", run, tmp_path, began_s=time.time() - 1000)
     assert 1000 < report["total_seconds"] < 1100
@@ -171,15 +181,17 @@ def test_what_became_of_the_users_own_data_is_told(run, tmp_path):
         "sentences_left_out": left_out,
     }
     speech = {"recordings": 7, "hours": {"train": 0.5}, "notes": {"no text (null)": 2}, "bad": ["x"]}
-    both = {"speakers_in_training_and_test": ["Ana"]}
+    both = {"speakers_in_training_and_test": ["Ana"], "without_a_speaker": {"train": 3, "test": 2}}
     (data / "corpus.json").write_text(json.dumps({"text": {"own": text}}), encoding="utf-8")
     (data / "speech.json").write_text(json.dumps({"own": speech | both}), encoding="utf-8")
     report = evaluate(run / "04_sft" / "model", data, tmp_path / "out")
     assert report["own_data"] == [
         "Texto: 6 documentos, 0 conversas; 3 frases ditas por vozes sintéticas; notas: texto vazio: 1"
         "; frases que não são ditas: com algarismos: 2",
-        "Gravações: 7 (train 0,5 h); notas: sem texto (null): 2; 1 não puderam ser usadas",
+        "Gravações: 7 (treino 0,5 h); notas: sem texto (null): 2; 1 não puderam ser usadas",
         "Pessoas ouvidas no treino e no teste: 1; o WER delas não é de voz nova",
+        "Gravações de teste sem o nome de quem fala: 2; "
+        "não se sabe se essas vozes também foram ouvidas no treino",
     ]
     assert "com algarismos: 2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 

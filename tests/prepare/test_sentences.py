@@ -65,10 +65,10 @@ def test_the_split_follows_from_the_words_alone(text: str) -> None:
     assert split_of(text) == split_of(f"  {text.upper().lower()} !") or text.upper().lower() != text.lower()
 
 
-@given(st.text(alphabet="abç.? \n", max_size=120), st.integers(1, 40))
+@given(st.text(alphabet="abç.? \n", max_size=120), st.integers(2, 40))
 def test_pieces_of_a_document_are_all_of_it_and_none_is_too_long(text: str, most: int) -> None:
     pieces = document_pieces(text, most)
-    assert all(len(piece) <= most for piece in pieces)
+    assert all(len(piece.encode()) <= most for piece in pieces)
     assert "".join("".join(pieces).split()) == "".join(text.split())
 
 
@@ -79,6 +79,7 @@ def test_pieces_of_a_document_are_all_of_it_and_none_is_too_long(text: str, most
         ("Bom dia. Está bem? Sim.", ["Bom dia.", "Está bem? Sim."]),
         ("uma frase sem ponto nenhum", ["uma frase sem", "ponto nenhum"]),
         ("a" * 40, ["a" * 17, "a" * 17, "aaaaaa"]),
+        ("ã" * 10, ["ã" * 8, "ã" * 2]),
         ("Curto.", ["Curto."]),
     ],
 )

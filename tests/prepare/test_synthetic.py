@@ -33,6 +33,7 @@ from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.lexicon import read_data
 from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced, write_lines
 from amalia_mm.prepare.own_text import read_own_text
+from amalia_mm.prepare.said import Said
 from amalia_mm.prepare.questions import BY_HEART
 from amalia_mm.prepare.speech_plan import PlanSizes, plan_speech
 from amalia_mm.prepare.spoken import SPEECH_PRODUCTS, SPEECH_SUMMARY, write_speech
@@ -333,7 +334,7 @@ def test_what_test_recordings_say_is_not_learned_from_text(tmp_path: Path) -> No
     )
     rows = [{"text": text} for text in (*documents, longest)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = read_own_text([tmp_path / "t.jsonl"], {"o gato dorme na cadeira"})
+    found = read_own_text([tmp_path / "t.jsonl"], tested=Said(["O gato dorme na cadeira."]))
     train = [one.text for part in ("train", "val") for one in found.documents[part]]
     without = read_own_text([tmp_path / "t.jsonl"])
     assert any(said in one.text for one in without.documents["train"])

@@ -33,6 +33,21 @@ def test_its_gradient_is_that_of_its_value():
     assert torch.autograd.gradcheck(OnCpu.apply, (x.requires_grad_(), weight.requires_grad_(), 1e-3))
 
 
+def test_a_gradient_of_its_gradient_is_refused_and_not_wrong():
+    x, weight = drawn(4, 6).requires_grad_(), drawn(6).requires_grad_()
+    (gradient,) = torch.autograd.grad(OnCpu.apply(x, weight, 1e-3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+        gradient.square().sum().backward()
+
+
+def test_a_backward_pass_inside_autocast_keeps_its_precision():
+    x, weight = drawn(64, 96).requires_grad_(), drawn(96).requires_grad_()
+    wanted = torch.autograd.grad(F.rms_norm(x, (96,), weight, 1e-5).square().sum(), (x, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(OnCpu.apply(x, weight, 1e-5).square().sum(), (x, weight))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_zeros_stay_zeros_and_have_a_finite_gradient():
     norm = RMSNorm(8, 1e-5, torch.float32)
     x = torch.zeros(2, 8, requires_grad=True)

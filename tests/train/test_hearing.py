@@ -133,8 +133,16 @@ def test_a_batch_of_which_nothing_could_be_read_teaches_nothing_and_touches_ever
             assert not parameter.grad.any(), name
 
 
+def test_one_record_without_a_clip_among_others_is_an_error_too(folder):
+    """It would be left out in silence, or not, by the chance of who is in the batch with it."""
+    given = batch(folder)
+    mixed = replace(given, text=replace(given.text, record_ids=("a", "b", "c", "no-clip")))
+    with pytest.raises(InputError, match="found records without a clip, among a, b, c"):
+        hearing(folder).loss_terms(mixed)
+
+
 def test_records_without_a_clip_are_an_error(folder):
     given = batch(folder)
     text = replace(given.text, record_ids=("a-document",))
-    with pytest.raises(InputError, match="a-document without a clip"):
+    with pytest.raises(InputError, match="without a clip, among a-document"):
         hearing(folder).loss_terms(replace(given, text=text, waveforms=None, num_samples=None))

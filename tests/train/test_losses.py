@@ -50,6 +50,17 @@ def test_a_clip_too_short_for_its_text_is_counted_and_gives_no_gradient() -> Non
     assert float(logits.grad[1].abs().sum()) > 0
 
 
+def test_without_a_label_every_parameter_of_the_output_layer_still_gets_a_gradient() -> None:
+    """An untied output layer without one makes DDP wait for ever, on the process that had nothing to learn."""
+    head = nn.Linear(4, 7)
+    hidden = torch.randn(2, 3, 4, requires_grad=True)
+    loss = token_nll(hidden, torch.full((2, 3), IGNORE), head)
+    assert (loss.sum.item(), loss.count.item()) == (0, 0)
+    loss.sum.backward()
+    for gradient in (hidden.grad, head.weight.grad, head.bias.grad):
+        assert gradient is not None and not gradient.any()
+
+
 def test_clips_whose_text_is_unknown_are_left_out() -> None:
     logits = torch.randn(2, 6, 4)
     ids, num_ids = torch.tensor([[1, 2], [0, 0]]), torch.tensor([2, -1])
