@@ -6,7 +6,6 @@ no speech comes back empty. It knows nothing of training, and of evaluation only
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from amalia_mm.errors import InputError
 from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.fusion.transcriber import Transcriber
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.run import LoadedModel, load_model, read_config
+from amalia_mm.resolve import resolve_model
+from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import PROMPTS
 from amalia_mm.text.generate import Sampling
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
@@ -33,8 +33,6 @@ AudioSource = Path | str | bytes | Tensor
 
 Writer = Callable[[list[Tensor]], list[Written]]
 
-DEFAULT_RUN = Path("runs/quickstart")
-BEST_STAGE = "14_joint"
 CHUNK_S = 12.0
 """The longest piece heard at once; training clips are shorter, so longer pieces would be a guess."""
 MAX_PAUSE_S = 0.6
@@ -51,29 +49,6 @@ POOL_BATCHES = 16
 """Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""
 
 _SPOKEN_QUESTION = Turn("user", PROMPTS["answer"], has_audio=True)
-
-
-def resolve_model(path: Path | str | None = None) -> Path:
-    """Return the model folder meant by a model, stage or run folder.
-
-    Without a path it is `$AMALIA_MODEL`, else `runs/quickstart`. In a run it is the model of `14_joint`, else
-    of the last numbered stage whose model has a decoder.
-
-    Raises:
-        InputError: There is no model there.
-    """
-    run = Path(path) if path is not None else Path(os.environ.get("AMALIA_MODEL") or DEFAULT_RUN)
-    stages = sorted((folder for folder in run.glob("[0-9]*_*") if folder.is_dir()), reverse=True)
-    candidates = [run, run / "model", run / BEST_STAGE / "model", *(stage / "model" for stage in stages)]
-    for folder in candidates:
-        if (folder / "weights.safetensors").is_file() and read_config(folder).get("decoder"):
-            return folder
-    raise InputError(
-        run,
-        found="no model with a decoder" if run.is_dir() else "no such folder",
-        wanted="a model folder, or a run that has one",
-        remedy="run `make quickstart` or give --model",
-    )
 
 
 @dataclass(frozen=True)

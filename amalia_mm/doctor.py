@@ -166,7 +166,7 @@ def _espeak() -> Finding:
 def _model() -> Finding:
     named = os.environ.get("AMALIA_MODEL")
     try:
-        from amalia_mm.assistant import resolve_model
+        from amalia_mm.resolve import resolve_model
 
         folder = resolve_model()
     except (ImportError, OSError) as error:

@@ -9,29 +9,24 @@ of the stages, their recipes and what they own in the run folder.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amalia_mm import __version__
 from amalia_mm.child_process import Children, Ended, run_child
 from amalia_mm.commit import own_commit
 from amalia_mm.errors import InputError
+from amalia_mm.quickstart_folder import described, made_with, mark, taken, write_text
 from amalia_mm.quickstart_plan import Job, Options, how_to_go_on, plan
-from amalia_mm.quickstart_stages import STAGES, Stage, has_company
+from amalia_mm.quickstart_stages import Stage, has_company
 from amalia_mm.terminal import note
 
-MARKER = "quickstart.json"
-LOCK = ".quickstart.lock"
-LOCK_PATIENCE_S = 15.0
 INTERRUPTED = 130
 _AMALIA = (sys.executable, "-m", "amalia_mm.cli")
 
@@ -61,9 +56,9 @@ def run(options: Options) -> int:
             exist.
     """
     jobs = plan(options)
-    with _run_folder(options.output) as lock:
+    with taken(options.output) as lock:
         _clear_outdated(jobs, options)
-        _write_text(options.output / MARKER, json.dumps(_marker(options)) + "\n")
+        mark(options)
         code = _Schedule(jobs, options, lock).run()
         if code:
             return code
@@ -74,9 +69,11 @@ def run(options: Options) -> int:
 def read_record(folder: Path, name: str = "stage.json") -> Record | None:
     """Return what a stage left, or None where it left nothing that can be read."""
     try:
-        return Record(**json.loads((folder / name).read_text(encoding="utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        record = Record(**json.loads((folder / name).read_text(encoding="utf-8")))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, TypeError):
         return None
+    is_whole = isinstance(record.seconds, (int, float)) and isinstance(record.peak_rss_gb, (int, float))
+    return record if is_whole and isinstance(record.commit, str) else None
 
 
 class _Schedule:
@@ -134,11 +131,14 @@ class _Schedule:
         header = f"[{self.numbers[name]}/{len(self.jobs)}] {name}"
         folder = self.options.output / name
         done = read_record(folder)
-        if done is not None:
+        missing = [each for each in job.stage.leaves if not (self.options.output / each).exists()]
+        if done is not None and not missing:
             note(f"{header} · já feito ({done.seconds:.0f} s)")
             self.finished.add(name)
             return
-        begun = read_record(folder, "begun.json")
+        if done is not None:
+            note(f"{name}: falta {', '.join(missing)}; faz-se de novo")
+        begun = None if done is not None else read_record(folder, "begun.json")
         note(f"{header} · {job.stage.says}")
         command, commit = list(job.command), own_commit()
         if begun is None:
@@ -210,53 +210,6 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def _run_folder(output: Path) -> Iterator[int]:
-    """Take the run folder for this process and its children, and yield the lock's file descriptor."""
-    if output.exists() and not output.is_dir():
-        raise InputError(
-            "--output", found=f"{output} is a file", wanted="a folder", remedy="choose another place"
-        )
-    strangers = {path.name for path in output.iterdir()} - _known_names() if output.is_dir() else set()
-    if strangers and not (output / MARKER).is_file():
-        raise InputError(
-            "--output",
-            found=f"{output} holds {', '.join(sorted(strangers))}",
-            wanted="a new folder or an earlier quickstart's",
-            remedy="choose another folder: stages that are run again are first removed from it",
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    if not (output / MARKER).is_file():
-        _write_text(output / MARKER, json.dumps({"version": __version__}) + "\n")
-    with (output / LOCK).open("w") as file:
-        patience = time.monotonic() + LOCK_PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # A killed run's last child still saves its checkpoint.
-                if time.monotonic() > patience:
-                    raise InputError(
-                        output,
-                        found="another quickstart at work",
-                        wanted="one at a time",
-                        remedy="wait for it to end",
-                    ) from None
-                time.sleep(0.2)
-        yield file.fileno()
-
-
-def _marker(options: Options) -> dict[str, object]:
-    """Return what `quickstart.json` holds: by which version and with which options the folder was made."""
-    paths = {"text": options.text, "speech": options.speech}
-    own = {name: [str(path.resolve()) for path in given] for name, given in paths.items()}
-    return {
-        "version": __version__,
-        "options": {"smoke": options.smoke, "seed": options.seed, "words": options.words, **own},
-    }
-
-
 def _clear_outdated(jobs: Sequence[Job], options: Options) -> None:
     """Remove every stage that was made otherwise than it would be made now, all of them with `--fresh`.
 
@@ -265,12 +218,11 @@ def _clear_outdated(jobs: Sequence[Job], options: Options) -> None:
     """
     outdated = [job for job in jobs if options.fresh or _is_outdated(options.output / job.stage.name, job)]
     finished = [job.stage.name for job in outdated if read_record(options.output / job.stage.name)]
-    made_with = json.loads((options.output / MARKER).read_text(encoding="utf-8")).get("options")
-    wanted = _marker(options)["options"]
-    if finished and made_with not in (None, wanted) and not options.fresh:
+    before, wanted = made_with(options.output), described(options)
+    if finished and before not in (None, wanted) and not options.fresh:
         raise InputError(
             options.output,
-            found=f"{', '.join(finished)} made with {made_with}",
+            found=f"{', '.join(finished)} made with {before}",
             wanted=f"a run made with {wanted}",
             remedy="choose another --output, or start over in this one with --fresh",
         )
@@ -286,10 +238,6 @@ def _is_outdated(folder: Path, job: Job) -> bool:
     return bool(found) and job.fingerprint not in found
 
 
-def _known_names() -> set[str]:
-    return {MARKER, LOCK, *(Path(name).parts[0] for stage in STAGES for name in (stage.name, *stage.owns))}
-
-
 def _clear(output: Path, stage: Stage) -> None:
     """Remove what a stage wrote in an earlier run."""
     for name in (stage.name, *stage.owns):
@@ -301,11 +249,4 @@ def _clear(output: Path, stage: Stage) -> None:
 
 
 def _write(path: Path, record: Record) -> None:
-    _write_text(path, json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".writing")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    write_text(path, json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n")

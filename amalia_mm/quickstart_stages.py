@@ -48,6 +48,13 @@ class Stage:
         """Whether it is a training run, with steps and checkpoints."""
         return self.command[0] == "fit"
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """What must be there, relative to the run folder, for the stage to be finished."""
+        if self.trains:
+            return (f"{self.name}/model/weights.safetensors", f"{self.name}/model/config.yaml")
+        return tuple(name for name in self.owns if not name.startswith("."))
+
 
 STAGES = (
     Stage(

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             wanted="a model folder",
             remedy="give a folder that training or export wrote",
         )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        remedy = "copy the folder again"
+        raise InputError(path, found=error, wanted="YAML in UTF-8", remedy=remedy) from error
     found = config.get("format") if isinstance(config, dict) else config
     if found != FORMAT:
         raise InputError(
@@ -148,9 +153,11 @@ def save_model(
         for name, value in model.state_dict().items()
         if name not in leave_out
     }
-    save_file(weights, fresh / WEIGHTS)
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
     (fresh / CONFIG).write_text(text, encoding="utf-8")
+    save_file(weights, fresh / WEIGHTS)
+    # safetensors writes for the owner alone; the folder is shared like any other file.
+    (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)
     (fresh / CARD).write_text(card, encoding="utf-8")
     shutil.copytree(tokenizer, fresh / TOKENIZER)
     if folder.exists():
@@ -174,9 +181,11 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
             wanted="a model with a decoder",
             remedy="give the folder of a later stage",
         )
-    decoder_config = DecoderConfig(**config["decoder"])
+    with _fitting(where, "decoder"):
+        decoder_config = DecoderConfig(**config["decoder"])
+        decoder = Decoder(decoder_config)
     if not config.get("encoder"):
-        return SpeechTextModel(encoder=None, projector=None, decoder=Decoder(decoder_config))
+        return SpeechTextModel(encoder=None, projector=None, decoder=decoder)
     if not config.get("projector"):
         raise InputError(
             where,
@@ -185,9 +194,24 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
             wanted="encoder and projector, or neither",
             remedy="give the folder of a later stage",
         )
-    encoder = build_part(config["encoder"], AudioEncoder, where)()
-    projector = build_part(config["projector"], Projector, where)(encoder.width, decoder_config)
-    return SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(decoder_config))
+    with _fitting(where, "encoder"):
+        encoder = build_part(config["encoder"], AudioEncoder, where)()
+    with _fitting(where, "projector"):
+        projector = build_part(config["projector"], Projector, where)(encoder.width, decoder_config)
+    return SpeechTextModel(encoder=encoder, projector=projector, decoder=decoder)
+
+
+@contextmanager
+def _fitting(where: str, part: str) -> Iterator[None]:
+    """Tell as an `InputError` what a part cannot be built of; sizes that fill the memory, too."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
+        remedy = "write the folder again, or copy it from where it is whole"
+        found, wanted = f"{type(error).__name__}: {error}", f"what a {part} is built of"
+        raise InputError(where, field=part, found=found, wanted=wanted, remedy=remedy) from error
 
 
 def load_model(
@@ -214,6 +238,7 @@ def load_model(
     if model.projector is None:
         weights = {name: value for name, value in weights.items() if not name.startswith("projector.")}
     _check_same(model.state_dict(), weights, where=str(folder / WEIGHTS))
+    _check_numbers(weights, str(folder / WEIGHTS))
     model.load_state_dict(weights)
     warm_start(model, init_from or {})
     tokenizer = Tokenizer.load(folder / TOKENIZER)
@@ -262,7 +287,7 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     whole = hashlib.sha256()
     for name, value in sorted(weights.items()):
         whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 
@@ -281,6 +306,15 @@ def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:
             remedy="give another folder",
         )
     return weights
+
+
+def _check_numbers(weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise `InputError` naming the first weight that is no floating-point number, or not finite."""
+    for name, value in weights.items():
+        if not value.is_floating_point() or not torch.isfinite(value.float().sum()):
+            found = f"{value.dtype}" if not value.is_floating_point() else "numbers that are not finite"
+            remedy = "go back to an earlier checkpoint, or copy the folder again"
+            raise InputError(where, field=name, found=found, wanted="finite weights", remedy=remedy)
 
 
 def _inside(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

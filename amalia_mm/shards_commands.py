@@ -132,6 +132,13 @@ def _write_shards(options: argparse.Namespace) -> int:
     speech = read_own_speech([options.manifest])
     if options.split is not None:
         speech.recordings = [row for row in speech.recordings if row.split == options.split]
+        if not speech.recordings:
+            remedy = "give rows that split, or leave --split out"
+            found = f"no row of {options.manifest} in it"
+            raise InputError("--split", found=found, wanted=f"recordings for {options.split}", remedy=remedy)
+    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
+        found, wanted = f"{options.output} exists", "a folder that does not exist yet, or is empty"
+        raise InputError("--output", found=found, wanted=wanted, remedy="choose another, or remove it first")
     num_written = 0
     with (
         ShardWriter(options.output) as writer,

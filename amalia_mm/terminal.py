@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from pathlib import Path
+
+from amalia_mm.errors import InputError
+
+
+def prepare_streams() -> bool:
+    """Make both streams take any text; return False where there is no stdout for a result to go to.
+
+    A terminal that cannot show a letter shows its number: an answer is never lost for it.
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the program)
+    if sys.stdout is None:
+        note(
+            "amalia: found stdout closed; wanted a place for the result; leave it open, or send it to /dev/null"
+        )
+        return False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    return True
 
 
 def result(line: str) -> None:
-    """Write one line of result at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """Write one line of result at once; `InputError` where stdout is a file on a full disk."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        found = error.strerror or str(error)
+        wanted, remedy = "a place for the result", "send it elsewhere, or free some space"
+        raise InputError("stdout", found=found, wanted=wanted, remedy=remedy) from error
+
+
+def path_column(path: Path | str) -> str:
+    """Return a path as the first of two columns: what would end the column or the line is written as in Python."""
+    return str(path).translate({ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"})
 
 
 def note(line: str) -> None:

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from amalia_mm import assistant as assistant_module
-from amalia_mm.assistant import CHUNK_S, Assistant, resolve_model
+from amalia_mm.assistant import CHUNK_S, Assistant
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import write_audio
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.resolve import resolve_model
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.generate import Sampling

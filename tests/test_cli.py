@@ -17,6 +17,9 @@ from command_line import child, complaint
 
 from amalia_mm import cli
 from amalia_mm.errors import InputError
+from amalia_mm.quickstart_folder import mark
+from amalia_mm.quickstart_plan import Options
+from amalia_mm.terminal import path_column
 
 # --- the command itself ---
 
@@ -121,7 +124,7 @@ def test_a_full_disk_behind_stdout_is_one_line(toy_data):
         command = [sys.executable, "-m", "amalia_mm.cli", "shards", "show", str(toy_data / "shards/text")]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50)
     assert done.returncode == 2
-    assert "full disk" in complaint(done.stderr)
+    assert "stdout: found No space left on device" in complaint(done.stderr)
 
 
 def test_a_missing_extra_says_which(amalia, monkeypatch):
@@ -220,7 +223,50 @@ def test_a_bad_manifest_is_told_before_the_text_is_written(amalia, tmp_path):
     )
     assert code == 2
     assert "gone.jsonl" in err
-    assert not (tmp_path / "run").exists()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"quickstart.json", ".quickstart.lock"}
+
+
+@pytest.mark.parametrize("command", [("quickstart",), ("corpus",), ("corpus", "--part", "text")])
+def test_a_folder_of_the_users_recordings_is_never_taken_for_a_run(amalia, tmp_path, command):
+    """Their names are those that a run has; once all of it was removed without a word."""
+    (tmp_path / "audio").mkdir()
+    mine = [tmp_path / name for name in ("audio/eu.wav", "train.jsonl", "test.jsonl")]
+    for path in mine:
+        path.write_text("mine")
+    code, _, err = amalia(*command, "--smoke", "--output", tmp_path)
+    assert code == 2
+    assert "holds audio, test.jsonl, train.jsonl and no quickstart.json" in complaint(err)
+    assert all(path.read_text() == "mine" for path in mine)
+
+
+def test_the_corpus_of_a_run_is_not_changed_beneath_it(amalia, tmp_path):
+    mark(Options(output=tmp_path / "run"))
+    code, _, err = amalia("corpus", "--part", "text", "--smoke", "--output", tmp_path / "run")
+    assert code == 2
+    assert "found a run made with {'smoke': False" in complaint(err)
+    assert not (tmp_path / "run/shards").exists()
+
+
+def test_a_name_that_would_break_the_columns_is_written_as_in_python():
+    assert path_column(Path("a\tb\nc.wav")) == r"a\tb\nc.wav"
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("--help",)])
+def test_a_terminal_without_our_letters_loses_no_answer(arguments):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "amalia_mm.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii() and done.stdout
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 2), ("2>&-", 0)])
+def test_a_closed_stream_is_told_or_done_without(toy_data, closed, code):
+    command = f"{sys.executable} -m amalia_mm.cli shards show {toy_data}/shards/text {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=50)
+    assert done.returncode == code, done.stderr
+    assert ("stdout closed" in done.stderr) == (code == 2)
+    assert bool(done.stdout) == (code == 0)
 
 
 def test_a_tokenizer_is_trained_from_options_or_a_recipe(amalia, toy_data, tmp_path):

@@ -13,7 +13,9 @@ from amalia_mm.errors import InputError
 from amalia_mm.evaluate.stages import read_stages, wall_seconds
 from amalia_mm.prepare import corpora
 from amalia_mm.quickstart import read_record, run
+from amalia_mm.quickstart_folder import LOCK, MARKER, taken_for_corpus
 from amalia_mm.quickstart_plan import Options, how_to_go_on, plan
+from amalia_mm.quickstart_stages import STAGES
 
 NAMES = [
     *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft", "09_speech"),
@@ -30,12 +32,13 @@ AFTER_HEARING = ["10_hearing", "14_joint", "30_evaluate"]
 class FakeChildren:
     """Stands for the sub-commands: writes what a stage would, and remembers what was called, and beside what."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, output):
         self.calls = []
         self.beside = {}
         self.environments = {}
         self.end = {}
         self.first_to_end = []
+        self.output = output
         self.is_interrupted_at_once = False
         monkeypatch.setattr(quickstart, "Children", lambda: self)
         monkeypatch.setattr(quickstart, "run_child", self.show)
@@ -77,6 +80,14 @@ class FakeChildren:
                 '{"step": 6, "loss": 2.5}\n{"step": 6, "val_loss": 3.0}\n{"st'
             )
         self.running[name] = self.end.pop(name, Ended(0, 1.5, 0.25, False))
+        if self.running[name].exit_code == 0:
+            self.leave(name)
+
+    def leave(self, name):
+        """Put what the stage makes where it belongs."""
+        for each in next(stage.leaves for stage in STAGES if stage.name == name):
+            (self.output / each).parent.mkdir(parents=True, exist_ok=True)
+            (self.output / each).touch()
 
     def wait(self):
         name = next((name for name in self.first_to_end if name in self.running), next(iter(self.running)))
@@ -101,9 +112,9 @@ class FakeChildren:
 
 
 @pytest.fixture
-def children(monkeypatch):
+def children(monkeypatch, tmp_path):
     monkeypatch.setattr("amalia_mm.quickstart.own_commit", lambda: "1a2b3c")
-    return FakeChildren(monkeypatch)
+    return FakeChildren(monkeypatch, tmp_path / "run")
 
 
 @pytest.fixture
@@ -304,12 +315,13 @@ def test_a_killed_child_is_named(children, options, capsys):
 def test_fresh_starts_over_and_removes_only_what_is_ours(children, options):
     run(options)
     (options.output / "notes.txt").write_text("mine")
+    (options.output / "tokenizer").unlink()
     (options.output / "tokenizer").mkdir()
     children.again()
     run(Options(output=options.output, fresh=True))
     assert children.called == BEGUN
     assert (options.output / "notes.txt").read_text() == "mine"
-    assert not (options.output / "tokenizer").exists()
+    assert not (options.output / "tokenizer").is_dir()
 
 
 def test_somebody_elses_folder_is_left_alone(children, options):
@@ -321,14 +333,44 @@ def test_somebody_elses_folder_is_left_alone(children, options):
 
 
 def test_what_single_commands_wrote_there_is_taken_up(children, options):
-    (options.output / "shards").mkdir(parents=True)
+    with taken_for_corpus(options, None):
+        (options.output / "shards").mkdir(parents=True)
     assert run(options) == 0
 
 
-def test_two_runs_do_not_work_in_one_folder(children, options, monkeypatch):
-    monkeypatch.setattr(quickstart, "LOCK_PATIENCE_S", 0.3)
+@pytest.mark.parametrize(
+    ("lost", "again"),
+    [("14_joint/model/weights.safetensors", "14_joint"), ("shards/documents-train", "00_corpus")],
+)
+def test_a_stage_whose_product_is_gone_is_done_again(children, options, lost, again):
     run(options)
-    with (options.output / quickstart.LOCK).open("w") as file:
+    (options.output / lost).unlink()
+    children.again()
+    assert run(options) == 0
+    assert children.called == [again]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xe9"])
+def test_a_broken_marker_is_named(children, options, content):
+    run(options)
+    (options.output / MARKER).write_bytes(content)
+    with pytest.raises(InputError, match=r"quickstart\.json: found .*; wanted the marker of a quickstart"):
+        run(options)
+
+
+@pytest.mark.parametrize("content", [b"\xe9", b'{"name": "a", "fingerprint": "b", "seconds": "x"}'])
+def test_a_strange_record_is_no_record(children, options, content):
+    run(options)
+    (options.output / "30_evaluate" / "stage.json").write_bytes(content)
+    children.again()
+    assert run(options) == 0
+    assert children.called == ["30_evaluate"]
+
+
+def test_two_runs_do_not_work_in_one_folder(children, options, monkeypatch):
+    monkeypatch.setattr("amalia_mm.quickstart_folder.LOCK_PATIENCE_S", 0.3)
+    run(options)
+    with (options.output / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another quickstart at work"):
             run(options)

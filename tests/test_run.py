@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.errors import InputError
@@ -91,6 +94,46 @@ def test_a_checkpoint_of_another_shape_names_the_weight_and_both_shapes(folder: 
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(InputError, match=r"mlp\.down_proj\.weight: found \(16, 24\); wanted \(16, 32\)"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("decoder", [1, 2]),
+        ("decoder", {"hidden_size": 16}),
+        ("decoder", {**DECODER, "hiden_size": 16}),
+        ("decoder", {**DECODER, "vocab_size": "many"}),
+        ("decoder", {**DECODER, "vocab_size": 10**14}),
+        ("encoder", "x"),
+        ("encoder", {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": {"wide": 3}}),
+    ],
+)
+def test_a_part_that_cannot_be_built_is_named(folder: Path, part: str, value: object) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {part: value}))
+    with pytest.raises(InputError, match=rf"config\.yaml: {part}: found "):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", [b"decoder: [", b"\xe9"])
+def test_a_configuration_that_is_no_yaml_is_named(folder: Path, content: bytes) -> None:
+    (folder / "config.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.yaml: found .*wanted YAML in UTF-8"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("change", [lambda value: value * float("nan"), lambda value: value.int()])
+def test_weights_that_are_no_numbers_are_named(folder: Path, change: Callable[[Tensor], Tensor]) -> None:
+    weights = load_file(folder / "weights.safetensors")
+    weights["decoder.model.norm.weight"] = change(weights["decoder.model.norm.weight"])
+    save_file(weights, folder / "weights.safetensors")
+    with pytest.raises(InputError, match=r"decoder\.model\.norm\.weight: found .*wanted finite weights"):
+        load_model(folder)
+
+
+def test_the_weights_are_as_readable_as_the_rest(folder: Path) -> None:
+    modes = {path.stat().st_mode for path in (folder / "weights.safetensors", folder / "config.yaml")}
+    assert len(modes) == 1
 
 
 def test_a_configuration_cannot_run_anything_but_encoders_and_projectors(folder: Path) -> None:

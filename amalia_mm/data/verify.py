@@ -81,7 +81,7 @@ def stats(folder: Path | str) -> Stats:
         num_shards=len(index.shards),
         num_bytes=sum(shard.num_bytes for shard in index.shards),
         num_records=len(index),
-        num_speakers=len(index.coded["speaker"].values),
+        num_speakers=sum(name != "" for name in index.coded["speaker"].values),
         audio_s=samples_to_seconds(int(index.num_samples.sum())),
         sources=index.coded["source"].counts(),
         source_seconds={source: samples_to_seconds(count) for source, count in samples.items()},

@@ -7,17 +7,18 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from amalia_mm.assistant import Assistant, resolve_model
+from amalia_mm.assistant import Assistant
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.environment import Environment, own_peak_rss_gb, read_environment
 from amalia_mm.evaluate.items import read_texts
-from amalia_mm.evaluate.measured import Job, Measured, measure
+from amalia_mm.evaluate.measured import PAIRS, QUESTIONS, SPOKEN, Job, Measured, measure
 from amalia_mm.evaluate.own_data import own_data_lines
 from amalia_mm.evaluate.report import draw, render_report
 from amalia_mm.evaluate.scores import Scores, scores
 from amalia_mm.evaluate.shares import measure_in_shares
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
 from amalia_mm.portuguese.normalise import NORMALISER, words
+from amalia_mm.resolve import resolve_model
 from amalia_mm.run import read_config
 
 FORMAT = 1
@@ -109,7 +110,7 @@ def _parts_before_joint(model: Path) -> dict[str, list[str]] | None:
 
 
 def _with_data(folder: Path) -> Path:
-    names = ("test.jsonl", "text_test.jsonl", "pairs.jsonl")
+    names = (SPOKEN, QUESTIONS, PAIRS)
     if not any((folder / name).is_file() for name in names):
         raise InputError(
             folder,

@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from amalia_mm.errors import InputError
 
 SYNTHETIC = "synthetic"
 """The source of the built-in sentences; rows of any other source are the user's own and scored apart."""
 
+ItemT = TypeVar("ItemT")
 _HELDOUT = {"seen_template": False, "heldout_template": True}
 
 
@@ -92,20 +93,21 @@ def read_spoken(path: Path) -> list[SpokenItem]:
                 kind=str(row.get("kind") or "?") if task == "answer" else None,
             )
         )
-    return items
+    return _some(items, path, "a row with audio")
 
 
 def read_questions(path: Path) -> list[WrittenQuestion]:
     """Return the written questions of a file; `InputError` where the file or a field is missing."""
-    return [
+    questions = [
         WrittenQuestion(_text(row, "question", where), _text(row, "answer", where), _text(row, "kind", where))
         for where, row in _rows(path)
     ]
+    return _some(questions, path, "a question")
 
 
 def read_pairs(path: Path) -> list[MinimalPair]:
     """Return the minimal pairs of a file; `InputError` where the file or a field is missing."""
-    return [
+    pairs = [
         MinimalPair(
             _text(row, "european", where),
             _text(row, "brazilian", where),
@@ -114,11 +116,19 @@ def read_pairs(path: Path) -> list[MinimalPair]:
         )
         for where, row in _rows(path)
     ]
+    return _some(pairs, path, "a pair")
 
 
 def read_texts(path: Path) -> set[str]:
     """Return the distinct texts of a manifest, with or without audio; `InputError` where it is damaged."""
     return {row["text"] for _, row in _rows(path) if isinstance(row.get("text"), str)}
+
+
+def _some(items: list[ItemT], path: Path, wanted: str) -> list[ItemT]:
+    if not items:
+        remedy = "remove the file if there is nothing to measure there, or prepare the data again"
+        raise InputError(path, found="none", wanted=wanted, remedy=remedy)
+    return items
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

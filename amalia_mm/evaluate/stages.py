@@ -78,7 +78,7 @@ def _runs_at(stage: Stage, time_s: float) -> bool:
 
 def _read_stage(folder: Path) -> Stage:
     path = folder / "stage.json"
-    about = _json(path.read_text(encoding="utf-8"), str(path))
+    about = _json(_content(path), str(path))
     seconds = about.get("seconds")
     if not isinstance(seconds, (int, float)):
         raise InputError(
@@ -107,8 +107,15 @@ def _read_stage(folder: Path) -> Stage:
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _content(path).splitlines()
     return [_json(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(path, found=error, wanted="UTF-8", remedy="run the stage again") from None
 
 
 def _json(text: str, where: str) -> dict[str, Any]:

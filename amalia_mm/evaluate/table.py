@@ -17,11 +17,19 @@ def read_report(folder: Path) -> dict[str, Any]:
     """Return the `report.json` of a run; `InputError` where there is none."""
     path = folder / "report.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        found = "no such file" if isinstance(error, FileNotFoundError) else error
-        remedy = f"run `amalia evaluate {folder}`"
-        raise InputError(path, found=found, wanted="the figures of an evaluation", remedy=remedy) from error
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _no_report(folder, "no such file" if isinstance(error, FileNotFoundError) else error) from error
+    numbers = [report.get(target.key) for target in TARGETS] if isinstance(report, dict) else ["no object"]
+    strange = [value for value in numbers if value is not None and not isinstance(value, (int, float))]
+    if strange:
+        raise _no_report(folder, repr(strange[0]))
+    return report
+
+
+def _no_report(folder: Path, found: object) -> InputError:
+    wanted, remedy = "the figures of an evaluation", f"run `amalia evaluate {folder}`"
+    return InputError(folder / "report.json", found=found, wanted=wanted, remedy=remedy)
 
 
 def table(report: Mapping[str, Any]) -> str:

@@ -149,6 +149,7 @@ def _read_txt(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]
 
 
 def _read_tsv(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
+    csv.field_size_limit(2**31 - 1)  # the library's own, 128 KiB, is less than a book
     rows = csv.DictReader(_content(path).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     if "text" not in (rows.fieldnames or ()):
         found = ", ".join(rows.fieldnames or ()) or "an empty file"
@@ -166,6 +167,10 @@ def _read_tsv(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]
 def _read_jsonl(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
     for where, row in _json_rows(path):
         variety = _variety(row, where, notes)
+        kinds = [name for name in ("text", "messages", "instruction") if row.get(name) is not None]
+        if len(kinds) > 1:
+            remedy = "keep one of them, or write two rows"
+            _fail(where, kinds[1], f"both {' and '.join(kinds)}", "a document or a conversation", remedy)
         if "messages" in row or "instruction" in row:
             turns = _messages(row, where) if "messages" in row else _instruction(row, where)
             if any(turn.role == "assistant" for turn in turns):
@@ -201,6 +206,7 @@ def _messages(row: Mapping[str, Any], where: str) -> tuple[Turn, ...]:
         content = message.get("content")
         if not isinstance(content, str):
             _fail(where, f"{field}.content", repr(content), "a string", "correct the row")
+        content = _writable(content, f"{field}.content", where)
         turns.append(Turn(cast(Role, role), content.strip()))
     return tuple(turns)
 
@@ -254,6 +260,11 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 wanted="a JSON object in one line",
                 remedy="correct the line",
             ) from error
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # a number of thousands of digits, or lists in lists in lists
+            _fail(where, "", str(error), "a JSON object in one line", "correct the line")
         if not isinstance(row, dict):
             _fail(where, "", type(row).__name__, "a JSON object in one line", "correct the line")
         yield where, row
@@ -272,13 +283,16 @@ def _content(path: Path) -> str:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
+        encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"
         raise InputError(
             path,
             field=f"byte {error.start}",
             found=f"0x{content[error.start]:02x}, which is not UTF-8",
             wanted="UTF-8 text",
-            remedy=f"convert it: iconv -f ISO-8859-1 -t UTF-8 {path.name}",
+            remedy=f"convert it: iconv -f {encoding} -t UTF-8 {path.name}",
         ) from error
+    if "\0" in text:
+        _fail(path, f"byte {content.index(0)}", "a zero byte", "UTF-8 text", "check what kind of file it is")
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
@@ -289,7 +303,7 @@ def _required(
     if not isinstance(value, str) or not (value.strip() or may_be_empty):
         found = repr(value) if field in row else f"no such field among {', '.join(map(str, row)) or 'none'}"
         _fail(where, field, found, wanted, "fill it in or remove the row")
-    return value.strip()
+    return _writable(value, field, where).strip()
 
 
 def _optional(row: Mapping[str, Any], field: str, where: str) -> str | None:
@@ -298,7 +312,14 @@ def _optional(row: Mapping[str, Any], field: str, where: str) -> str | None:
         value = str(value)
     if value is not None and not isinstance(value, str):
         _fail(where, field, repr(value), "a string", "correct the row")
-    return value.strip() if value else None
+    return _writable(value, field, where).strip() if value else None
+
+
+def _writable(value: str, field: str, where: str) -> str:
+    """Return a string as it is; JSON can hold zero bytes and half characters, which no file takes."""
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        _fail(where, field, ascii(value), "text that UTF-8 can hold", "correct the row")
+    return value
 
 
 def _fail(where: str | Path, field: str, found: str, wanted: str, remedy: str) -> NoReturn:

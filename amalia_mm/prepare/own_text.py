@@ -16,7 +16,6 @@ from amalia_mm.prepare.lines import Line
 from amalia_mm.prepare.said import Said
 from amalia_mm.prepare.sentences import document_pieces, speakable, split_of
 
-
 NOTHING = Said(())
 HELD_OUT = "held out: said in a test recording"
 

@@ -16,7 +16,7 @@ from amalia_mm.portuguese.normalise import spoken_form
 MIN_WORDS, MAX_WORDS = 2, 15
 """Shorter is no sentence; longer takes more than ten seconds to say."""
 MAX_BYTES = 1150
-"""Of a document: no tokenizer with byte fallback makes more tokens of it, and the smallest recipe takes 1,200 at once."""
+"""Of a document: a tokenizer with byte fallback makes no more tokens of it, and the smallest recipe takes 1,200."""
 
 _TEST_SHARE, _VAL_SHARE = 10, 5  # of 100
 _WRAPPED_LINE = 60  # characters: a longer line without a final mark goes on in the next one

@@ -47,7 +47,9 @@ class OnCpu(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # a gradient of the gradient would be wrong in silence
     @torch.amp.custom_bwd(device_type="cpu")
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (what the decorators make of it)
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
         """Return the gradients of x and weight for that of the output, (... d)."""
         (gradient,) = gradients
         normed, weight, scale = ctx.saved_tensors

@@ -116,7 +116,9 @@ def _check_checkpoint(path: str | Path | None) -> None:
     """Raise `InputError` where a checkpoint cannot be read, or holds no state of a training run."""
     if path is None:
         return
-    remedy = "give the last.ckpt of a run folder, whole; what others have made is not loaded"
+    remedy = (
+        "give the last.ckpt of a run folder, whole (a damaged one can be removed: the stage then starts over)"
+    )
     wanted = "a file that `amalia fit` wrote"
     if not Path(path).is_file():
         raise InputError("--ckpt_path", found=f"{path}: no such file", wanted=wanted, remedy=remedy)

@@ -248,3 +248,42 @@ def test_the_real_texts_are_read(shared_data: Path) -> None:
     }
     assert list(numbers.values())[:4] == [351, 850, 4504, 264]
     assert numbers["eltec"] > 10_000
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ('{"audio": "a\\u0000.wav", "text": "sim"}', "audio"),
+        ('{"audio": "a.wav", "text": "\\ud800 sim"}', "text"),
+        ('{"audio": "a.wav", "text": "sim", "speaker": "\\udc00"}', "speaker"),
+    ],
+)
+def test_what_no_file_can_hold_is_named(tmp_path: Path, row: str, field: str) -> None:
+    (tmp_path / "m.jsonl").write_text(row)
+    with pytest.raises(InputError, match=rf"m\.jsonl:1: {field}: found .*wanted text that UTF-8 can hold"):
+        read_speech_manifest(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("row", ['{"id": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_json_that_python_cannot_read_is_named(tmp_path: Path, row: str) -> None:
+    (tmp_path / "m.jsonl").write_text(row)
+    with pytest.raises(InputError, match=r"m\.jsonl:1: .*wanted a JSON object in one line"):
+        read_speech_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_row_is_a_document_or_a_conversation_and_not_both(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Olá"}, {"role": "assistant", "content": "Bom dia"}]
+    (tmp_path / "t.jsonl").write_text(json.dumps({"text": "Era uma vez.", "messages": turns}))
+    with pytest.raises(InputError, match=r"t\.jsonl:1: messages: found both text and messages"):
+        read_text(tmp_path / "t.jsonl")
+
+
+def test_a_book_in_one_field_of_a_table_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("text\n" + "palavra " * 40_000, encoding="utf-8")
+    assert len(read_text(tmp_path / "t.tsv")[0][0].text) > 300_000
+
+
+def test_utf_16_is_told_from_latin_1(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("Olá", encoding="utf-16")
+    with pytest.raises(InputError, match="iconv -f UTF-16 -t UTF-8"):
+        read_text(tmp_path / "t.txt")

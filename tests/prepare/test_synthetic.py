@@ -33,8 +33,8 @@ from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.lexicon import read_data
 from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced, write_lines
 from amalia_mm.prepare.own_text import read_own_text
-from amalia_mm.prepare.said import Said
 from amalia_mm.prepare.questions import BY_HEART
+from amalia_mm.prepare.said import Said
 from amalia_mm.prepare.speech_plan import PlanSizes, plan_speech
 from amalia_mm.prepare.spoken import SPEECH_PRODUCTS, SPEECH_SUMMARY, write_speech
 from amalia_mm.prepare.synthetic import TEXT_PRODUCTS, TEXT_SUMMARY, write_text

@@ -1,0 +1,45 @@
+"""Which model folder is meant: by a run, a stage, a folder, the environment, or nothing at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from amalia_mm.errors import InputError
+from amalia_mm.run import CONFIG, WEIGHTS, read_config
+
+DEFAULT_RUN = Path("runs/quickstart")
+BEST_STAGE = "14_joint"
+
+
+def resolve_model(path: Path | str | None = None) -> Path:
+    """Return the model folder meant by a model, stage or run folder.
+
+    Without a path it is `$AMALIA_MODEL`, else `runs/quickstart`. In a run it is the model of `14_joint`, else
+    of the last numbered stage whose model has a decoder.
+
+    Raises:
+        InputError: There is no model there.
+    """
+    run = Path(path) if path is not None else Path(os.environ.get("AMALIA_MODEL") or DEFAULT_RUN)
+    stages = sorted((folder for folder in run.glob("[0-9]*_*") if folder.is_dir()), reverse=True)
+    candidates = [run, run / "model", run / BEST_STAGE / "model", *(stage / "model" for stage in stages)]
+    for folder in candidates:
+        if (folder / WEIGHTS).is_file() and read_config(folder).get("decoder"):
+            return folder
+    raise InputError(
+        run,
+        found=_why_none(run, candidates),
+        wanted="a model folder, or a run that has one",
+        remedy="run `make quickstart` or give --model",
+    )
+
+
+def _why_none(run: Path, candidates: Sequence[Path]) -> str:
+    if not run.is_dir():
+        return "a file" if run.is_file() else "no such folder"
+    without = next((folder for folder in candidates if (folder / CONFIG).is_file()), None)
+    if without is not None and not (without / WEIGHTS).is_file():
+        return f"{without / CONFIG}, and no {WEIGHTS} beside it"
+    return "no model with a decoder"
