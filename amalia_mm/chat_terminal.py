@@ -49,13 +49,18 @@ def _read_line() -> str | None:
     """Return the next line, or None at the end of input and at Ctrl-C."""
     try:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            return sys.stdin.readline() or None
+            return _readable(sys.stdin.readline()) or None
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 (arrow keys and history)
-        return input(PROMPT)
+        return _readable(input(PROMPT))
     except (KeyboardInterrupt, EOFError):
         _note("\n")
         return None
+
+
+def _readable(line: str) -> str:
+    """Return a line in which bytes that are not UTF-8 are marks of what could not be read."""
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _answer(assistant: Replies, turns: list[Turn]) -> list[Turn]:

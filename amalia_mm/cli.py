@@ -151,7 +151,9 @@ def _add_quickstart(commands: Commands) -> None:
     quickstart.add_argument(
         "--smoke", action="store_true", help="every stage at its smallest, to see that all works"
     )
-    quickstart.add_argument("--fresh", action="store_true", help="start over instead of going on")
+    quickstart.add_argument(
+        "--fresh", action="store_true", help="start over: an earlier run is removed first"
+    )
     quickstart.set_defaults(run=_quickstart)
 
 

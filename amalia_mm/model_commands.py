@@ -41,7 +41,7 @@ def add_model_commands(commands: Commands) -> None:
     ask = commands.add_parser("ask", help="a spoken question, a written answer")
     ask.add_argument("audio", type=Path)
     ask.add_argument(
-        "--direct", action="store_true", help="without a transcript in between, if it is at most 12 s long"
+        "--direct", action="store_true", help="without a transcript in between, if it is short enough"
     )
     ask.add_argument("--model", help=MODEL_HELP)
     ask.set_defaults(run=_ask)

@@ -116,10 +116,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(
-            path, found="no such file", wanted="the weights", remedy="copy the folder again"
-        ) from None
+    except OSError as error:
+        # safetensors says "no such file" of one that it may not read.
+        found = "no permission to read it" if path.is_file() else "no such file"
+        remedy = "change its permissions" if path.is_file() else "copy the folder again"
+        raise InputError(path, found=found, wanted="the weights", remedy=remedy) from error
     except SafetensorError as error:
         raise InputError(
             path, found=error, wanted="whole safetensors", remedy="copy the folder again"

@@ -187,6 +187,16 @@ def test_long_audio_is_heard_piece_by_piece_at_its_pauses(assistant, monkeypatch
     assert assistant.transcribe([long]) == [" ".join(texts)]
 
 
+def test_pieces_are_as_long_as_what_the_model_learned_from(assistant, model_folder, monkeypatch):
+    """Sentences without a pause between them, heard twelve seconds at a time, came out as nonsense."""
+    long = noise(20)
+    for clip_s in (4.7, 0.2):
+        monkeypatch.setitem(assistant.config, "clip_s", clip_s)
+        pieces = assistant._pieces(long, vad=False)
+        assert torch.equal(torch.cat(pieces), long)
+        assert max(map(len, pieces)) <= 16_000 * max(clip_s, 1)
+
+
 def test_without_speech_detection_nothing_of_a_long_audio_is_left_out(assistant):
     long = noise(2.5 * CHUNK_S)
     pieces = assistant._pieces(long, vad=False)

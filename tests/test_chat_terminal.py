@@ -67,3 +67,10 @@ def test_a_new_conversation_and_the_end(monkeypatch, capsys):
     out, _ = talk(monkeypatch, capsys, parrot, "um\n/nova\ndois\n/sair\ntrês\n")
     assert out == "um\ndois\n"
     assert parrot.seen == [[Turn("user", "um")], [Turn("user", "dois")]]
+
+
+def test_bytes_that_are_not_utf8_do_not_end_the_conversation(monkeypatch, capsys):
+    parrot = Parrot()
+    talk(monkeypatch, capsys, parrot, "ol\udce1\nadeus\n")
+    assert parrot.seen[0] == [Turn("user", "ol\ufffd")]
+    assert len(parrot.seen) == 2

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import toy_recipe
+import yaml
 from command_line import complaint
 from safetensors.torch import load_file, save_file
+
+from amalia_mm.data.index import ShardIndex
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +106,30 @@ def test_what_a_training_module_does_not_do_is_told(amalia, toy_data, tmp_path, 
     assert code == 2
     assert remedy in complaint(err)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_other_things_is_not_taken_for_a_run(amalia, toy_data, tmp_path):
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/model/precious.bin").write_text("mine")
+    path = toy_recipe.write(toy_recipe.language(toy_data, tmp_path / "run", 1), tmp_path / "a.yaml")
+    code, _, err = amalia("fit", "-c", path)
+    assert code == 2
+    assert "run holds model and no config.yaml" in complaint(err)
+    assert (tmp_path / "run/model/precious.bin").read_text() == "mine"
+
+
+def test_a_tokenizer_does_not_replace_anything_else(amalia, toy_data, tmp_path):
+    (tmp_path / "notas.txt").write_text("mine")
+    options = ("--shards", toy_data / "shards/text", "--vocab_size", "320", "--output", tmp_path)
+    code, _, err = amalia("tokenizer", *options)
+    assert code == 2
+    assert "holds notas.txt" in complaint(err)
+    assert (tmp_path / "notas.txt").read_text() == "mine"
+
+
+def test_a_model_that_hears_says_how_long_its_clips_were(amalia, toy_data, tmp_path):
+    path = toy_recipe.write(toy_recipe.understanding(toy_data, tmp_path / "run", 1), tmp_path / "a.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    config = yaml.safe_load((tmp_path / "run/model/config.yaml").read_text())
+    lengths = ShardIndex.load(toy_data / "shards/speech").num_samples / 16_000
+    assert 0 < config["clip_s"] <= lengths.max()

@@ -143,7 +143,7 @@ def _binary(source: Path | str | bytes, where: str) -> Iterator[io.BytesIO | io.
     try:
         # Without a buffer: libsndfile goes on reading where the descriptor, not the buffer, stands.
         with Path(source).open("rb", buffering=0) as file:
-            yield file
+            yield file if file.seekable() else io.BytesIO(file.read())
     except OSError as error:
         found = error.strerror or str(error)
         raise InputError(where, found=found, wanted=_WANTED, remedy="check the path") from error

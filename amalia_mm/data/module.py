@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Generic
 
 import lightning as L
+import numpy as np
 
 from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry, LengthStage
@@ -29,6 +30,7 @@ from amalia_mm.data.tokens import index_tokens, load_tokens
 from amalia_mm.data.visits import Source
 from amalia_mm.errors import InputError
 from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.units import samples_to_seconds
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,6 +88,13 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
             if name not in self._folders:
                 index = ShardIndex.load(name)
                 self._folders[name] = Folder(index, load_tokens(index, self._text_tokenizer))
+
+    @property
+    def clip_s(self) -> float | None:
+        """How long the clips to learn from are, in seconds (99 of 100 are no longer); None without any."""
+        lengths = np.concatenate([self._folders[name].index.num_samples for name in self.shards])
+        heard = lengths[lengths > 0]
+        return samples_to_seconds(int(np.percentile(heard, 99))) if len(heard) else None
 
     def train_dataloader(self) -> Loader[BatchT]:
         """Return the endless batches of this process, from the trainer's step on."""

@@ -20,6 +20,8 @@ _REASONS = {
     "a conversation in which nobody answers": "conversa em que ninguém responde",
     "a piece of a longer document": "pedaços de documentos mais longos",
     "held out: said in a test recording": "postos de parte porque uma gravação de teste os diz",
+    "a longer conversation in parts": "conversas longas, em partes",
+    "a question with its answer that is too long": "perguntas com resposta longas de mais, deixadas de fora",
     "repeated": "repetidas",
     "fewer than 2 words": "menos de 2 palavras",
     "more than 15 words": "mais de 15 palavras",

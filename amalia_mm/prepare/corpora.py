@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
         _fail(path, "", "no such file or folder", "a file or folder of text", "check the path")
     notes: Counter[str] = Counter()
     written: list[Written] = []
-    paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    paths = sorted(_files_below(path)) if path.is_dir() else [path]
     for file in paths:
         if file.suffix.lower() in TEXT_SUFFIXES:
             written += _READERS[file.suffix.lower()](file, f"text:{path.name}", notes)
@@ -133,6 +134,15 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
     if not written:
         _fail(path, "", "no text in it", "at least one document", "check the path and the files")
     return written, notes
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        found, remedy = error.strerror or str(error), "change its permissions, or leave it out"
+        _fail(error.filename or folder, "", found, "a folder that can be read", remedy)
+
+    for place, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(place) / name for name in names)
 
 
 def _read_txt(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 from amalia_mm.data.schema import Split
 from amalia_mm.prepare.corpora import Written, read_text
+from amalia_mm.prepare.exchanges import conversation_pieces
 from amalia_mm.prepare.lines import Line
 from amalia_mm.prepare.said import Said
 from amalia_mm.prepare.sentences import document_pieces, speakable, split_of
 
 NOTHING = Said(())
 HELD_OUT = "held out: said in a test recording"
+LONG_CONVERSATION = "a longer conversation in parts"
+LONG_EXCHANGE = "a question with its answer that is too long"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
 
     A document is held out as a whole; a sentence of it that also stands in a training document is training. Documents
     that are too long to be read at once come in pieces, and only the pieces that say what recordings say are held out
-    for it.
+    for it; conversations come in parts.
 
     Args:
         paths: Files and folders.
@@ -59,7 +62,10 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
             if one.turns:
                 is_said = part == "train" and any(map(tested.is_in, texts))
                 own.notes.update([HELD_OUT] * is_said)
-                own.conversations["val" if is_said or part == "test" else part].append(one)
+                parts, num_too_long = conversation_pieces(one.turns)
+                own.notes.update([LONG_CONVERSATION] * (len(parts) > 1) + [LONG_EXCHANGE] * num_too_long)
+                group = own.conversations["val" if is_said or part == "test" else part]
+                group += [replace(one, turns=turns) for turns in parts]
                 continue
             pieces = document_pieces(one.text)
             if len(pieces) > 1:

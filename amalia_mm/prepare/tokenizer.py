@@ -17,7 +17,7 @@ from tqdm import tqdm
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.errors import InputError, writing
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.text.tokenizer import CONFIG_NAME, FILE_NAME, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
         InputError: A folder has no index or a record in it cannot be read, there is no text for that many
             entries, or the disk is full.
     """
-    tokenizer = Tokenizer.train(texts_of(recipe.shards, recipe.max_records, progress=True), recipe.vocab_size)
     output = recipe.output
+    _check_ours(output)
+    tokenizer = Tokenizer.train(texts_of(recipe.shards, recipe.max_records, progress=True), recipe.vocab_size)
     part = output.with_name(f".{output.name}.part")
     with writing(output):
         shutil.rmtree(part, ignore_errors=True)
@@ -78,6 +79,18 @@ def train_tokenizer(recipe: TokenizerRecipe) -> Tokenizer:
         shutil.rmtree(output, ignore_errors=True)
         part.replace(output)
     return tokenizer
+
+
+def _check_ours(output: Path) -> None:
+    """Raise `InputError` where the folder to be replaced holds anything but a tokenizer."""
+    if not output.exists():
+        return
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    strangers = sorted(names - {FILE_NAME, CONFIG_NAME})
+    if strangers:
+        found = f"{output} holds {', '.join(strangers[:5])}" if output.is_dir() else f"{output} is a file"
+        wanted, remedy = "a new folder, or that of a tokenizer", "choose another: it would be replaced"
+        raise InputError("output", found=found, wanted=wanted, remedy=remedy)
 
 
 def texts_of(shards: Sequence[Path], max_records: int, progress: bool = False) -> Iterator[str]:

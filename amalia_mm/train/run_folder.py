@@ -23,12 +23,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from amalia_mm import __version__
+from amalia_mm.data.module import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.run import PARTS, save_model
 from amalia_mm.train.summed import SummedStep
 
 METRICS = "metrics.jsonl"
 MODEL = "model"
+_WRITING = ".writing"
+_OF_THE_QUICKSTART = {"begun.json", "stage.json"}
+"""There before a run begins, where the quickstart starts it."""
 
 
 class RunFolder(SaveConfigCallback):
@@ -62,6 +66,15 @@ class RunFolder(SaveConfigCallback):
                 wanted="a folder",
                 remedy="choose another place",
             ) from None
+        names = {path.name for path in self.folder.iterdir() if path.suffix != _WRITING}
+        strangers = names - _OF_THE_QUICKSTART
+        if strangers and not (self.folder / self.config_filename).is_file():
+            found = f"{self.folder} holds {', '.join(sorted(strangers)[:5])} and no {self.config_filename}"
+            wanted, remedy = (
+                "a new folder, or that of an earlier run",
+                "choose another: a run replaces what it finds",
+            )
+            raise InputError("--run_folder", found=found, wanted=wanted, remedy=remedy)
         text = self.parser.dump(self.config, skip_none=False)
         _replace(self.folder / self.config_filename, text)
 
@@ -121,6 +134,10 @@ class RunFolder(SaveConfigCallback):
             noise = noise_in(pl_module.model, init_from)
             config = {part: arguments[part] for part in PARTS if _has_more(pl_module.model, part, noise)}
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
+            data = getattr(trainer, "datamodule", None)
+            clip_s = data.clip_s if isinstance(data, ShardData) else None
+            if "encoder" in config and clip_s is not None:
+                config["clip_s"] = round(clip_s, 2)
             # The sizes of the decoder travel with a CTC model too: its head and blank depend on them.
             config.setdefault("decoder_sizes", arguments["decoder"])
             save_model(
@@ -174,7 +191,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".writing")
+    fresh = path.with_name(path.name + _WRITING)
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
 
