@@ -270,7 +270,7 @@ class Assistant:
     @property
     def _chunk_samples(self) -> int:
         # Longer than what it learned from is a guess: sentences without a pause between them, heard in pieces of
-        # 12 s by a model of sentences of 2.5 s, came out with 25 to 37 % of their words wrong, and cut as here 4 to 20.
+        # 12 s by a model of sentences of 2.5 s, came out with 25 to 37 % of their words wrong, and cut as here 8 to 21.
         return seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
 
     def _need_ears(self) -> AudioGeometry:
@@ -311,7 +311,8 @@ class Assistant:
         )
         if len(waveform) <= self._chunk_samples:
             return [waveform] if speech else []
-        pieces = speech_detection.chunk(waveform, CHUNK_S, max_pause_seconds=MAX_PAUSE_S, segments=speech)
+        longest_s = samples_to_seconds(self._chunk_samples)
+        pieces = speech_detection.chunk(waveform, longest_s, max_pause_seconds=MAX_PAUSE_S, segments=speech)
         return [waveform[piece.start_samples : piece.end_samples] for piece in pieces]
 
     def _by_pieces(

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
+from amalia_mm.terminal import piece, result
 
 PROMPT = "tu> "
 WELCOME = "Escreve e carrega em Enter. /nova começa outra conversa; /sair, Ctrl-D ou Ctrl-C acabam.\n"
@@ -67,10 +68,9 @@ def _answer(assistant: Replies, turns: list[Turn]) -> list[Turn]:
     """Write the answer and return the conversation with it, begun anew where it no longer fits."""
     pieces: list[str] = []
     try:
-        for piece in assistant.reply(turns):
-            pieces.append(piece)
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+        for part in assistant.reply(turns):
+            pieces.append(part)
+            piece(part)
     except KeyboardInterrupt:
         _note(" (interrompida)")
     except InputError as error:
@@ -78,8 +78,7 @@ def _answer(assistant: Replies, turns: list[Turn]) -> list[Turn]:
             raise
         _note(f"({error}; a conversa recomeça com a última pergunta)\n")
         return _answer(assistant, turns[-1:])
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    result("")
     return [*turns, Turn("assistant", "".join(pieces))]
 
 

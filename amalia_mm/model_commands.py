@@ -6,6 +6,7 @@ Each imports its room only when it is called. It knows nothing of how models are
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amalia_mm.errors import InputError
-from amalia_mm.terminal import note, path_column, result
+from amalia_mm.terminal import note, path_column, piece, result
 
 if TYPE_CHECKING:
     from amalia_mm.assistant import Assistant
@@ -75,8 +76,8 @@ def _load(path: str | None) -> Assistant:
     from amalia_mm.resolve import BEST_STAGE
 
     assistant = Assistant.load(path)
-    stage = assistant.folder.parent.name
-    if stage[:2].isdigit() and stage != BEST_STAGE and Path(path or ".").name not in ("model", stage):
+    stage, asked = assistant.folder.parent.name, Path(path or os.environ.get("AMALIA_MODEL") or ".").name
+    if stage[:2].isdigit() and stage != BEST_STAGE and asked not in ("model", stage):
         note(f"a corrida não chegou a {BEST_STAGE}: usa-se o modelo de {assistant.folder.parent}")
     return assistant
 
@@ -122,10 +123,9 @@ def _text_or_complaint(hear: Callable[[list[Path]], list[str]], path: Path) -> s
 
 def _ask(options: argparse.Namespace) -> int:
     has_answer = False
-    for piece in _load(options.model).listen(options.audio, direct=options.direct):
+    for part in _load(options.model).listen(options.audio, direct=options.direct):
         has_answer = True
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+        piece(part)
     result("")
     if not has_answer:
         note(f"{options.audio}: não se ouviu ninguém a falar, ou não se percebeu o que disse")

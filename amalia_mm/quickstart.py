@@ -24,7 +24,7 @@ from amalia_mm.commit import own_commit
 from amalia_mm.errors import InputError
 from amalia_mm.quickstart_folder import described, made_with, mark, taken, write_text
 from amalia_mm.quickstart_plan import Job, Options, how_to_go_on, plan
-from amalia_mm.quickstart_stages import Stage, has_company
+from amalia_mm.quickstart_stages import Stage, has_company, needed
 from amalia_mm.terminal import note
 
 INTERRUPTED = 130
@@ -138,6 +138,9 @@ class _Schedule:
             return
         if done is not None:
             note(f"{name}: falta {', '.join(missing)}; faz-se de novo")
+            for other in self.jobs.values() if job.stage.trains else ():
+                if name in needed(other.stage):  # built on what may now become something else
+                    _clear(self.options.output, other.stage)
         begun = None if done is not None else read_record(folder, "begun.json")
         note(f"{header} · {job.stage.says}")
         command, commit = list(job.command), own_commit()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from amalia_mm.errors import InputError
 
+_SHOWN = "backslashreplace"
+
 
 def prepare_streams() -> bool:
-    """Make both streams take any text; return False where there is no stdout for a result to go to.
+    """Make the streams take any text; return False where there is no stdout for a result to go to.
 
     A terminal that cannot show a letter shows its number: an answer is never lost for it.
     """
@@ -22,16 +24,23 @@ def prepare_streams() -> bool:
             "amalia: found stdout closed; wanted a place for the result; leave it open, or send it to /dev/null"
         )
         return False
-    for stream in (sys.stdout, sys.stderr):
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, _SHOWN), (sys.stderr, _SHOWN)):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=errors)
     return True
 
 
 def result(line: str) -> None:
     """Write one line of result at once; `InputError` where stdout is a file on a full disk."""
+    piece(line + "\n")
+
+
+def piece(text: str) -> None:
+    """Write a part of a result at once; as `result`."""
     try:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise

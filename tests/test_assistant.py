@@ -11,6 +11,7 @@ from amalia_mm import assistant as assistant_module
 from amalia_mm.assistant import CHUNK_S, Assistant
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import write_audio
+from amalia_mm.audio.vad import Segment
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
@@ -190,11 +191,17 @@ def test_long_audio_is_heard_piece_by_piece_at_its_pauses(assistant, monkeypatch
 def test_pieces_are_as_long_as_what_the_model_learned_from(assistant, model_folder, monkeypatch):
     """Sentences without a pause between them, heard twelve seconds at a time, came out as nonsense."""
     long = noise(20)
+    monkeypatch.setattr(
+        assistant_module.speech_detection,
+        "speech_segments",
+        lambda waveform, **_: [Segment(0, len(waveform))],
+    )
     for clip_s in (4.7, 0.2):
         monkeypatch.setitem(assistant.config, "clip_s", clip_s)
-        pieces = assistant._pieces(long, vad=False)
-        assert torch.equal(torch.cat(pieces), long)
-        assert max(map(len, pieces)) <= 16_000 * max(clip_s, 1)
+        for vad in (False, True):
+            pieces = assistant._pieces(long, vad=vad)
+            assert torch.equal(torch.cat(pieces), long)
+            assert max(map(len, pieces)) <= 16_000 * max(clip_s, 1)
 
 
 def test_without_speech_detection_nothing_of_a_long_audio_is_left_out(assistant):

@@ -260,7 +260,7 @@ def test_a_terminal_without_our_letters_loses_no_answer(arguments):
     assert done.stdout.isascii() and done.stdout
 
 
-@pytest.mark.parametrize(("closed", "code"), [(">&-", 2), ("2>&-", 0)])
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 2), ("2>&-", 0), ("<&-", 0)])
 def test_a_closed_stream_is_told_or_done_without(toy_data, closed, code):
     command = f"{sys.executable} -m amalia_mm.cli shards show {toy_data}/shards/text {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=50)
@@ -293,7 +293,7 @@ def test_a_tokenizer_is_trained_from_options_or_a_recipe(amalia, toy_data, tmp_p
         (("--data.init_args.tokenizer", "runs/gone"), "runs/gone"),
         (("--data.init_args.shards", '{"runs/gone": 1.0}'), "runs/gone"),
         (("--ckpt_path", "gone.ckpt"), "gone.ckpt"),
-        (("--ckpt_path", "https://somewhere/last.ckpt"), "no such file"),
+        (("--ckpt_path", "https://somewhere/last.ckpt"), "no such checkpoint"),
     ],
 )
 def test_a_wrong_value_fails_before_any_work_in_one_line(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 import toy_recipe
@@ -53,6 +55,35 @@ def test_a_run_that_was_moved_or_is_named_otherwise_goes_on(amalia, toy_data, tm
     recipe |= {"run_folder": str(tmp_path / "moved/joint")}
     path = toy_recipe.write(recipe, tmp_path / "b.yaml")
     on = ("--ckpt_path", tmp_path / "moved/joint/last.ckpt", "--trainer.max_steps", "3")
+    assert amalia("fit", "-c", path, *on)[0] == 0
+
+
+def test_what_is_frozen_and_came_from_nowhere_may_be_drawn_again(amalia, toy_data, tmp_path):
+    """A run begun on a processor goes on where a GPU draws other numbers: they mean nothing, and are not kept."""
+    recipe = toy_recipe.understanding(toy_data, tmp_path / "run", 2)
+    recipe["model"]["init_args"]["freeze"] = [r"^encoder\."]
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    path = toy_recipe.write(recipe, tmp_path / "a.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    on = ("--ckpt_path", tmp_path / "run/last.ckpt", "--trainer.max_steps", "3", "--seed_everything", "1")
+    assert amalia("fit", "-c", path, *on)[0] == 0
+
+
+def test_a_copied_checkpoint_may_be_gone_on_from_in_a_folder_of_its_own(amalia, toy_data, tmp_path):
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
+    recipe["checkpoint"] = {"every_n_train_steps": 1}
+    path = toy_recipe.write(recipe, tmp_path / "a.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    (tmp_path / "new").mkdir()
+    shutil.copy(tmp_path / "run/last.ckpt", tmp_path / "new")
+    on = (
+        "--ckpt_path",
+        tmp_path / "new/last.ckpt",
+        "--trainer.max_steps",
+        "3",
+        "--run_folder",
+        tmp_path / "new",
+    )
     assert amalia("fit", "-c", path, *on)[0] == 0
 
 

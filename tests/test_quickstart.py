@@ -340,14 +340,19 @@ def test_what_single_commands_wrote_there_is_taken_up(children, options):
 
 @pytest.mark.parametrize(
     ("lost", "again"),
-    [("14_joint/model/weights.safetensors", "14_joint"), ("shards/documents-train", "00_corpus")],
+    [
+        ("10_hearing/model/weights.safetensors", AFTER_HEARING),
+        ("14_joint/model/weights.safetensors", ["14_joint", "30_evaluate"]),
+        # The same arguments give the same corpus, byte for byte.
+        ("shards/documents-train", ["00_corpus"]),
+    ],
 )
-def test_a_stage_whose_product_is_gone_is_done_again(children, options, lost, again):
+def test_a_stage_whose_product_is_gone_is_done_again_and_what_was_built_on_it(children, options, lost, again):
     run(options)
     (options.output / lost).unlink()
     children.again()
     assert run(options) == 0
-    assert children.called == [again]
+    assert children.called == again
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xe9"])

@@ -22,6 +22,8 @@ _REASONS = {
     "held out: said in a test recording": "postos de parte porque uma gravação de teste os diz",
     "a longer conversation in parts": "conversas longas, em partes",
     "a question with its answer that is too long": "perguntas com resposta longas de mais, deixadas de fora",
+    "text beside a conversation is not read": "texto ao lado de uma conversa, que não se lê",
+    "not a file that can be read": "o que não é um ficheiro",
     "repeated": "repetidas",
     "fewer than 2 words": "menos de 2 palavras",
     "more than 15 words": "mais de 15 palavras",
@@ -46,7 +48,7 @@ def own_data_lines(data: Path) -> list[str]:
 def text_lines(data: Path) -> list[str]:
     """Return those about the text; as `own_data_lines`."""
     text = _read(data / "corpus.json").get("text", {}).get("own", {})
-    if not any(any((text.get(name) or {}).values()) for name in ("documents", "conversations")):
+    if not any(any((text.get(name) or {}).values()) for name in ("documents", "conversations", "notes")):
         return []
     documents, conversations = sum(text["documents"].values()), sum(text["conversations"].values())
     spoken = sum(text["sentences_spoken"].values())

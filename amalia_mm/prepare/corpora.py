@@ -123,7 +123,9 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
     written: list[Written] = []
     paths = sorted(_files_below(path)) if path.is_dir() else [path]
     for file in paths:
-        if file.suffix.lower() in TEXT_SUFFIXES:
+        if not file.is_file():
+            notes["not a file that can be read"] += 1
+        elif file.suffix.lower() in TEXT_SUFFIXES:
             written += _READERS[file.suffix.lower()](file, f"text:{path.name}", notes)
         elif path.is_dir():
             notes[f"a file that is not {', '.join(TEXT_SUFFIXES)}"] += 1
@@ -177,12 +179,10 @@ def _read_tsv(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]
 def _read_jsonl(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
     for where, row in _json_rows(path):
         variety = _variety(row, where, notes)
-        kinds = [name for name in ("text", "messages", "instruction") if row.get(name) is not None]
-        if len(kinds) > 1:
-            remedy = "keep one of them, or write two rows"
-            _fail(where, kinds[1], f"both {' and '.join(kinds)}", "a document or a conversation", remedy)
-        if "messages" in row or "instruction" in row:
-            turns = _messages(row, where) if "messages" in row else _instruction(row, where)
+        if row.get("messages") is not None or row.get("instruction") is not None:
+            # Some sets keep the whole conversation again as one text, or an empty one.
+            notes.update(["text beside a conversation is not read"] * bool(row.get("text")))
+            turns = _messages(row, where) if row.get("messages") is not None else _instruction(row, where)
             if any(turn.role == "assistant" for turn in turns):
                 yield Written(where, source, variety, turns=turns)
             else:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amalia_mm.data.schema import Split
+from amalia_mm.errors import InputError
 from amalia_mm.prepare.corpora import Written, read_text
 from amalia_mm.prepare.exchanges import conversation_pieces
 from amalia_mm.prepare.lines import Line
 from amalia_mm.prepare.said import Said
-from amalia_mm.prepare.sentences import document_pieces, speakable, split_of
+from amalia_mm.prepare.sentences import MAX_BYTES, document_pieces, speakable, split_of
 
 NOTHING = Said(())
 HELD_OUT = "held out: said in a test recording"
@@ -33,6 +34,11 @@ class OwnText:
     notes: Counter[str] = field(default_factory=Counter)
     unspoken: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def num_texts(self) -> int:
+        """How many documents and conversations there are, in all splits."""
+        return sum(len(found) for group in (self.documents, self.conversations) for found in group.values())
+
 
 def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said = NOTHING) -> OwnText:
     """Return the user's files of text, split so that no sentence stands on two sides.
@@ -47,7 +53,8 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
         tested: What is said in recordings that are not: text in which it stands is not trained on.
 
     Raises:
-        InputError: A file is missing or cannot be read, or a row is not what it should be.
+        InputError: A file is missing or cannot be read, a row is not what it should be, or nothing of a path can be
+            read by so small a decoder.
     """
     own = OwnText()
     for part in ("train", "val", "test"):
@@ -55,6 +62,7 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
     for path in paths:
         written, notes = read_text(path)
         own.notes.update(notes)
+        num_before = own.num_texts
         for one in written:
             # A conversation is not tested on: there is no one right answer to compare with.
             texts = [one.text] if one.text else [turn.text for turn in one.turns]
@@ -74,6 +82,12 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
                 is_said = part == "train" and tested.is_in(piece)
                 own.notes.update([HELD_OUT] * is_said)
                 own.documents["test" if is_said else part].append(replace(one, text=piece))
+        if own.num_texts == num_before:
+            wanted = (
+                f"a question with its answer of at most {MAX_BYTES} bytes together, for so small a decoder"
+            )
+            remedy = "shorten the answers (and what the system says before them)"
+            raise InputError(path, found="only longer conversations", wanted=wanted, remedy=remedy)
     seen: set[str] = set()
     for part in ("train", "test", "val"):
         for one in own.documents[part]:

@@ -112,6 +112,10 @@ class AmaliaCLI(LightningCLI):
 _TRAINING_STATE = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "pytorch-lightning_version")
 
 
+_SHARDED = (".metadata", "meta.pt")
+"""One of them is in the folder that a run with sharded weights writes."""
+
+
 def _check_checkpoint(path: str | Path | None) -> None:
     """Raise `InputError` where a checkpoint cannot be read, or holds no state of a training run."""
     if path is None:
@@ -120,8 +124,10 @@ def _check_checkpoint(path: str | Path | None) -> None:
         "give the last.ckpt of a run folder, whole (a damaged one can be removed: the stage then starts over)"
     )
     wanted = "a file that `amalia fit` wrote"
+    if Path(path).is_dir() and any((Path(path) / name).exists() for name in _SHARDED):
+        return
     if not Path(path).is_file():
-        raise InputError("--ckpt_path", found=f"{path}: no such file", wanted=wanted, remedy=remedy)
+        raise InputError("--ckpt_path", found=f"{path}: no such checkpoint", wanted=wanted, remedy=remedy)
     try:
         found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (

@@ -67,7 +67,8 @@ class RunFolder(SaveConfigCallback):
                 remedy="choose another place",
             ) from None
         names = {path.name for path in self.folder.iterdir() if path.suffix != _WRITING}
-        strangers = names - _OF_THE_QUICKSTART
+        start = Path(self.config.get("ckpt_path") or "")
+        strangers = names - _OF_THE_QUICKSTART - ({start.name} if start.parent == self.folder else set())
         if strangers and not (self.folder / self.config_filename).is_file():
             found = f"{self.folder} holds {', '.join(sorted(strangers)[:5])} and no {self.config_filename}"
             wanted, remedy = (

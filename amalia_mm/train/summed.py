@@ -115,8 +115,11 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
 
     @cached_property
     def _frozen_hash(self) -> str:
+        # What came from nowhere is drawn again, perhaps otherwise, and means nothing (`noise_in` of run_folder.py).
+        given = tuple(f"model.{part}." for parts in self.init_from.values() for part in parts)
         own = self.state_dict()
-        return weights_hash({name: own[name] for name in self._frozen_names()})
+        names = [name for name in self._frozen_names() if f"{name}.".startswith(given)]
+        return weights_hash({name: own[name] for name in names})
 
     def _frozen_names(self) -> set[str]:
         return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}

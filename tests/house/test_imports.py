@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "terminal": set(),
     "ctrl_c": set(),
     "failures": set(),
-    "chat_terminal": {"batch"},
+    "chat_terminal": {"batch", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
     "model_commands": {"assistant", "chat_terminal", "evaluate", "resolve", "terminal"},
     "doctor": {"resolve"},

@@ -271,11 +271,26 @@ def test_json_that_python_cannot_read_is_named(tmp_path: Path, row: str) -> None
         read_speech_manifest(tmp_path / "m.jsonl")
 
 
-def test_a_row_is_a_document_or_a_conversation_and_not_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "num_notes"), [("Era uma vez.", 1), ("", 0), (None, 0)])
+def test_text_beside_a_conversation_is_counted(tmp_path: Path, text: str | None, num_notes: int) -> None:
+    """Tables leave it empty, and instruction sets repeat the whole conversation there."""
     turns = [{"role": "user", "content": "Olá"}, {"role": "assistant", "content": "Bom dia"}]
-    (tmp_path / "t.jsonl").write_text(json.dumps({"text": "Era uma vez.", "messages": turns}))
-    with pytest.raises(InputError, match=r"t\.jsonl:1: messages: found both text and messages"):
-        read_text(tmp_path / "t.jsonl")
+    rows = [
+        {"text": text, "messages": turns},
+        {"text": text, "instruction": "Soma", "input": "", "output": "3"},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    written, notes = read_text(tmp_path / "t.jsonl")
+    assert [len(one.turns) for one in written] == [2, 2]
+    assert notes["text beside a conversation is not read"] == 2 * num_notes
+
+
+def test_what_is_no_file_in_a_folder_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("Bom dia.")
+    (tmp_path / ".#t.txt").symlink_to("nowhere")
+    written, notes = read_text(tmp_path)
+    assert [one.text for one in written] == ["Bom dia."]
+    assert notes == {"not a file that can be read": 1}
 
 
 def test_a_book_in_one_field_of_a_table_is_read(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from amalia_mm.errors import InputError
 from amalia_mm.prepare.apart import apart
 from amalia_mm.prepare.corpus import Corpus, build_corpus
 from amalia_mm.prepare.own_text import HELD_OUT, read_own_text
@@ -66,3 +67,10 @@ def test_the_built_in_corpus_neither_teaches_nor_tests_it(corpus: Corpus) -> Non
     assert measured not in {s.text for s in found.test_seen}
     assert len(found.train) < len(corpus.train) and len(found.test_seen) < len(corpus.test_seen)
     assert apart(corpus, Said([]), Said([])) is corpus
+
+
+def test_text_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Olá?"}, {"role": "assistant", "content": "palavra " * 300}]
+    (tmp_path / "t.jsonl").write_text(json.dumps({"messages": turns}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"t\.jsonl: found only longer conversations; wanted .* 1150 bytes"):
+        read_own_text([tmp_path / "t.jsonl"])
