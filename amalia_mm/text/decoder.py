@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from amalia_mm.errors import InputError
-from amalia_mm.text.attention import Attention, KVCache, Reading, Rotary
+from amalia_mm.text.attention import Attention, Reading
+from amalia_mm.text.cache import KVCache
 from amalia_mm.text.norm import RMSNorm
+from amalia_mm.text.rope import Rotary
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from amalia_mm.errors import InputError
-from amalia_mm.text.attention import KVCache
+from amalia_mm.text.cache import KVCache
 from amalia_mm.text.decoder import Decoder
 
 PAD = -1
