@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := train,voice,demo,serve,archive,dev
 ARGS ?=
+SUITE ?=
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +34,8 @@ format: $(INSTALLED) ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## Measure ours beside a peer, in one run
-	@$(BIN)/python -m pytest -m benchmark --benchmark-group-by=group --benchmark-columns=median,iqr,rounds $(ARGS) tests/benchmarks
+bench: $(INSTALLED) ## Measure ours beside a peer, in one run: runs/bench/bench.json; SUITE=decoder for one suite
+	@$(BIN)/python -m pytest -m benchmark --benchmark-group-by=group --benchmark-columns=median,iqr,rounds $(ARGS) tests/benchmarks/$(SUITE)
 
 soak: $(INSTALLED) ## Set up, then run the tests of hours of audio (long; not part of `make test`)
 	@$(BIN)/python -m pytest -m soak $(ARGS)

@@ -73,7 +73,8 @@ def root() -> Path:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
-    if report.passed and call.duration > LIMIT_S and item.get_closest_marker("long") is None:
+    may_be_long = any(item.get_closest_marker(marker) for marker in ("long", "benchmark", "soak"))
+    if report.passed and call.duration > LIMIT_S and not may_be_long:
         report.outcome = "failed"
         report.longrepr = (
             f"{item.nodeid} took {call.duration:.0f} s in its {call.when}; the limit is {LIMIT_S:.0f} s"

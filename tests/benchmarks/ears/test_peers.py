@@ -8,40 +8,6 @@ import torch
 pytestmark = pytest.mark.benchmark
 
 
-@pytest.fixture(params=["ours", "transformers"])
-def decoder_step(request, tmp_path):
-    """One training step of the quickstart's decoder on 16 rows of 128 tokens, as a function."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from amalia_mm.text.checkpoint import load_hf
-
-    config = LlamaConfig(
-        vocab_size=512,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    llama = LlamaForCausalLM(config)
-    llama.save_pretrained(tmp_path)
-    ids = torch.randint(512, (16, 128))
-    model = llama if request.param == "transformers" else load_hf(tmp_path)
-
-    def step():
-        logits = model(ids).logits if request.param == "transformers" else model(ids)
-        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
-        model.zero_grad()
-
-    return step
-
-
-@pytest.mark.benchmark(group="a training step of a decoder of 3 M parameters")
-def test_decoder(benchmark, decoder_step):
-    benchmark.pedantic(decoder_step, rounds=8, warmup_rounds=2)
-
-
 @pytest.fixture(params=["ours", "openai-whisper"])
 def log_mel(request):
     """The log-mel of 16 clips of 4 seconds, as a function."""
