@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from decoder_sizes import MEDIUM_100M, SMALL_3M, llama_like
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,15 @@ def test_real_sizes_have_the_published_number_of_parameters(config, total):
     with torch.device("meta"):
         decoder = Decoder(config)
     assert num_parameters(decoder) == total
+
+
+@pytest.mark.parametrize(("config", "total"), [(SMALL_3M, 3_082_496), (MEDIUM_100M, 100_092_672)])
+def test_the_sizes_of_the_benchmarks_are_what_their_names_say(config, total):
+    decoder = Decoder(config).eval()
+    assert num_parameters(decoder) == total
+    llama, ids = llama_like(decoder), torch.randint(512, (1, 9))
+    assert num_parameters(llama) == total
+    torch.testing.assert_close(llama(ids).logits, decoder(ids))
 
 
 def test_a_block_of_9b_has_the_derived_number_of_parameters():
