@@ -30,6 +30,7 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.lora import merged_weights
 from amalia_mm.text.checkpoint import load_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
@@ -140,7 +141,7 @@ def save_model(
 
     Args:
         folder: Where to write; an older model folder there is replaced.
-        model: A module with any of the children `decoder`, `encoder`, `projector`.
+        model: A module with any of the children `decoder`, `encoder`, `projector`; low-rank changes are merged.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in.
         card: The text of `README.md`.
@@ -151,7 +152,7 @@ def save_model(
     fresh.mkdir(parents=True)
     weights = {
         name: value.detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in merged_weights(model, model.state_dict()).items()
         if name not in leave_out
     }
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)

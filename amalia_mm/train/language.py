@@ -8,11 +8,13 @@ from __future__ import annotations
 from torch import nn
 
 from amalia_mm.batch import TextBatch
+from amalia_mm.lora import LoraConfig
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.losses import Loss, token_nll
+from amalia_mm.train.low_rank import add_to_decoder
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
@@ -35,6 +37,7 @@ class Language(SummedStep[_DecoderOnly]):
         tokenizer: The tokenizer's folder; linked from the data.
         init_from: Model folder -> parts to start from (`decoder`).
         freeze: Regular expressions over parameter names; each must match one.
+        lora: Low-rank changes to train in place of the decoder's own weights; the model folder holds the two merged.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class Language(SummedStep[_DecoderOnly]):
         tokenizer: str,
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
+        lora: LoraConfig | None = None,
     ) -> None:
         super().__init__(optim)
         self.decoder_config = decoder
         self.tokenizer = tokenizer
         self.init_from = init_from or {}
         self.freeze_patterns = freeze or []
+        self.lora = lora
         self.model: _DecoderOnly | None = None
 
     @property
@@ -58,12 +63,14 @@ class Language(SummedStep[_DecoderOnly]):
         return self.decoder_config.max_position_embeddings
 
     def configure_model(self) -> None:
-        """Build, warm-start and freeze the decoder, once."""
+        """Build and warm-start the decoder, add low-rank changes and freeze what is to stay, once."""
         if self.model is not None:
             return
         check_vocabulary(Tokenizer.load(self.tokenizer), self.decoder_config, self.tokenizer)
         model = _DecoderOnly(Decoder(self.decoder_config))
         warm_start(model, self.init_from)
+        if self.lora is not None:
+            add_to_decoder(model.decoder, self.lora, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
 

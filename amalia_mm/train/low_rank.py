@@ -1,0 +1,34 @@
+"""Low-rank changes to the decoder of a model that is trained: what of it may change, and what must be there before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from amalia_mm.errors import InputError
+from amalia_mm.lora import LoraConfig, add_lora
+from amalia_mm.text.decoder import Decoder
+
+
+def add_to_decoder(decoder: Decoder, config: LoraConfig, init_from: Mapping[str, Sequence[str]]) -> None:
+    """Freeze a decoder and add low-rank changes to maps of its layers.
+
+    The output's matrix is none of these: the loss multiplies by it without calling it.
+
+    Args:
+        decoder: With its weights loaded.
+        config: Its patterns are over names such as `layers.0.self_attn.q_proj`.
+        init_from: Model folder -> parts, as the recipe says.
+
+    Raises:
+        InputError: Nothing gives the decoder its weights, or a pattern matches no linear map of a layer.
+    """
+    if not any("decoder" in parts for parts in init_from.values()):
+        raise InputError(
+            "model",
+            field="lora",
+            found="no init_from that gives the decoder",
+            wanted="a decoder that has learned: its own weights stay as they are",
+            remedy="name its model folder in init_from, or leave lora out",
+        )
+    decoder.requires_grad_(False)
+    add_lora(decoder.model, config)
