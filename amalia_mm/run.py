@@ -184,7 +184,7 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
             remedy="give the folder of a later stage",
         )
     with _fitting(where, "decoder"):
-        decoder_config = DecoderConfig(**config["decoder"])
+        decoder_config = DecoderConfig.of(config["decoder"])
         decoder = Decoder(decoder_config)
     if not config.get("encoder"):
         return SpeechTextModel(encoder=None, projector=None, decoder=decoder)

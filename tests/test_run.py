@@ -70,6 +70,13 @@ def test_a_model_comes_back_as_it_went(folder: Path) -> None:
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("bom dia")) == "bom dia"
 
 
+def test_a_context_that_is_stretched_comes_back_stretched(folder: Path) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["decoder"]["rope_scaling"] = {"rope_type": "yarn", "factor": 2.0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert load_model(folder).model.decoder.config.max_positions == 2 * 4096
+
+
 def test_writing_again_replaces_the_folder_and_leaves_nothing_beside_it(folder: Path) -> None:
     save_model(folder, _model(), config=_config(), tokenizer=folder.parent / "tokenizer", card="# Novo\n")
     assert (folder / "README.md").read_text() == "# Novo\n"
@@ -102,6 +109,7 @@ def test_a_checkpoint_of_another_shape_names_the_weight_and_both_shapes(folder: 
         ("decoder", [1, 2]),
         ("decoder", {"hidden_size": 16}),
         ("decoder", {**DECODER, "hiden_size": 16}),
+        ("decoder", {**DECODER, "rope_scaling": 3}),
         ("decoder", {**DECODER, "vocab_size": "many"}),
         ("decoder", {**DECODER, "vocab_size": 10**14}),
         ("encoder", "x"),

@@ -195,7 +195,7 @@ class Responder:
 
     def _room(self, num_tokens: int) -> int:
         """Return how many tokens fit after `num_tokens`; `InputError` where they do not fit themselves."""
-        most = self.model.decoder.config.max_position_embeddings
+        most = self.model.decoder.config.max_positions
         if num_tokens >= most:
             raise InputError(
                 "prompt",

@@ -110,7 +110,7 @@ def _check(
             f"{num_beams} beams and limits {[*limits]} for {num_rows} rows: at least 1 beam, and 1 token a row"
         )
     lengths = [num_prompt] * num_rows if documents is None else documents.sum(dim=1).tolist()
-    most = decoder.config.max_position_embeddings
+    most = decoder.config.max_positions
     longest = max((length + limit for length, limit in zip(lengths, limits, strict=True)), default=0)
     if longest > most:
         raise ValueError(

@@ -6,7 +6,9 @@ embeddings, and document numbers where rows are packed or padded; it knows nothi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.text.attention import Attention, Reading
 from amalia_mm.text.cache import KVCache
 from amalia_mm.text.norm import RMSNorm
-from amalia_mm.text.rope import Rotary
+from amalia_mm.text.rope import RopeScaling, Rotary
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -26,8 +28,8 @@ class DecoderConfig:
     """Sizes of a decoder, under the names of Hugging Face's LlamaConfig.
 
     A longer context is a larger `rope_theta` and `max_position_embeddings` and more training (Xiong et al.
-    2024, arXiv 2309.16039); there is no other scaling of positions. `dropout` acts on the residual branches.
-    Sizes that do not fit each other raise `InputError` naming the field.
+    2024, arXiv 2309.16039), or a `rope_scaling`. `dropout` acts on the residual branches. Sizes that do not fit
+    each other raise `InputError` naming the field.
     """
 
     vocab_size: int
@@ -39,6 +41,7 @@ class DecoderConfig:
     head_dim: int | None = None
     max_position_embeddings: int = 4096
     rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
     rms_norm_eps: float = 1e-5
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
@@ -67,6 +70,21 @@ class DecoderConfig:
         self._require("head_dim", self.head_width >= 2 and self.head_width % 2 == 0, "an even number")
         self._require("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
         self._require("dtype", self.dtype in _DTYPES, "one of " + ", ".join(_DTYPES))
+        self._require_scaling()
+
+    def _require_scaling(self) -> None:
+        scaling = self.rope_scaling
+        if scaling is None:
+            return
+        scaling.check()
+        fits = scaling.rope_type != "dynamic" or self.head_width > 2
+        self._require("head_dim", fits, "at least 4 with dynamic rope_scaling")
+        old, new = scaling.original_max_position_embeddings, self.max_position_embeddings
+        if scaling.rope_type == "yarn" and old is not None:
+            # Versions of transformers take the one or the other: only one meaning is right.
+            agrees = new == old or abs(old * scaling.factor - new) < 1
+            wanted = f"{old} or {round(old * scaling.factor)}, as rope_scaling says"
+            self._require("max_position_embeddings", agrees, wanted)
 
     def _require(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
@@ -74,6 +92,20 @@ class DecoderConfig:
             raise InputError(
                 "decoder", field=name, found=found, wanted=wanted, remedy="correct the decoder's sizes"
             )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> DecoderConfig:
+        """Return the sizes that a mapping of YAML or JSON holds; a name that is no field raises `TypeError`."""
+        scaling = values.get("rope_scaling")
+        if isinstance(scaling, Mapping):
+            values = {**values, "rope_scaling": RopeScaling.of(scaling)}
+        return cls(**values)
+
+    @property
+    def max_positions(self) -> int:
+        """How many positions the decoder can read: max_position_embeddings, as stretched by rope_scaling."""
+        first = self.max_position_embeddings
+        return first if self.rope_scaling is None else self.rope_scaling.max_positions(first)
 
     @property
     def head_width(self) -> int:
@@ -139,7 +171,7 @@ class Decoder(nn.Module):
     """A causal language model over ids or embeddings.
 
     Rows may be padded on either side and may pack several documents: see `hidden`. Positions beyond
-    `max_position_embeddings` raise `ValueError` naming both numbers.
+    `max_positions` raise `ValueError` naming both numbers.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -151,7 +183,9 @@ class Decoder(nn.Module):
             self.lm_head = nn.Linear(
                 config.hidden_size, config.vocab_size, bias=False, dtype=config.torch_dtype
             )
-        self._rotary = Rotary(config.head_width, config.rope_theta, config.max_position_embeddings)
+        self._rotary = Rotary(
+            config.head_width, config.rope_theta, config.max_position_embeddings, config.rope_scaling
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -191,7 +225,7 @@ class Decoder(nn.Module):
             cache: What was read before; it is extended in place.
 
         Raises:
-            ValueError: A position at or beyond `max_position_embeddings`, or beyond the cache.
+            ValueError: A position at or beyond `max_positions`, or beyond the cache.
         """
         x = inputs if inputs.is_floating_point() else self.embed(inputs)
         if cache is not None:

@@ -80,7 +80,7 @@ def generate(
         ValueError: Padding on the right.
     """
     num_positions = inputs.shape[1] + sampling.max_new_tokens
-    limit = decoder.config.max_position_embeddings
+    limit = decoder.config.max_positions
     if num_positions > limit:
         raise InputError(
             "prompt",

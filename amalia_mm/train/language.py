@@ -60,7 +60,7 @@ class Language(SummedStep[_DecoderOnly]):
     @property
     def max_positions(self) -> int:
         """The most positions of a row that the decoder can read."""
-        return self.decoder_config.max_position_embeddings
+        return self.decoder_config.max_positions
 
     def configure_model(self) -> None:
         """Build and warm-start the decoder, add low-rank changes and freeze what is to stay, once."""

@@ -74,7 +74,7 @@ class Understanding(SummedStep[SpeechTextModel]):
     @property
     def max_positions(self) -> int:
         """The most positions of a row that the decoder can read."""
-        return self.decoder_config.max_position_embeddings
+        return self.decoder_config.max_positions
 
     def configure_model(self) -> None:
         """Build, warm-start and freeze the model, once."""
