@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn, cast, get_args
 
 from amalia_mm.batch import Role, Turn
+from amalia_mm.data.conversation import fault_in
 from amalia_mm.errors import InputError
 from amalia_mm.variety import Variety
 
@@ -126,8 +127,10 @@ def _check_content(record: Record, where: str, has_audio: bool | None) -> None:
     heard = sum(turn.has_audio for turn in record.turns)
     if heard > 1:
         _fail(where, "turns", f"{heard} turns with audio", "at most one: a record has one clip")
-    if record.turns and not any(turn.role == "assistant" for turn in record.turns):
-        _fail(where, "turns", "no assistant turn", "at least one: it is what is learned")
+    fault = fault_in(record.turns) if record.turns else None
+    if fault is not None:
+        field = "turns" if fault.turn is None else f"turns[{fault.turn}].{fault.field}"
+        _fail(where, field, fault.found, fault.wanted)
     if has_audio and not record.is_heard:
         _fail(
             where,

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from amalia_mm.batch import Turn
+from amalia_mm.data.conversation import split_conversation
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.corpora import Written, read_text
-from amalia_mm.prepare.exchanges import conversation_pieces
 from amalia_mm.prepare.lines import Line
 from amalia_mm.prepare.said import Said
 from amalia_mm.prepare.sentences import MAX_BYTES, document_pieces, speakable, split_of
+
+_TEMPLATE_BYTES = 8
+"""Of a turn: the tokens that ChatML puts around it."""
 
 NOTHING = Said(())
 HELD_OUT = "held out: said in a test recording"
@@ -70,8 +74,8 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
             if one.turns:
                 is_said = part == "train" and any(map(tested.is_in, texts))
                 own.notes.update([HELD_OUT] * is_said)
-                parts, num_too_long = conversation_pieces(one.turns)
-                own.notes.update([LONG_CONVERSATION] * (len(parts) > 1) + [LONG_EXCHANGE] * num_too_long)
+                parts, too_long = split_conversation(one.turns, _num_bytes(one.turns), MAX_BYTES)
+                own.notes.update([LONG_CONVERSATION] * (len(parts) > 1) + [LONG_EXCHANGE] * len(too_long))
                 group = own.conversations["val" if is_said or part == "test" else part]
                 group += [replace(one, turns=turns) for turns in parts]
                 continue
@@ -102,3 +106,7 @@ def read_own_text(paths: Sequence[Path], trained: Said = NOTHING, tested: Said =
                 line = Line(name, sentence, part, source=one.source, variety=one.variety, licence="")
                 own.sentences[part].append(line)
     return own
+
+
+def _num_bytes(turns: Sequence[Turn]) -> list[int]:
+    return [len(turn.text.encode()) + _TEMPLATE_BYTES for turn in turns]

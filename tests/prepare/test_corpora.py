@@ -165,6 +165,76 @@ def test_jsonl_holds_documents_and_conversations(tmp_path: Path) -> None:
     assert notes == {"a conversation in which nobody answers": 1, "an empty text": 1, "no text (null)": 1}
 
 
+SYSTEM = {"role": "system", "content": "Sê breve."}
+ASK, ANSWER = {"role": "user", "content": "Olá."}, {"role": "assistant", "content": "Bom dia."}
+
+
+def test_the_conversations_of_sharegpt_are_read(tmp_path: Path) -> None:
+    said = [
+        ("system", "Sê breve."),
+        ("human", "Olá."),
+        ("gpt", "Bom dia."),
+        ("user", "Adeus."),
+        ("gpt", "Sim."),
+    ]
+    row = {"conversations": [{"from": who, "value": what, "weight": None} for who, what in said]}
+    written, notes = read_text(_jsonl(tmp_path / "t.jsonl", [row]))
+    roles = ("system", "user", "assistant", "user", "assistant")
+    assert written[0].turns == tuple(Turn(role, what) for role, (_, what) in zip(roles, said, strict=True))
+    assert not notes
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([ASK, ASK, ANSWER], "messages[1].role: found two turns of the user in a row"),
+        ([ASK, ANSWER, SYSTEM, ASK, ANSWER], "messages[2].role: found the system in turn 3"),
+        ([ASK, {"role": "assistant", "content": " "}], "messages[1].content: found an empty turn"),
+        ([SYSTEM, ASK], "messages: found no assistant turn"),
+        ([], "messages: found no assistant turn"),
+    ],
+)
+def test_a_conversation_that_cannot_be_learned_from_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, messages: list[dict[str, str]], told: str
+) -> None:
+    """Learned from all the same, they taught the model to answer nothing, or to speak for both sides."""
+    path = _jsonl(tmp_path / "t.jsonl", [{"messages": [ASK, ANSWER]}, {"messages": messages}])
+    written, notes = read_text(path)
+    assert len(written) == 1
+    assert sum(notes.values()) == 1
+    assert f"left out: {path}:2: {told}" in caplog.text
+
+
+def test_a_file_of_nothing_else_is_an_error_that_says_why(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "t.jsonl", [{"messages": [ASK]}])
+    with pytest.raises(InputError, match=r"no text in it \(a conversation in which nobody answers\)"):
+        read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"conversations": [{"from": "bot", "value": "a"}]},
+            r"conversations\[0\]\.from: found 'bot'; wanted one of",
+        ),
+        ({"conversations": [{"role": "user", "content": "a"}]}, r"conversations\[0\]\.from: found None"),
+        ({"conversations": [{"from": "gpt", "value": 3}]}, r"conversations\[0\]\.value: found 3"),
+        (
+            {"conversations": "olá"},
+            r"conversations: found 'olá'; wanted a list, each an object with from and value",
+        ),
+        ({"messages": [{"role": "gpt", "content": "a"}]}, r"messages\[0\]\.role: found 'gpt'"),
+        ({"messages": [{"role": ["user"], "content": "a"}]}, r"messages\[0\]\.role: found \['user'\]"),
+    ],
+)
+def test_a_conversation_of_another_shape_is_an_error(
+    tmp_path: Path, row: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InputError, match=rf"t\.jsonl:1: {told}"):
+        read_text(_jsonl(tmp_path / "t.jsonl", [row]))
+
+
 def test_tsv_has_a_header_with_text(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text('id\ttext\n1\tDisse: "Não."\n2\t\n', encoding="utf-8")
     written, notes = read_text(tmp_path / "t.tsv")
