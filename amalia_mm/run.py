@@ -34,6 +34,7 @@ from amalia_mm.lora import merged_weights
 from amalia_mm.text.checkpoint import load_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.text.tokenizer_files import copy_tokenizer
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
@@ -161,7 +162,7 @@ def save_model(
     # safetensors writes for the owner alone; the folder is shared like any other file.
     (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)
     (fresh / CARD).write_text(card, encoding="utf-8")
-    shutil.copytree(tokenizer, fresh / TOKENIZER)
+    copy_tokenizer(tokenizer, fresh / TOKENIZER)
     if folder.exists():
         stale = folder.with_name(folder.name + ".old")
         shutil.rmtree(stale, ignore_errors=True)

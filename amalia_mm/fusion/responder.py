@@ -64,7 +64,7 @@ class Responder:
         self.tokenizer = tokenizer
         self.device = next(model.parameters()).device
         self.geometry = model.geometry
-        self._stop_ids = (tokenizer.im_end_id, tokenizer.eos_id)
+        self._stop_ids = tokenizer.stop_ids
 
     def write(
         self,

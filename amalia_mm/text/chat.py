@@ -42,23 +42,26 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, num_audio_tokens: Sequen
     """Return a whole conversation in ChatML, with loss on the assistant's turns.
 
     `<s><|im_start|>role\\ncontent<|im_end|>\\n...`; the audio of a turn stands before its text, as one run of
-    `tokenizer.audio_id`. No system turn is added.
+    `tokenizer.audio_id`. A tokenizer of a checkpoint may have a `chat_format` without `<s>`, or with a system turn
+    for conversations that have none; the ids are those of transformers' `apply_chat_template`.
 
     Args:
         turns: At least one.
-        tokenizer: Any; roles and contents are encoded apart, so that neither changes the tokens of the other.
+        tokenizer: Any.
         num_audio_tokens: The length of each run, one for each turn with audio, in order.
 
     Raises:
         ValueError: Other than one count for each turn with audio, or a count below 1.
     """
     rendered = Rendered()
-    rendered._add([tokenizer.bos_id])
-    for turn, num_tokens in _with_counts(turns, num_audio_tokens):
+    if tokenizer.chat_format.has_bos:
+        rendered._add([tokenizer.bos_id])
+    for turn, num_tokens in _with_counts(turns, tokenizer, num_audio_tokens):
         has_loss = turn.role == "assistant"
-        rendered._add(_opening(turn.role, tokenizer))
+        given, said = _parts(turn, num_tokens > 0, tokenizer)
+        rendered._add([tokenizer.im_start_id, *given])
         rendered._add([tokenizer.audio_id] * num_tokens, is_audio=True)
-        rendered._add(tokenizer.encode(turn.text), has_loss=has_loss)
+        rendered._add(said, has_loss=has_loss)
         rendered._add([tokenizer.im_end_id], has_loss=has_loss)
         rendered._add(tokenizer.newline_ids)
     return rendered
@@ -69,7 +72,7 @@ def render_prompt(
 ) -> Rendered:
     """Return the conversation as `render` does, with the assistant's next turn open for generation."""
     rendered = render(turns, tokenizer, num_audio_tokens)
-    rendered._add(_opening("assistant", tokenizer))
+    rendered._add([tokenizer.im_start_id, *_opening("assistant", tokenizer)])
     return rendered
 
 
@@ -83,18 +86,35 @@ def render_document(text: str, tokenizer: Tokenizer) -> Rendered:
 
 
 def _opening(role: str, tokenizer: Tokenizer) -> list[int]:
-    return [tokenizer.im_start_id, *tokenizer.encode(f"{role}\n")]
+    return tokenizer.encode_inside(f"{role}\n")
 
 
-def _with_counts(turns: Sequence[Turn], num_audio_tokens: Sequence[int]) -> Iterator[tuple[Turn, int]]:
-    """Yield each turn with the length of its audio run, 0 without audio."""
+def _parts(turn: Turn, has_audio: bool, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the ids of a turn's role and of its content.
+
+    Without audio between them both are one text, as in the template's one string: a tokenizer may have tokens
+    across line breaks. Such a token counts as said, because what a model is given ends with the line break.
+    """
+    opening = _opening(turn.role, tokenizer)
+    if has_audio:
+        return opening, tokenizer.encode_inside(turn.text)
+    ids = tokenizer.encode_inside(f"{turn.role}\n{turn.text}")
+    pairs = zip(ids, opening, strict=False)
+    num_given = next((place for place, (a, b) in enumerate(pairs) if a != b), len(opening))
+    return ids[:num_given], ids[num_given:]
+
+
+def _with_counts(
+    turns: Sequence[Turn], tokenizer: Tokenizer, num_audio_tokens: Sequence[int]
+) -> Iterator[tuple[Turn, int]]:
+    """Yield each turn that is written with the length of its audio run, 0 without audio."""
     num_clips = sum(turn.has_audio for turn in turns)
     if not turns:
         raise ValueError("0 turns to render; at least 1 is needed")
     if num_clips != len(num_audio_tokens):
         raise ValueError(f"{num_clips} turns with audio, but {len(num_audio_tokens)} counts of audio tokens")
     counts = iter(num_audio_tokens)
-    for turn in turns:
+    for turn in tokenizer.chat_format.complete(turns):
         num_tokens = next(counts) if turn.has_audio else 0
         if turn.has_audio and num_tokens < 1:
             raise ValueError(f"an audio clip of {num_tokens} tokens; at least 1 is needed")

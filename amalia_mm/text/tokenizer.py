@@ -16,9 +16,8 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from amalia_mm.errors import InputError
-
-FILE_NAME = "tokenizer.json"
-CONFIG_NAME = "tokenizer_config.json"
+from amalia_mm.text.chat_format import ChatFormat
+from amalia_mm.text.tokenizer_files import CONFIG_NAME, FILE_NAME, TokenizerFiles, read_tokenizer_files
 
 UNK, BOS, EOS, IM_START, IM_END = "<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"
 AUDIO = "<|audio|>"
@@ -40,15 +39,20 @@ class Tokenizer:
     Instances can be pickled.
     """
 
-    def __init__(self, serialised: str, where: str | Path = "tokenizer") -> None:
-        """Take the text of a `tokenizer.json`; `where` names it in the `InputError` of any flaw."""
-        self._serialised = serialised
-        self._where = str(where)
-        self._backend = _parse(serialised, self._where)
+    def __init__(self, files: TokenizerFiles) -> None:
+        """Take what the files of a folder say; any flaw is an `InputError` naming their path."""
+        self._files = files
+        self._backend = _parse(files.serialised, str(files.path))
+        self._inside = _without_first_space(files, self._backend)
+        self._normalizer: Any = self._backend.normalizer
+        if files.first_space != "never":
+            # A space that is put before a text is there after it was normalised, and stays.
+            bare = json.dumps({**json.loads(files.serialised), "normalizer": None})
+            self._backend = self._inside = _parse(bare, str(files.path))
         self.vocab_size: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
         """Rows that an embedding table needs."""
         self.unk_id: int = self._backend.token_to_id(UNK) or 0
-        self.bos_id: int = self._special(BOS)
+        self.bos_id: int = self._special(files.bos)
         self.eos_id: int = self._special(EOS)
         self.im_start_id: int = self._special(IM_START)
         self.im_end_id: int = self._special(IM_END)
@@ -58,10 +62,17 @@ class Tokenizer:
         last_byte_id = self._backend.token_to_id(_BYTES[-1])
         self.first_text_id: int = 0 if last_byte_id is None else last_byte_id + 1
         """Special tokens and single bytes lie below this id, tokens of text from here on."""
-        self.newline_ids: tuple[int, ...] = tuple(self.encode("a\n")[len(self.encode("a")) :])
-        """The tokens of a line break in the middle of a text."""
-        self.fingerprint: str = hashlib.sha256(serialised.encode()).hexdigest()
-        """sha256 of the `tokenizer.json`, in hexadecimal."""
+        self.chat_format: ChatFormat = files.chat_format
+        """What the checkpoint's chat template adds to plain ChatML."""
+        self.newline_ids: tuple[int, ...] = tuple(self.encode_inside("\n"))
+        """The tokens of the line break between two turns."""
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((self.im_end_id, self.eos_id, *files.stop_ids)))
+        """Ids at which an answer ends: that of a turn, of a document, and what generation_config.json says."""
+        whole = hashlib.sha256(files.serialised.encode())
+        if self.chat_format != ChatFormat():
+            whole.update(repr(self.chat_format).encode())
+        self.fingerprint: str = whole.hexdigest()
+        """sha256 of the `tokenizer.json`, and of the chat format where it is not plain, in hexadecimal."""
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -101,30 +112,27 @@ class Tokenizer:
         content = json.loads(backend.to_str())
         # Bytes got their ids as special tokens; as such they would be skipped when decoding.
         content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in SPECIALS]
-        return cls(json.dumps(content, ensure_ascii=False, indent=1))
+        serialised = json.dumps(content, ensure_ascii=False, indent=1)
+        return cls(TokenizerFiles(Path("tokenizer"), serialised))
 
     @classmethod
     def load(cls, folder: Path | str) -> Tokenizer:
-        """Return the tokenizer of a folder with a `tokenizer.json`; `InputError` names file and field."""
-        path = Path(folder) / FILE_NAME
-        if not path.is_file():
-            raise InputError(
-                folder,
-                field=FILE_NAME,
-                found="no such file",
-                wanted="a tokenizer folder (ours or Hugging Face's)",
-                remedy="give the folder that holds tokenizer.json, or train a tokenizer first",
-            )
-        try:
-            return cls(path.read_text(encoding="utf-8"), path)
-        except UnicodeDecodeError as error:
-            raise InputError(path, found=error, wanted="UTF-8 text", remedy="copy the file again") from error
+        """Return the tokenizer of a folder, made here or of a Hugging Face checkpoint.
+
+        Read are `tokenizer.json`, or else a SentencePiece `tokenizer.model`; the chat template, of a file of its
+        own or of `tokenizer_config.json`; and where generation ends, of `generation_config.json`.
+
+        Raises:
+            InputError: A file is missing or cannot be read; there are no ChatML tokens; or the chat template
+                writes something else than ChatML.
+        """
+        return cls(read_tokenizer_files(Path(folder)))
 
     def save(self, folder: Path | str) -> None:
         """Write `tokenizer.json` and the `tokenizer_config.json` with which transformers loads the same."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE_NAME).write_text(self._serialised, encoding="utf-8")
+        (folder / FILE_NAME).write_text(self._files.serialised, encoding="utf-8")
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": BOS,
@@ -137,11 +145,18 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, none of them special, whatever the text says."""
-        return self._backend.encode(text, add_special_tokens=False).ids
+        return self._backend.encode(self._begun(text), add_special_tokens=False).ids
+
+    def encode_inside(self, text: str) -> list[int]:
+        """Return the ids of a text that follows a special token, none of them special.
+
+        They differ from those of `encode` where a tokenizer puts a space before a whole text and nowhere else.
+        """
+        return self._inside.encode(self._begun(text, is_inside=True), add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of many texts at once, each as `encode` gives them."""
-        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        encodings = self._backend.encode_batch_fast([*map(self._begun, texts)], add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -159,11 +174,19 @@ class Tokenizer:
         """Return one entry of the vocabulary as written there (`▁` is a space), for plots and reports."""
         return self._backend.id_to_token(token_id) or f"<{token_id}>"
 
+    def _begun(self, text: str, *, is_inside: bool = False) -> str:
+        """Return a text with the space before its first word, where SentencePiece puts one."""
+        if self._files.first_space == "never":
+            return text
+        normalised = self._normalizer.normalize_str(text)
+        has_space = normalised and not (is_inside and self._files.first_space == "text")
+        return SPACE + normalised if has_space else normalised
+
     def _special(self, token: str) -> int:
         token_id = self._backend.token_to_id(token)
         if token_id is None:
             raise InputError(
-                self._where,
+                self._files.path,
                 field="added_tokens",
                 found=f"no {token}",
                 wanted=f"the special tokens {', '.join(SPECIALS[1:5])}",
@@ -171,9 +194,9 @@ class Tokenizer:
             )
         return token_id
 
-    def __reduce__(self) -> tuple[type[Tokenizer], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[TokenizerFiles]]:
         # The backend pickles without the switch that keeps special tokens out of typed text.
-        return Tokenizer, (self._serialised, self._where)
+        return Tokenizer, (self._files,)
 
 
 def marked_entries(tokenizer: Tokenizer, remedy: str) -> list[str]:
@@ -249,6 +272,20 @@ def _parse(serialised: str, where: str) -> tokenizers.Tokenizer:
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def _without_first_space(files: TokenizerFiles, backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return the backend for what stands behind a special token: no space is put before its first word.
+
+    The library takes the beginning of any text it is given for the beginning of the whole.
+    """
+    content = json.loads(files.serialised)
+    steps = [content.get("pre_tokenizer") or {}]
+    steps += steps[0].get("pretokenizers", [])
+    first = [step for step in steps if step.get("prepend_scheme") == "first"]
+    for step in first:
+        step["prepend_scheme"] = "never"
+    return _parse(json.dumps(content), str(files.path)) if first else backend
 
 
 def _untrained() -> tokenizers.Tokenizer:

@@ -53,6 +53,7 @@ class Hearing(SummedStep[_Ears]):
             half-way: what a letter counts beside a token.
         init_from: Model folder -> parts to start from (`encoder`, `projector`).
         freeze: Regular expressions over parameter names; each must match one.
+        spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Hearing(SummedStep[_Ears]):
         letters_weight: float = 0.0,
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
+        spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
+        self.spare_rows = spare_rows
         self.decoder_config = decoder
         self.build_encoder = encoder
         self.build_projector = projector
@@ -89,7 +92,8 @@ class Hearing(SummedStep[_Ears]):
         """Build, warm-start and freeze the encoder and the head, once."""
         if self.model is not None:
             return
-        check_vocabulary(Tokenizer.load(self.tokenizer), self.decoder_config, self.tokenizer)
+        tokenizer = Tokenizer.load(self.tokenizer)
+        check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
         encoder = self.build_encoder()
         if self.letters_weight:
             _check_letters(encoder)

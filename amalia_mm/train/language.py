@@ -38,6 +38,7 @@ class Language(SummedStep[_DecoderOnly]):
         init_from: Model folder -> parts to start from (`decoder`).
         freeze: Regular expressions over parameter names; each must match one.
         lora: Low-rank changes to train in place of the decoder's own weights; the model folder holds the two merged.
+        spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Language(SummedStep[_DecoderOnly]):
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
         lora: LoraConfig | None = None,
+        spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
+        self.spare_rows = spare_rows
         self.decoder_config = decoder
         self.tokenizer = tokenizer
         self.init_from = init_from or {}
@@ -66,7 +69,8 @@ class Language(SummedStep[_DecoderOnly]):
         """Build and warm-start the decoder, add low-rank changes and freeze what is to stay, once."""
         if self.model is not None:
             return
-        check_vocabulary(Tokenizer.load(self.tokenizer), self.decoder_config, self.tokenizer)
+        tokenizer = Tokenizer.load(self.tokenizer)
+        check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
         model = _DecoderOnly(Decoder(self.decoder_config))
         warm_start(model, self.init_from)
         if self.lora is not None:

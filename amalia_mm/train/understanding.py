@@ -43,6 +43,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`), or what is inside one
             (`projector.head`).
         freeze: Regular expressions over parameter names; each must match one.
+        spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Understanding(SummedStep[SpeechTextModel]):
         ctc_weight: float = 0.0,
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
+        spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
+        self.spare_rows = spare_rows
         self.decoder_config = decoder
         self.build_encoder = encoder
         self.build_projector = projector
@@ -80,7 +83,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         """Build, warm-start and freeze the model, once."""
         if self.model is not None:
             return
-        check_vocabulary(Tokenizer.load(self.tokenizer), self.decoder_config, self.tokenizer)
+        tokenizer = Tokenizer.load(self.tokenizer)
+        check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
         encoder = self.build_encoder()
         projector = self.build_projector(encoder.width, self.decoder_config)
         if self.ctc_weight and not isinstance(projector, CtcPosterior):
