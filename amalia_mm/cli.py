@@ -181,6 +181,20 @@ def _add_preparation(commands: Commands) -> None:
     tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
     tokenizer.set_defaults(run=_tokenizer)
 
+    needles = commands.add_parser(
+        "needles", help="facts hidden in long text, to learn and measure long context"
+    )
+    needles.add_argument("--haystack", type=Path, required=True, help="folder of shards with documents")
+    needles.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    needles.add_argument("--tokens", type=int, required=True, help="most tokens of a conversation")
+    needles.add_argument("--needles", type=int, default=4, help="facts in each haystack")
+    needles.add_argument("--questions", type=int, default=2, help="facts asked for, in training")
+    needles.add_argument("--train", type=int, default=4000, help="conversations to train on")
+    needles.add_argument("--test", type=int, default=200, help="conversations to measure with")
+    needles.add_argument("--output", type=Path, required=True)
+    needles.add_argument("--seed", type=int, default=0)
+    needles.set_defaults(run=_needles)
+
 
 def _quickstart(options: argparse.Namespace) -> int:
     from amalia_mm.quickstart import run
@@ -249,6 +263,22 @@ def _tokenizer(options: argparse.Namespace) -> int:
     recipe = parse_recipe(values, str(options.config or "amalia tokenizer"))
     tokenizer = train_tokenizer(recipe)
     note(f"{recipe.output}: {tokenizer.vocab_size} entries")
+    return 0
+
+
+def _needles(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.needle_shards import write_needles
+    from amalia_mm.prepare.needles import NeedleTask
+
+    write_needles(
+        options.output,
+        options.haystack,
+        options.tokenizer,
+        NeedleTask(options.tokens, options.needles, options.questions),
+        num_train=options.train,
+        num_test=options.test,
+        seed=options.seed,
+    )
     return 0
 
 

@@ -1,0 +1,186 @@
+"""Needles in a haystack: conversations about small facts hidden in long text, to learn and to measure a long context.
+
+A needle is a sentence that says somebody's number; around it stands text that has nothing to do with it. Who answers
+must find the one sentence of that name, wherever it stands (Mohtashami & Jaggi 2023, arXiv 2305.16300: passkeys).
+It knows tokens and records; it does not know what documents the hay is made of, nor models.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from amalia_mm.batch import Turn
+from amalia_mm.errors import InputError
+
+NAMES = (
+    *("o Abel", "a Alda", "o Bento", "a Berta", "o Caio", "a Célia", "o Dinis", "a Dora", "o Elói", "a Elsa"),
+    *("o Fausto", "a Flora", "o Gil", "a Graça", "o Hugo", "a Hilda", "o Ivo", "a Iva", "o Júlio", "a Júlia"),
+    *(
+        "o Lino",
+        "a Lídia",
+        "o Mário",
+        "a Mara",
+        "o Nuno",
+        "a Noa",
+        "o Óscar",
+        "a Olga",
+        "o Paulo",
+        "a Piedade",
+    ),
+    *(
+        "o Raul",
+        "a Rosa",
+        "o Saul",
+        "a Sara",
+        "o Tomé",
+        "a Tília",
+        "o Ulisses",
+        "a Úrsula",
+        "o Vasco",
+        "a Vera",
+    ),
+)
+"""Each with its article, which European Portuguese asks for before a person's name."""
+DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Where measured needles stand, as a part of the haystack; every depth as often as any other."""
+_NUM_CODES = 1000
+_CONTRACTED = {"o": "do", "a": "da"}
+
+
+@dataclass(frozen=True)
+class NeedleTask:
+    """How long a haystack is, and how much stands in it.
+
+    Args:
+        num_tokens: Most tokens of a whole conversation.
+        num_needles: Sentences with a number in each haystack; all but those asked for mislead.
+        num_questions: How many of them are asked for, in training; a measured conversation asks for one.
+    """
+
+    num_tokens: int
+    num_needles: int = 4
+    num_questions: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_questions <= self.num_needles <= len(NAMES):
+            found = f"{self.num_questions} questions about {self.num_needles} needles"
+            wanted = f"at least one question, and no more than needles, of which there can be {len(NAMES)}"
+            raise InputError(
+                "needles", field="num_questions", found=found, wanted=wanted, remedy="change them"
+            )
+
+
+CountTokens = Callable[[Sequence[Turn]], int]
+"""The tokens of a whole conversation, template included."""
+
+
+def training_conversations(
+    task: NeedleTask, hay: Sequence[str], count_tokens: CountTokens, rng: random.Random, num: int
+) -> Iterator[tuple[Turn, ...]]:
+    """Yield conversations of any length up to `task.num_tokens`, needles at random places.
+
+    Args:
+        task: Length and needles.
+        hay: Sentences in the order of their documents; read on from a random one.
+        count_tokens: The tokens of a conversation.
+        rng: Every choice.
+        num: How many.
+
+    Raises:
+        InputError: The needles alone are longer than `task.num_tokens`.
+    """
+    for _ in range(num):
+        needles = _needles(task.num_needles, rng)
+        asked = rng.sample(needles, task.num_questions)
+        most = rng.randint(_least(needles, asked, count_tokens, task), task.num_tokens)
+        straw = _straw(hay, most, needles, asked, count_tokens, rng)
+        for needle in needles:
+            straw.insert(rng.randint(0, len(straw)), needle.sentence)
+        yield _conversation(straw, asked)
+
+
+def measured_conversations(
+    task: NeedleTask, hay: Sequence[str], count_tokens: CountTokens, rng: random.Random, num: int
+) -> Iterator[tuple[Turn, ...]]:
+    """Yield conversations as long as `task.num_tokens` allows, each with one question, its needle at each of `DEPTHS`.
+
+    Arguments and errors as `training_conversations`.
+    """
+    for number in range(num):
+        needles = _needles(task.num_needles, rng)
+        asked, others = needles[0], needles[1:]
+        _least(needles, [asked], count_tokens, task)
+        straw = _straw(hay, task.num_tokens, needles, [asked], count_tokens, rng)
+        for needle in others:
+            straw.insert(rng.randint(0, len(straw)), needle.sentence)
+        straw.insert(round(DEPTHS[number % len(DEPTHS)] * len(straw)), asked.sentence)
+        yield _conversation(straw, [asked])
+
+
+@dataclass(frozen=True)
+class _Needle:
+    name: str
+    code: str
+
+    @property
+    def _of(self) -> str:
+        article, _, name = self.name.partition(" ")
+        return f"{_CONTRACTED[article]} {name}"
+
+    @property
+    def sentence(self) -> str:
+        return f"O número {self._of} é {self.code}."
+
+    @property
+    def question(self) -> str:
+        return f"Qual é o número {self._of}?"
+
+
+def _needles(num: int, rng: random.Random) -> list[_Needle]:
+    codes = rng.sample(range(_NUM_CODES), num)
+    return [_Needle(name, f"{code:03d}") for name, code in zip(rng.sample(NAMES, num), codes, strict=True)]
+
+
+def _least(
+    needles: Sequence[_Needle], asked: Sequence[_Needle], count_tokens: CountTokens, task: NeedleTask
+) -> int:
+    """Return the tokens of a conversation without hay, one that fits."""
+    least = count_tokens(_conversation([needle.sentence for needle in needles], asked))
+    if least > task.num_tokens:
+        found, wanted = f"{least} tokens of needles and questions", f"at most {task.num_tokens} in all"
+        remedy = "ask for fewer needles, or more tokens"
+        raise InputError("needles", field="num_tokens", found=found, wanted=wanted, remedy=remedy)
+    return least
+
+
+def _straw(
+    hay: Sequence[str],
+    most: int,
+    needles: Sequence[_Needle],
+    asked: Sequence[_Needle],
+    count_tokens: CountTokens,
+    rng: random.Random,
+) -> list[str]:
+    """Return about as much hay as fits beside the needles, never more: tokens do not quite add up over sentences."""
+    least = _least(needles, asked, count_tokens, NeedleTask(most, len(needles), len(asked)))
+    # One sentence after another from some place on, as in a long document.
+    start = rng.randrange(len(hay))
+    sentences = [needle.sentence for needle in needles]
+    num = (most - least) // 4  # few sentences have fewer than four tokens
+    while num:
+        straw = [hay[(start + number) % len(hay)] for number in range(num)]
+        num_tokens = count_tokens(_conversation([*straw, *sentences], asked))
+        if num_tokens <= most:
+            return straw
+        num = min(num - 1, num * (most - least) // (num_tokens - least))
+    return []
+
+
+def _conversation(straw: Sequence[str], asked: Sequence[_Needle]) -> tuple[Turn, ...]:
+    turns: list[Turn] = []
+    for number, needle in enumerate(asked):
+        question = needle.question if number else " ".join([*straw, needle.question])
+        turns += [Turn("user", question), Turn("assistant", f"{needle.code}.")]
+    return tuple(turns)
