@@ -5,17 +5,26 @@ Records that cannot be used are never part of the order; they are counted as bad
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.data.conversation import TooLong
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import Integers
+from amalia_mm.data.parts import Parts
 from amalia_mm.data.reader import Folder
 from amalia_mm.data.visits import Source
 from amalia_mm.errors import InputError
 
+_LOG = logging.getLogger(__name__)
+_TOLD = {
+    "split": "%s: %d of %d records are conversations longer than a row of %d tokens; they come in %d parts",
+    "cut": "%s: %d of %d records are conversations longer than a row of %d tokens; they are cut where rows end"
+    " (as whole questions with answers they would be %d parts: too_long: split)",
+}
 _REMEDY = "leave the record out of the shards, cut it at pauses, or raise the limit"
 
 
@@ -27,9 +36,42 @@ class Eligible:
     left_out: tuple[InputError, ...]
 
 
-def eligible_text(folder: Folder, weight: float) -> Eligible:
-    """Return the records of a folder of text: all but those that could not be read when they were counted."""
-    return _eligible(folder, weight, np.zeros(len(folder.index), dtype=np.int64), ())
+def eligible_text(folder: Folder, weight: float, parts: Parts, too_long: TooLong) -> Eligible:
+    """Return the records of a folder of text: all but those that could not be read when they were counted.
+
+    Of conversations longer than a row the parts, none, or the whole of them, as `too_long` says; it is told how many
+    there are.
+    """
+    long = parts.conversations
+    if len(long) and too_long != "refuse":
+        _LOG.warning(
+            _TOLD[too_long], folder.index.folder, len(long), len(folder.index), parts.most, len(parts.part)
+        )
+    wanted = f"at most {parts.most} tokens (row_tokens and the decoder's max_position_embeddings)"
+    is_refused = np.zeros(len(folder.index), dtype=bool)
+    if too_long == "refuse":
+        is_refused[long] = True
+    elif too_long == "split":
+        is_refused[np.setdiff1d(long, parts.record)] = True
+    problems = (("turns", is_refused, "too long a conversation", wanted),)
+    num_audio_tokens = np.zeros(len(folder.index), dtype=np.int64)
+    if too_long != "split":
+        return _eligible(folder, weight, num_audio_tokens, problems)
+    found = _eligible(folder, weight, num_audio_tokens, problems, parts)
+    exchanges = [
+        InputError(
+            folder.index.where(record),
+            field="turns",
+            found=f"a question with its answer of {num_tokens} tokens",
+            wanted=wanted,
+            remedy=_REMEDY,
+        )
+        for record, num_tokens in zip(
+            parts.refused_record.tolist(), parts.refused_tokens.tolist(), strict=True
+        )
+        if not is_refused[record]
+    ]
+    return Eligible(found.source, (*found.left_out, *exchanges))
 
 
 def eligible_speech(
@@ -92,8 +134,13 @@ _Problem = tuple[str, np.ndarray, str, str]
 
 
 def _eligible(
-    folder: Folder, weight: float, num_audio_tokens: Integers, problems: tuple[_Problem, ...]
+    folder: Folder,
+    weight: float,
+    num_audio_tokens: Integers,
+    problems: tuple[_Problem, ...],
+    parts: Parts | None = None,
 ) -> Eligible:
+    """Return what has none of the problems; where parts are given, these in place of the records they are of."""
     index, counts = folder.index, folder.counts
     unreadable = ("json", counts.num_tokens < 1, "a record that cannot be read", "a record of version 1")
     is_good = np.ones(len(index), dtype=bool)
@@ -105,6 +152,8 @@ def _eligible(
         is_good &= ~has_problem
     records = np.flatnonzero(is_good)
     source = Source(weight, records, counts.num_tokens[records], num_audio_tokens[records])
+    if parts is not None and len(parts.record):
+        source = _in_parts(source, parts)
     if source.num_visits < 1:
         raise InputError(
             index.folder,
@@ -114,6 +163,18 @@ def _eligible(
             remedy="raise the weight or leave the folder out",
         )
     return Eligible(source, tuple(errors))
+
+
+def _in_parts(source: Source, parts: Parts) -> Source:
+    is_whole = ~np.isin(source.records, parts.record)
+    num_parts = len(parts.record)
+    return Source(
+        source.weight,
+        np.concatenate([source.records[is_whole], parts.record]),
+        np.concatenate([source.num_tokens[is_whole], parts.num_tokens]),
+        np.concatenate([source.num_audio_tokens[is_whole], np.zeros(num_parts, dtype=np.int64)]),
+        np.concatenate([np.full(int(is_whole.sum()), -1, dtype=np.int64), parts.part]),
+    )
 
 
 def _example(errors: list[InputError]) -> str:

@@ -20,10 +20,12 @@ from amalia_mm.audio.geometry import AudioGeometry, LengthStage
 from amalia_mm.batch import SpeechTextBatch, TextBatch
 from amalia_mm.data.bad_records import BadRecords, check_left_out
 from amalia_mm.data.collate import collate_speech, collate_text
+from amalia_mm.data.conversation import TooLong
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.eligible import Eligible, eligible_speech, eligible_text
 from amalia_mm.data.index import ShardIndex
 from amalia_mm.data.order import BudgetOrder, Order, PackedOrder
+from amalia_mm.data.parts import conversation_parts
 from amalia_mm.data.reader import Folder, Reader
 from amalia_mm.data.steps import BatchT, Collate, Loader, Steps, endless_loader, finite_loader
 from amalia_mm.data.tokens import index_tokens, load_tokens
@@ -171,6 +173,9 @@ class TextData(ShardData[TextBatch]):
         num_workers: Processes that read.
         max_bad_fraction: Bad records above which the run stops.
         max_positions: The decoder's, linked from the model.
+        too_long: What happens to a conversation longer than a row: `split` before questions, each part with what the
+            system says (a question with its answer that fits no row is left out), `refuse` leaves it out, `cut` cuts
+            it where rows end. What is left out counts as bad records.
     """
 
     def __init__(
@@ -184,13 +189,30 @@ class TextData(ShardData[TextBatch]):
         num_workers: int = 1,
         max_bad_fraction: float = 0.01,
         max_positions: int | None = None,
+        too_long: TooLong = "split",
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
+        self.too_long: TooLong = too_long
         self.row_tokens = row_tokens
         self.rows_per_batch = rows_per_batch
 
+    @property
+    def piece_tokens(self) -> int:
+        """The most tokens of one document or conversation in a row."""
+        return self.row_tokens if self.max_positions is None else min(self.row_tokens, self.max_positions)
+
+    def prepare_data(self) -> None:
+        """Count the tokens of every folder, and find the parts of long conversations; once on each machine."""
+        super().prepare_data()
+        tokenizer = Tokenizer.load(self.tokenizer)
+        for name in (*self.shards, *self.val_shards):
+            index = ShardIndex.load(name)
+            conversation_parts(index, load_tokens(index, tokenizer), tokenizer, self.piece_tokens)
+
     def _eligible(self, folder: Folder, weight: float) -> Eligible:
-        return eligible_text(folder, weight)
+        assert self._text_tokenizer is not None
+        parts = conversation_parts(folder.index, folder.counts, self._text_tokenizer, self.piece_tokens)
+        return eligible_text(folder, weight, parts, self.too_long)
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return PackedOrder(
@@ -204,7 +226,7 @@ class TextData(ShardData[TextBatch]):
     def _reader(
         self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
     ) -> Reader:
-        return Reader(folders, tokenizer, seed)
+        return Reader(folders, tokenizer, seed, max_part_tokens=self.piece_tokens)
 
     def _collate(self, tokenizer: Tokenizer) -> Collate[TextBatch]:
         return collate_text

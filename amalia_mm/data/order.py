@@ -23,7 +23,7 @@ _SHUFFLE = 1
 
 @dataclass(frozen=True)
 class Ref:
-    """One record of the order, or a piece of a long document."""
+    """One record of the order, a piece of a long document, or a part of a long conversation."""
 
     source: int
     record: int
@@ -32,6 +32,8 @@ class Ref:
     """-1 is the whole record."""
     appearance: int = 0
     """How often the record came before; with it, a record that comes twice can be varied twice."""
+    part: int = -1
+    """Which part of a conversation; -1 is the whole of it."""
 
 
 Row = tuple[Ref, ...]
@@ -63,6 +65,7 @@ class _Plan:
                 start_token=int(self.start_token[i]),
                 num_tokens=int(self.num_tokens[i]),
                 appearance=int(self.refs.appearance[i]),
+                part=int(self.refs.part[i]),
             )
             for i in range(self.rows[row], self.rows[row + 1])
         )

@@ -14,7 +14,9 @@ from amalia_mm.data.collate import Item
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.data.order import Ref
+from amalia_mm.data.parts import split_turns
 from amalia_mm.data.pipeline import to_example, to_item
+from amalia_mm.data.schema import Record
 from amalia_mm.data.tokens import TokenCounts
 from amalia_mm.errors import InputError
 from amalia_mm.text.tokenizer import Tokenizer
@@ -43,6 +45,7 @@ class Reader:
         geometry: Turns samples into placeholders; needed where clips are heard.
         paths: Simulates CTC paths in place of clips; None hears the clips.
         augment: What is done to a clip; None leaves it as it is.
+        max_part_tokens: Most tokens of a part of a conversation; needed where references name parts.
     """
 
     folders: Sequence[Folder]
@@ -51,6 +54,7 @@ class Reader:
     geometry: AudioGeometry | None = None
     paths: CtcPaths | None = None
     augment: Augment | None = None
+    max_part_tokens: int | None = None
 
     def read(self, ref: Ref) -> Item:
         """Return the item of one reference.
@@ -62,6 +66,8 @@ class Reader:
         folder = self.folders[ref.source]
         where = folder.index.where(ref.record)
         record, audio = read_record(folder.index, ref.record, with_audio=self.paths is None)
+        if ref.part >= 0:
+            record = self._part_of(record, ref, where)
         example = to_example(
             record,
             audio,
@@ -79,15 +85,24 @@ class Reader:
             raise InputError(where, field="audio", found=found, wanted=wanted, remedy=remedy)
         item = to_item(example, self.tokenizer, self.geometry)
         num_tokens = len(item.rendered.ids) - sum(item.rendered.is_audio)
-        if num_tokens != folder.counts.num_tokens[ref.record]:
-            raise StaleCountsError(
-                where,
-                field="num_tokens",
-                found=f"{num_tokens} tokens",
-                wanted=f"{folder.counts.num_tokens[ref.record]}, as counted in the index",
-                remedy=f"delete {folder.index.folder}/tokens-*.npy and run `amalia shards index` again",
-            )
+        counted = ref.num_tokens if ref.part >= 0 else folder.counts.num_tokens[ref.record]
+        if num_tokens != counted:
+            raise self._stale(ref, where, f"{num_tokens} tokens", f"{counted}, as counted in the index")
         return replace(item, start_token=ref.start_token, num_tokens=ref.num_tokens)
+
+    def _part_of(self, record: Record, ref: Ref, where: str) -> Record:
+        if self.max_part_tokens is None:
+            raise ValueError(f"{where}: part {ref.part} of a conversation, but no length of parts")
+        parts, _ = split_turns(record.turns, self.tokenizer, self.max_part_tokens)
+        if ref.part >= len(parts):
+            wanted = f"part {ref.part}, as in the sidecar"
+            raise self._stale(ref, where, f"{len(parts)} parts", wanted)
+        return replace(record, turns=parts[ref.part])
+
+    def _stale(self, ref: Ref, where: str, found: str, wanted: str) -> StaleCountsError:
+        folder = self.folders[ref.source].index.folder
+        remedy = f"delete {folder}/tokens-*.npy and run `amalia shards index` again"
+        return StaleCountsError(where, field="num_tokens", found=found, wanted=wanted, remedy=remedy)
 
     def _generator(self, ref: Ref) -> torch.Generator | None:
         if self.paths is None and self.augment is None:

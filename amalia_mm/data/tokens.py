@@ -56,16 +56,25 @@ def index_tokens(folder: Path | str, tokenizer: Tokenizer) -> TokenCounts:
     counts = np.zeros((2, len(index)), dtype=np.int64)
     for number in tqdm(range(len(index)), desc=f"tokens of {index.folder.name}", unit="record", delay=2.0):
         counts[:, number] = _count(index, number, tokenizer)
+    save_sidecar(path, counts)
+    return TokenCounts(counts[0], counts[1])
+
+
+def save_sidecar(path: Path, table: Integers) -> None:
+    """Write what is known of the records of a folder beside its shards, whole or not at all.
+
+    Raises:
+        InputError: The disk is full, or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            np.save(file, counts)
+            np.save(file, table)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         remedy = "free some space, or copy the shards to a folder that can be written"
         raise InputError(path, found=error.strerror, wanted="room for the sidecar", remedy=remedy) from error
-    return TokenCounts(counts[0], counts[1])
 
 
 def load_tokens(index: ShardIndex, tokenizer: Tokenizer) -> TokenCounts:

@@ -25,6 +25,8 @@ class Source:
     """(r) text tokens of each, without audio."""
     num_audio_tokens: Integers
     """(r) audio tokens of each, 0 without audio."""
+    part: Integers | None = None
+    """(r) which part of its record each is, -1 the whole of it; None is all of them whole."""
 
     @property
     def num_visits(self) -> int:
@@ -41,6 +43,7 @@ class Visits:
     appearance: Integers
     num_tokens: Integers
     num_audio_tokens: Integers
+    part: Integers
 
     def take(self, which: Integers) -> Visits:
         """Return the visits of the given numbers."""
@@ -50,6 +53,7 @@ class Visits:
             self.appearance[which],
             self.num_tokens[which],
             self.num_audio_tokens[which],
+            self.part[which],
         )
 
 
@@ -70,6 +74,7 @@ def visits_of(sources: Sequence[Source], seed: int, epoch: int) -> Visits:
             turn // size,
             source.num_tokens[which],
             source.num_audio_tokens[which],
+            np.full(num_visits, -1, dtype=np.int64) if source.part is None else source.part[which],
         )
         parts.append(Visits(np.full(num_visits, number, dtype=np.int64), *columns))
     return Visits(
@@ -78,4 +83,5 @@ def visits_of(sources: Sequence[Source], seed: int, epoch: int) -> Visits:
         np.concatenate([part.appearance for part in parts]),
         np.concatenate([part.num_tokens for part in parts]),
         np.concatenate([part.num_audio_tokens for part in parts]),
+        np.concatenate([part.part for part in parts]),
     )
