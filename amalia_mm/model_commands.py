@@ -1,4 +1,4 @@
-"""`amalia transcribe | ask | chat | evaluate`: what a person does with a model.
+"""`amalia transcribe | ask | chat | evaluate | export`: what a person does with a model.
 
 Each imports its room only when it is called. It knows nothing of how models are made.
 """
@@ -68,6 +68,21 @@ def add_model_commands(commands: Commands) -> None:
     evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument("--command", help=argparse.SUPPRESS)
     evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", help="a model for transformers, or a folder of its own")
+    export.add_argument(
+        "run_folder",
+        nargs="?",
+        help="a run, stage, model or Hugging Face folder (default as --model elsewhere)",
+    )
+    export.add_argument(
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="hf (transformers loads it) or folder (our own model folder, whole)",
+    )
+    export.add_argument("--output", type=Path, help="a new folder (default: beside the model)")
+    export.set_defaults(run=_export)
 
 
 def _load(path: str | None) -> Assistant:
@@ -171,4 +186,14 @@ def _evaluate(options: argparse.Namespace) -> int:
             note(f"não se mede {reason}")
     if not options.quiet:
         result(table(read_report(output)) + str(output / "report.html"))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from amalia_mm.export import export
+
+    exported = export(options.run_folder, options.to, options.output)
+    if exported.left_out:
+        note(f"só vai o descodificador de texto; ficam de fora: {', '.join(exported.left_out)}")
+    result(str(exported.folder))
     return 0

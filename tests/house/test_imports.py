@@ -64,7 +64,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failures": set(),
     "chat_terminal": {"batch", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
-    "model_commands": {"assistant", "chat_terminal", "evaluate", "resolve", "terminal"},
+    "export": {"run", "resolve", "fusion", "text"},
+    "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "shards_commands", "terminal"},
 }
