@@ -26,6 +26,7 @@ from amalia_mm import __version__
 from amalia_mm.data.module import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.run import PARTS, save_model
+from amalia_mm.train.card import card
 from amalia_mm.train.summed import SummedStep
 
 METRICS = "metrics.jsonl"
@@ -146,7 +147,7 @@ class RunFolder(SaveConfigCallback):
                 pl_module.model,
                 config={**config, "made_by": made_by, "init_from": init_from},
                 tokenizer=Path(arguments["tokenizer"]),
-                card=_card(self._resolved(), trainer.global_step),
+                card=card(self._resolved(), trainer.global_step),
                 leave_out=noise,
             )
 
@@ -195,13 +196,3 @@ def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + _WRITING)
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
-
-
-def _card(config: dict[str, Any], num_steps: int) -> str:
-    arguments = config["data"]["init_args"]
-    sources = "\n".join(f"- `{folder}` (weight {weight})" for folder, weight in arguments["shards"].items())
-    return (
-        f"# {config['model']['class_path'].rsplit('.', 1)[-1]} model\n\n"
-        f"Trained for {num_steps} steps by amalia_mm {__version__} on\n\n{sources}\n\n"
-        "The licence of the weights follows from the licences of these sources, kept in every record.\n"
-    )
