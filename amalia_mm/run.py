@@ -31,8 +31,9 @@ from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.lora import merged_weights
-from amalia_mm.text.checkpoint import load_hf
+from amalia_mm.text.checkpoint import check_same_decoder, load_hf_into
 from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.hub import is_checkpoint
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.text.tokenizer_files import copy_tokenizer
 
@@ -248,16 +249,20 @@ def load_model(
     return LoadedModel(model.eval().to(device), tokenizer, config, folder)
 
 
-def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None:
-    """Copy parts from model folders into a model.
+def warm_start(
+    model: nn.Module, init_from: Mapping[str, Sequence[str]], changed: Collection[str] = ()
+) -> None:
+    """Copy parts from model folders and Hugging Face checkpoints into a model.
 
     Args:
         model: A module with any of the children `decoder`, `encoder`, `projector`.
         init_from: Model folder -> the names of parts, or of what is inside one (`projector.head`). A folder with a
-            `config.json` is a Hugging Face checkpoint and can give the whole decoder.
+            `config.json`, or a Hub id, is a Hugging Face checkpoint and can give the whole decoder.
+        changed: Fields in which the decoder differs from the folder's on purpose, such as `rope_theta`.
 
     Raises:
-        InputError: A part is unknown, given twice, absent on either side, or differs in a name or a shape.
+        InputError: A part is unknown, given twice, absent on either side, or differs in a name or a shape; or a
+            decoder was trained as another one than the model's configuration says.
     """
     own = model.state_dict()
     given: dict[str, str] = {}
@@ -280,6 +285,12 @@ def warm_start(model: nn.Module, init_from: Mapping[str, Sequence[str]]) -> None
                     remedy="remove one",
                 )
             given |= dict.fromkeys(wanted, folder)
+            decoder = model.get_submodule("decoder") if part == "decoder" else None
+            if isinstance(decoder, Decoder):
+                if is_checkpoint(folder):
+                    load_hf_into(decoder, folder, changed)
+                    continue
+                _check_decoder(decoder.config, Path(folder), changed)
             weights = _part_weights(Path(folder), part)
             _check_same(wanted, weights, where=f"{folder}: {part}")
             model.load_state_dict(weights, strict=False)
@@ -294,10 +305,16 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     return whole.hexdigest()
 
 
+def _check_decoder(wanted: DecoderConfig, folder: Path, changed: Collection[str]) -> None:
+    """Raise `InputError` where a model folder's decoder was trained as another one than this is to be."""
+    config = read_config(folder).get("decoder")
+    if config:
+        with _fitting(str(folder / CONFIG), "decoder"):
+            found = DecoderConfig.of(config)
+        check_same_decoder(wanted, found, str(folder / CONFIG), changed)
+
+
 def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:
-    if part == "decoder" and (folder / "config.json").is_file():
-        with torch.no_grad():
-            return {f"decoder.{name}": value for name, value in load_hf(folder).state_dict().items()}
     read_config(folder)
     weights = _inside(read_weights(folder), part)
     if not weights:

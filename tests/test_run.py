@@ -17,6 +17,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.run import load_model, save_model, warm_start
+from amalia_mm.text.checkpoint import save_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 
@@ -218,6 +219,35 @@ def test_a_projector_without_its_encoder_is_kept_for_later_and_not_loaded(folder
     for name, value in model.state_dict().items():
         if name.startswith("projector."):
             torch.testing.assert_close(another.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_decoder_of_another_theta_is_not_started_from_unawares(folder: Path) -> None:
+    """Shapes alone would let AMÁLIA's 32K weights run with EuroLLM's theta, and write nonsense without an error."""
+    other = DecoderConfig.of({**DECODER, "rope_theta": 1e6, "dropout": 0.1})
+    model = SpeechTextModel(None, None, Decoder(other))
+    with pytest.raises(InputError, match=r"config\.yaml: rope_theta: found 10000.0; wanted 1000000.0"):
+        warm_start(model, {str(folder): ["decoder"]})
+    warm_start(model, {str(folder): ["decoder"]}, changed=["rope_theta"])
+    norm = load_file(folder / "weights.safetensors")["decoder.model.norm.weight"]
+    torch.testing.assert_close(model.decoder.model.norm.weight.data, norm, rtol=0, atol=0)
+
+
+def test_a_hugging_face_folder_gives_the_decoder_and_nothing_else(folder: Path) -> None:
+    torch.manual_seed(2)
+    theirs, model = Decoder(DecoderConfig.of(DECODER)), _model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    checkpoint = folder.parent / "hugging_face"
+    save_hf(theirs, checkpoint)
+    warm_start(model, {str(checkpoint): ["decoder"]})
+    for name, value in model.state_dict().items():
+        inside = name.removeprefix("decoder.")
+        wanted = theirs.state_dict()[inside] if inside != name else before[name]
+        torch.testing.assert_close(value, wanted, rtol=0, atol=0)
+    with pytest.raises(InputError, match=r"config\.yaml: found no such file; wanted a model folder"):
+        warm_start(model, {str(checkpoint): ["projector"]})
+    save_hf(Decoder(DecoderConfig.of({**DECODER, "num_hidden_layers": 3})), checkpoint)
+    with pytest.raises(InputError, match=r"config\.json: num_hidden_layers: found 3; wanted 2"):
+        warm_start(model, {str(checkpoint): ["decoder"]})
 
 
 @pytest.mark.parametrize(

@@ -1,196 +1,223 @@
-"""Hugging Face folders in and out: config.json and safetensors, one file or several.
+"""Hugging Face checkpoints in and out: config.json and safetensors, one file or several, a folder or a Hub id.
 
 Every tensor of a folder has its place in the decoder and every parameter comes from the folder, or it raises.
-A configuration that means another architecture is refused: its weights would load and give wrong logits.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+import shutil
+from collections.abc import Collection
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from amalia_mm.errors import InputError
 from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.hf_config import (
+    CONFIG_NAME,
+    SpecialIds,
+    read_decoder_config,
+    write_decoder_config,
+)
+from amalia_mm.text.hub import checkpoint_folder
+from amalia_mm.text.safetensors_files import SafetensorsFiles, fail_pickle
 
-CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_SIZE = "5GB"
+MAY_CHANGE = ("rope_theta", "rope_scaling", "max_position_embeddings", "dtype")
+"""What a configuration may say otherwise than the weights' folder, on purpose: a longer context, another type."""
 
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = "model.embed_tokens.weight"
-_ONLY = {
-    "hidden_act": ("silu",),
-    "attention_bias": (False,),
-    "mlp_bias": (False,),
-    "rope_scaling": (None,),
-    "sliding_window": (None,),
-}
-"""Fields whose other values change the computation; absent ones mean the value here."""
+_OWN = ("dropout", "initializer_range")
+"""What the folder has no say in: it acts in training alone."""
 
 
-def decoder_config(folder: Path | str) -> DecoderConfig:
-    """Return the sizes in a folder's config.json; `InputError` names the field that is missing or unfit."""
-    path = Path(folder) / CONFIG_NAME
-    content = _read_json(path)
-    _refuse(path, content, "model_type", ("llama",), required=True)
-    for name, allowed in _ONLY.items():
-        _refuse(path, content, name, allowed)
-    known = {field.name for field in fields(DecoderConfig)} - {"dropout"}
-    values = {name: content[name] for name in known if name in content}
-    values["dtype"] = content.get("dtype") or content.get("torch_dtype") or "float32"
-    # Before grouped queries, Hugging Face's Llama had no such field and one key head for each query head.
-    values.setdefault("num_key_value_heads", content.get("num_attention_heads"))
-    values |= _rope(path, content)
-    # Hugging Face's defaults are not ours, and a file may leave out what it did not change.
-    values = {"max_position_embeddings": 2048, "rms_norm_eps": 1e-6} | values
-    try:
-        return DecoderConfig(**values)
-    except InputError as error:
-        raise InputError(
-            path, field=error.field, found=error.found, wanted=error.wanted, remedy="check the folder"
-        ) from error
-    except TypeError as error:
-        raise InputError(
-            path, found=error, wanted="the fields of a Llama configuration", remedy="check the folder"
-        ) from error
+def load_hf(source: Path | str, dtype: str | None = None) -> Decoder:
+    """Return the decoder of a Hugging Face folder or Hub id, on the CPU, without a second copy of its weights.
 
-
-def load_hf(folder: Path | str) -> Decoder:
-    """Return the decoder of a Hugging Face folder, on the CPU, in the type its config.json names.
+    Args:
+        source: The folder or the Hub id; tokenizer files may be missing.
+        dtype: float32, bfloat16 or float16; None: as config.json says.
 
     Raises:
-        InputError: Another architecture; a file that is missing or cut short; a tensor that is missing,
+        InputError: Another architecture; a file that is missing, cut short or a pickle; a tensor that is missing,
             unknown or of another shape; a tied head that differs from the embeddings.
     """
-    folder = Path(folder)
-    config = decoder_config(folder)
+    folder = checkpoint_folder(source)
+    config = read_decoder_config(folder)
+    if dtype is not None:
+        config = replace(config, dtype=dtype)
     with torch.device("meta"):
         decoder = Decoder(config)
-    wanted = {name: value.shape for name, value in decoder.state_dict().items()}
-    found: dict[str, Tensor] = {}
-    for path in _weight_files(folder):
-        for name, value in _read_tensors(path):
-            if name in found:
-                _fail(path, name, "twice in the folder", "each tensor once")
-            if name not in wanted and not _is_redundant(name, config):
-                _fail(path, name, "a tensor without a place in the decoder", "a Llama decoder's tensors only")
-            if name in wanted and value.shape != wanted[name]:
-                _fail(path, name, tuple(value.shape), f"{tuple(wanted[name])}, as {CONFIG_NAME} says")
-            found[name] = value.to(config.torch_dtype)
-    missing = sorted(wanted.keys() - found.keys())
-    if missing:
-        _fail(folder, missing[0], f"{len(missing)} tensors missing", "every tensor of the decoder")
-    if config.tie_word_embeddings and not torch.equal(
-        found.get(_HEAD, found[_EMBEDDINGS]), found[_EMBEDDINGS]
-    ):
-        _fail(
-            folder, _HEAD, "other values than the embeddings", "the embeddings (tie_word_embeddings is true)"
-        )
-    decoder.load_state_dict({name: found[name] for name in wanted}, assign=True)
-    # Tensors that were assigned must be trainable as if they had been made here.
-    return decoder.requires_grad_(True)
+    with SafetensorsFiles(_weight_files(folder)) as files:
+        _check_tensors(files, decoder, folder)
+        # Memory that was asked for and never written takes no room yet.
+        decoder.to_empty(device="cpu")
+        _copy(files, decoder)
+    return decoder
 
 
-def save_hf(decoder: Decoder, folder: Path | str, max_shard_size: str = MAX_SHARD_SIZE) -> None:
-    """Write a folder that transformers loads as `LlamaForCausalLM`; large weights are split into files."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-    content |= {name: value for name, value in asdict(decoder.config).items() if name != "dropout"}
-    content |= {"head_dim": decoder.config.head_width, "hidden_act": "silu"}
-    content |= {"attention_bias": False, "mlp_bias": False, "rope_scaling": None}
-    content |= {"bos_token_id": 1, "eos_token_id": 2}
-    weights = {name: value.detach().cpu() for name, value in decoder.state_dict().items()}
-    huggingface_hub.save_torch_state_dict(weights, folder, max_shard_size=max_shard_size)
-    (folder / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def load_hf_into(decoder: Decoder, source: Path | str, changed: Collection[str] = ()) -> None:
+    """Copy the weights of a Hugging Face folder or Hub id into a decoder that is there already.
+
+    The decoder keeps its types and devices. Of one sharded by `parallel.shard`, each rank reads its own part only.
+
+    Args:
+        decoder: Of the sizes that the folder's config.json names.
+        source: The folder or the Hub id.
+        changed: Fields that differ on purpose, as in `check_same_decoder`.
+
+    Raises:
+        InputError: As `load_hf`; or the decoder's configuration is not the folder's.
+    """
+    folder = checkpoint_folder(source)
+    path = folder / CONFIG_NAME
+    check_same_decoder(decoder.config, read_decoder_config(folder), str(path), changed)
+    with SafetensorsFiles(_weight_files(folder)) as files:
+        _check_tensors(files, decoder, folder)
+        _copy(files, decoder)
 
 
-def _rope(path: Path, content: Mapping[str, Any]) -> dict[str, float]:
-    """Return `rope_theta` from where either generation of config.json keeps it."""
-    parameters = content.get("rope_parameters") or {}
-    _refuse(f"{path}: rope_parameters", parameters, "rope_type", ("default",))
-    _refuse(f"{path}: rope_parameters", parameters, "partial_rotary_factor", (1, None))
-    theta = parameters.get("rope_theta", content.get("rope_theta"))
-    return {} if theta is None else {"rope_theta": float(theta)}
-
-
-def _refuse(
-    where: Path | str, content: Mapping[str, Any], name: str, allowed: tuple[Any, ...], required: bool = False
+def save_hf(
+    decoder: Decoder,
+    folder: Path | str,
+    ids: SpecialIds | None = None,
+    max_shard_size: str = MAX_SHARD_SIZE,
 ) -> None:
-    if (required or name in content) and content.get(name) not in allowed:
-        wanted = " or ".join(map(repr, allowed))
+    """Write a folder that transformers loads as `LlamaForCausalLM`; large weights are split into files.
+
+    Other files of the folder, such as a tokenizer's, stay.
+
+    Args:
+        decoder: What is written, in its own type.
+        folder: Where to; made where it is missing. Weights that are there are replaced, whole.
+        ids: Where texts begin and generation ends; None: a base model's ids.
+        max_shard_size: The most that one file holds ("5GB").
+    """
+    folder = Path(folder)
+    fresh = folder / "weights.writing"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    weights = {name: value.detach().cpu() for name, value in decoder.state_dict().items()}
+    huggingface_hub.save_torch_state_dict(weights, fresh, max_shard_size=max_shard_size)
+    for path in [*folder.glob("model*.safetensors"), folder / INDEX_NAME]:
+        path.unlink(missing_ok=True)
+    write_decoder_config(decoder.config, folder, ids or SpecialIds())
+    mode = (folder / CONFIG_NAME).stat().st_mode
+    for path in sorted(fresh.iterdir()):
+        # safetensors writes for the owner alone; the folder is shared like any other file.
+        path.chmod(mode)
+        path.replace(folder / path.name)
+    fresh.rmdir()
+
+
+def check_same_decoder(
+    wanted: DecoderConfig, found: DecoderConfig, where: str, changed: Collection[str] = ()
+) -> None:
+    """Raise `InputError` naming both values where weights were trained as another decoder than the one configured.
+
+    A theta or a scaling that differs gives wrong logits without any error; a number of layers that differs, missing
+    tensors.
+
+    Args:
+        wanted: The configuration of the run.
+        found: The configuration beside the weights.
+        where: The file that holds it.
+        changed: Fields that differ on purpose; those of `MAY_CHANGE`, for weights fit no other sizes.
+    """
+    for name in changed:
+        if name not in (*MAY_CHANGE, *_OWN):
+            remedy = "correct the list"
+            raise InputError("changed", found=name, wanted="some of " + ", ".join(MAY_CHANGE), remedy=remedy)
+    for field in fields(DecoderConfig):
+        if field.name in (*changed, *_OWN):
+            continue
+        mine, theirs = _meaning(wanted, field.name), _meaning(found, field.name)
+        if mine != theirs:
+            remedy = f"take the folder's {field.name}"
+            if field.name in MAY_CHANGE:
+                remedy += f", or list {field.name} in `changed` if the run is to change it"
+            raise InputError(
+                where,
+                field=field.name,
+                found=theirs,
+                wanted=f"{mine}, as the run's configuration says",
+                remedy=remedy,
+            )
+
+
+def _meaning(config: DecoderConfig, name: str) -> object:
+    """Return what a field comes to, with what is left out filled in."""
+    if name == "head_dim":
+        return config.head_width
+    scaling = config.rope_scaling
+    if name == "rope_scaling" and scaling is not None and scaling.rope_type == "yarn":
+        old = scaling.original_max_position_embeddings or config.max_position_embeddings
+        return replace(scaling, original_max_position_embeddings=old)
+    return getattr(config, name)
+
+
+def _check_tensors(files: SafetensorsFiles, decoder: Decoder, folder: Path) -> None:
+    wanted = {name: tuple(value.shape) for name, value in decoder.named_parameters()}
+    is_tied = decoder.config.tie_word_embeddings
+    # Some writers add what follows from other tensors: rotary frequencies, a tied head.
+    redundant = {name for name in files.names if name.endswith("rotary_emb.inv_freq")}
+    files.check(wanted, redundant | ({_HEAD} if is_tied else set()), folder)
+    if is_tied and _HEAD in files.names and not files.is_equal(_HEAD, _EMBEDDINGS):
         raise InputError(
-            where,
-            field=name,
-            found=repr(content.get(name)),
-            wanted=wanted,
-            remedy="use a plain Llama checkpoint",
+            folder,
+            field=_HEAD,
+            found="other values than the embeddings",
+            wanted="the embeddings (tie_word_embeddings is true)",
+            remedy="correct config.json, or ask for the folder again",
         )
 
 
-def _fail(where: Path, name: str, found: object, wanted: str) -> None:
-    raise InputError(
-        where, field=name, found=found, wanted=wanted, remedy="check the folder or copy it again"
-    )
-
-
-def _is_redundant(name: str, config: DecoderConfig) -> bool:
-    """True for tensors some writers add that follow from others: rotary frequencies, a tied head."""
-    return name.endswith("rotary_emb.inv_freq") or (name == _HEAD and config.tie_word_embeddings)
+def _copy(files: SafetensorsFiles, decoder: Decoder) -> None:
+    parameter: Tensor
+    for name, parameter in decoder.named_parameters():
+        files.copy_into(name, parameter)
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files that the folder's index names, or the only one."""
     index = folder / INDEX_NAME
-    if not index.is_file():
-        return [folder / WEIGHTS_NAME]
-    content = _read_json(index)
-    weight_map = content.get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise InputError(
-            index,
-            field="weight_map",
-            found=repr(weight_map),
-            wanted="a mapping",
-            remedy="copy the folder again",
-        )
-    return [folder / name for name in sorted(set(weight_map.values()))]
+    if index.is_file():
+        return [folder / name for name in sorted(set(_weight_map(index).values()))]
+    if not (folder / WEIGHTS_NAME).exists():
+        for pattern in ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt"):
+            for path in sorted(folder.glob(pattern)):
+                fail_pickle(path)
+        part = next(iter(sorted(folder.glob("model-*.safetensors"))), None)
+        if part is not None:
+            raise InputError(
+                index,
+                found=f"no such file, but {part.name}",
+                wanted="the list of the parts",
+                remedy="copy the folder again, whole",
+            )
+    return [folder / WEIGHTS_NAME]
 
 
-def _read_tensors(path: Path) -> Iterable[tuple[str, Tensor]]:
-    if not path.is_file():
-        raise InputError(
-            path, found="no such file", wanted="safetensors", remedy="copy the folder again, whole"
-        )
+def _weight_map(index: Path) -> dict[str, str]:
+    """Return tensor name -> file name; names that lead out of the folder raise `InputError`."""
     try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (the file is not a mapping)
-                yield name, file.get_tensor(name)
-    except SafetensorError as error:
-        raise InputError(
-            path, found=error, wanted="a whole safetensors file", remedy="copy the file again"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            path, found="no such file", wanted="a Hugging Face model folder", remedy="give the folder's path"
-        ) from error
+        content: Any = json.loads(index.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(path, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(
-            path, found=type(content).__name__, wanted="a JSON object", remedy="copy the file again"
-        )
-    return content
+        raise InputError(index, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
+    found = content.get("weight_map") if isinstance(content, dict) else None
+    if not (isinstance(found, dict) and found):
+        remedy = "copy the folder again"
+        raise InputError(index, field="weight_map", found=repr(found), wanted="a mapping", remedy=remedy)
+    for name, file in found.items():
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            remedy = "copy the folder again"
+            raise InputError(index, field=name, found=repr(file), wanted="a .safetensors file", remedy=remedy)
+    return found

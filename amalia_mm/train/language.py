@@ -35,7 +35,9 @@ class Language(SummedStep[_DecoderOnly]):
         decoder: The sizes of the decoder.
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
-        init_from: Model folder -> parts to start from (`decoder`).
+        init_from: Model folder, Hugging Face folder or Hub id -> parts to start from (`decoder`).
+        changed: Fields of `decoder` that differ from what it starts from, on purpose (`rope_theta`,
+            `max_position_embeddings`, `rope_scaling`, `dtype`); any other difference is an error.
         freeze: Regular expressions over parameter names; each must match one.
         lora: Low-rank changes to train in place of the decoder's own weights; the model folder holds the two merged.
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
@@ -47,6 +49,7 @@ class Language(SummedStep[_DecoderOnly]):
         optim: OptimConfig,
         tokenizer: str,
         init_from: dict[str, list[str]] | None = None,
+        changed: list[str] | None = None,
         freeze: list[str] | None = None,
         lora: LoraConfig | None = None,
         spare_rows: int = 0,
@@ -56,6 +59,7 @@ class Language(SummedStep[_DecoderOnly]):
         self.decoder_config = decoder
         self.tokenizer = tokenizer
         self.init_from = init_from or {}
+        self.changed = changed or []
         self.freeze_patterns = freeze or []
         self.lora = lora
         self.model: _DecoderOnly | None = None
@@ -72,7 +76,7 @@ class Language(SummedStep[_DecoderOnly]):
         tokenizer = Tokenizer.load(self.tokenizer)
         check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
         model = _DecoderOnly(Decoder(self.decoder_config))
-        warm_start(model, self.init_from)
+        warm_start(model, self.init_from, self.changed)
         if self.lora is not None:
             add_to_decoder(model.decoder, self.lora, self.init_from)
         freeze_parameters(model, self.freeze_patterns)

@@ -41,7 +41,9 @@ class Understanding(SummedStep[SpeechTextModel]):
         tokenizer: The tokenizer's folder; linked from the data.
         ctc_weight: Weight of the CTC loss, summed over its tokens, beside the cross-entropy, summed over its own.
         init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`), or what is inside one
-            (`projector.head`).
+            (`projector.head`). A Hugging Face folder or a Hub id can give the decoder.
+        changed: Fields of `decoder` that differ from what it starts from, on purpose (`rope_theta`,
+            `max_position_embeddings`, `rope_scaling`, `dtype`); any other difference is an error.
         freeze: Regular expressions over parameter names; each must match one.
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
@@ -55,6 +57,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         tokenizer: str,
         ctc_weight: float = 0.0,
         init_from: dict[str, list[str]] | None = None,
+        changed: list[str] | None = None,
         freeze: list[str] | None = None,
         spare_rows: int = 0,
     ) -> None:
@@ -66,6 +69,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         self.tokenizer = tokenizer
         self.ctc_weight = ctc_weight
         self.init_from = init_from or {}
+        self.changed = changed or []
         self.freeze_patterns = freeze or []
         self.model: SpeechTextModel | None = None
 
@@ -96,7 +100,7 @@ class Understanding(SummedStep[SpeechTextModel]):
                 remedy="set ctc_weight to 0 or use CtcPosterior",
             )
         model = SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(self.decoder_config))
-        warm_start(model, self.init_from)
+        warm_start(model, self.init_from, self.changed)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from decoder_sizes import MEDIUM_100M, SMALL_3M, llama_like
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,22 +18,28 @@ from amalia_mm.text.decoder import Decoder, DecoderConfig
 EUROLLM = {
     "1.7B": (DecoderConfig(128000, 2048, 5632, 24, 16, 8), 1_656_850_432),
     "9B": (DecoderConfig(128000, 4096, 12288, 42, 32, 8), 9_152_319_488),
-    "AMÁLIA": (
-        DecoderConfig(128000, 4096, 12288, 42, 32, 8, max_position_embeddings=32768, rope_theta=1e6),
-        9_152_319_488,
-    ),
 }
+FRAGMENTS = {
+    "eurollm_1b7": 1_656_850_432,
+    "eurollm_9b": 9_152_319_488,
+    "amalia_9b": 9_152_319_488,
+    "eurollm_22b": 22_637_328_384,
+}
+CONFIGS = Path(__file__).parents[2] / "configs/decoder"
 
 
 def num_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize(("config", "total"), EUROLLM.values(), ids=EUROLLM.keys())
-def test_real_sizes_have_the_published_number_of_parameters(config, total):
+@pytest.mark.parametrize(("name", "total"), FRAGMENTS.items())
+def test_real_sizes_have_the_published_number_of_parameters(name, total):
+    config = DecoderConfig.of(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
     with torch.device("meta"):
         decoder = Decoder(config)
     assert num_parameters(decoder) == total
+    long = (1e6, 32768) if name in ("amalia_9b", "eurollm_22b") else (1e4, 4096)
+    assert (config.rope_theta, config.max_positions) == long
 
 
 @pytest.mark.parametrize(("config", "total"), [(SMALL_3M, 3_082_496), (MEDIUM_100M, 100_092_672)])

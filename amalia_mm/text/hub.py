@@ -1,0 +1,53 @@
+"""A checkpoint's folder: the one on this machine, or the Hub's, fetched once into Hugging Face's own cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import huggingface_hub
+
+from amalia_mm.errors import InputError
+
+FILES = (
+    *("config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json"),
+    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "*.jinja"),
+)
+"""What is fetched: no pickles, no code."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_checkpoint(source: Path | str) -> bool:
+    """Return whether this names a Hugging Face checkpoint: a folder with a config.json, or no folder but a Hub id."""
+    if Path(source).exists():
+        return (Path(source) / "config.json").is_file()
+    return _HUB_ID.fullmatch(str(source)) is not None
+
+
+def checkpoint_folder(source: Path | str) -> Path:
+    """Return the folder of a checkpoint; a Hub id (`utter-project/EuroLLM-1.7B`) is fetched if it is not there yet.
+
+    A folder on this machine comes first. `HF_HUB_OFFLINE=1` keeps to what was fetched before.
+
+    Raises:
+        InputError: A file in place of a folder; neither a folder nor a Hub id; or the Hub does not give it.
+    """
+    folder = Path(source)
+    if folder.is_file():
+        remedy = "give the folder that holds config.json and the weights"
+        raise InputError(folder, found="a file", wanted="the folder of a checkpoint", remedy=remedy)
+    if folder.exists():
+        return folder
+    if _HUB_ID.fullmatch(str(source)) is None:
+        remedy = "give a folder that exists, or a Hub id such as utter-project/EuroLLM-1.7B"
+        raise InputError(
+            folder, found="no such file or folder", wanted="a Hugging Face folder", remedy=remedy
+        )
+    try:
+        return Path(huggingface_hub.snapshot_download(str(source), allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        # What the Hub and the network say are kinds of OSError, what is no id is a ValueError.
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        found = f"no such folder here, and from the Hub {type(error).__name__}: {first_line}"
+        remedy = "correct the name, or fetch the folder first and give its path"
+        raise InputError(str(source), found=found, wanted="a checkpoint", remedy=remedy) from error
