@@ -6,9 +6,9 @@ embeddings, and document numbers where rows are packed or padded; it knows nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from amalia_mm.text.attention import Attention, Reading
 from amalia_mm.text.cache import KVCache
 from amalia_mm.text.norm import RMSNorm
 from amalia_mm.text.rope import RopeScaling, Rotary
+
+Used = TypeVar("Used")
+"""What a function of the output layer gives."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -252,6 +255,13 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (... v) of states (... d)."""
         return F.linear(hidden, (self.lm_head or self.model.embed_tokens).weight)
+
+    def at_output(self, hidden: Tensor, use: Callable[[Tensor, Tensor], Used]) -> Used:
+        """Return use(hidden, weight), with the output layer's weight (v d), tied or not.
+
+        A loss that makes logits in chunks needs the matrix itself; where it is sharded it is whole in here only.
+        """
+        return use(hidden, (self.lm_head or self.model.embed_tokens).weight)
 
     def new_cache(self, batch_size: int, max_length: int) -> KVCache:
         """Return an empty cache for this decoder."""

@@ -87,4 +87,4 @@ class Language(SummedStep[_DecoderOnly]):
         assert self.model is not None
         decoder = self.model.decoder
         hidden = decoder.hidden(batch.ids, documents=batch.documents, positions=batch.positions)
-        return {"loss": token_nll(hidden, batch.labels, decoder.logits)}
+        return {"loss": decoder.at_output(hidden, lambda h, weight: token_nll(h, weight, batch.labels))}

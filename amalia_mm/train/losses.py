@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from amalia_mm.batch import IGNORE
+from amalia_mm.train.chunked_nll import ChunkedNll
 
 
 @dataclass(frozen=True)
@@ -23,36 +22,39 @@ class Loss:
     """() float32."""
 
 
-def token_nll(
-    hidden: Tensor, labels: Tensor, logits: Callable[[Tensor], Tensor], chunk_tokens: int = 8192
-) -> Loss:
-    """Return the summed negative log-likelihood of the labelled positions.
+@dataclass(frozen=True)
+class TokenLoss(Loss):
+    """A next-token loss, and what of it each position has."""
 
-    Only labelled positions meet the output layer, `chunk_tokens` at a time; with more than one chunk the logits
-    are computed again on the way back, so that a vocabulary of 128,000 never stands in memory whole.
+    each: Tensor
+    """(b t) float32, the negative log-likelihood of each label, 0 where there is none; without gradient."""
+
+
+def token_nll(
+    hidden: Tensor, weight: Tensor, labels: Tensor, z_weight: float = 0.0, chunk_logits: int = 2**25
+) -> TokenLoss:
+    """Return the summed negative log-likelihood of the labelled positions, and z-loss where it is asked for.
+
+    Only labelled positions meet the output layer, some at a time: a vocabulary of 128,000 never stands in memory
+    whole. The gradients are taken on the way (`train/chunked_nll.py`).
 
     Args:
         hidden: (b t d), after the decoder's final norm.
+        weight: (v d), the output layer; under FSDP2 it is whole inside of `Decoder.at_output` only.
         labels: (b t) int64, already shifted, `IGNORE` where there is no loss.
-        logits: Maps (n d) to (n v).
-        chunk_tokens: Positions whose logits exist at the same time.
+        z_weight: Weight of the squared logarithm of the softmax's normaliser, which keeps logits from drifting
+            (PaLM: Chowdhery et al. 2022, arXiv 2204.02311, section 5, with 1e-4).
+        chunk_logits: Most logits that exist at the same time.
     """
     wanted = labels != IGNORE
-    hidden, targets = hidden[wanted], labels[wanted]
-    count = wanted.sum().float()
-    if len(targets) == 0:
-        # Every trained parameter gets a gradient, an untied output layer too: without one DDP waits for ever.
-        return Loss(logits(hidden).float().sum(), count)
-
-    def chunk_nll(states: Tensor, chunk_targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits(states).float(), chunk_targets, reduction="sum")
-
-    if len(targets) <= chunk_tokens:
-        return Loss(chunk_nll(hidden, targets), count)
-    total = hidden.new_zeros((), dtype=torch.float32)
-    for states, chunk_targets in zip(hidden.split(chunk_tokens), targets.split(chunk_tokens), strict=True):
-        total = total + checkpoint(chunk_nll, states, chunk_targets, use_reentrant=False)
-    return Loss(total, count)
+    targets = labels[wanted]
+    # With no label at all there is still a gradient, of zeros: without one DDP waits for ever.
+    chunk_tokens = max(1, chunk_logits // len(weight))
+    total, each = ChunkedNll.apply(
+        hidden[wanted], weight, targets, z_weight, chunk_tokens, torch.is_grad_enabled()
+    )
+    spread = each.new_zeros(labels.shape).masked_scatter_(wanted, each)
+    return TokenLoss(total, wanted.sum().float(), spread)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ def native_precision() -> str:
 
     Processors without such units emulate bf16, many times slower than float32; a GPU of the last years has them.
     """
-    if torch.cuda.is_available():
-        return "bf16-mixed"
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if has_bf16 else "32-true"
+    return "bf16-mixed" if torch.cuda.is_available() or cpu_multiplies_bf16() else "32-true"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Return whether the processor has units for products of bf16."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -108,8 +108,9 @@ class Understanding(SummedStep[SpeechTextModel]):
         """Return the cross-entropy, with the weighted CTC loss added to its sum, and both for the log."""
         assert self.model is not None
         output = self.model(batch)
-        nll = token_nll(output.hidden, batch.text.labels, self.model.decoder.logits)
-        terms = {"nll": nll}
+        labels = batch.text.labels
+        nll = self.model.decoder.at_output(output.hidden, lambda h, weight: token_nll(h, weight, labels))
+        terms: dict[str, Loss] = {"nll": nll}
         total = nll.sum
         if output.ctc_logits is not None and output.num_frames is not None and self.ctc_weight:
             ctc_loss = ctc(output.ctc_logits, output.num_frames, batch.ctc_ids, batch.num_ctc_ids)

@@ -89,7 +89,8 @@ def test_a_batch_goes_its_eight_hops(toy_data):
     output = model(batch)
     assert output.hidden.shape == (*batch.text.ids.shape, toy_recipe.DECODER["hidden_size"])
     # 8. The sum over labels and their count.
-    nll = token_nll(output.hidden, batch.text.labels, model.decoder.logits)
+    labels = batch.text.labels
+    nll = model.decoder.at_output(output.hidden, lambda h, weight: token_nll(h, weight, labels))
     torch.testing.assert_close(loss.sum, nll.sum)
     assert nll.count == (batch.text.labels != IGNORE).sum()
     torch.testing.assert_close(
