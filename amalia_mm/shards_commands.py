@@ -1,4 +1,4 @@
-"""`amalia shards write | verify | stats | show | index`: what a person does with folders of shards.
+"""`amalia shards write | write-text | verify | stats | show | index`: what a person does with folders of shards.
 
 Each action imports its room only when it is called. It knows nothing of what shards are used for.
 """
@@ -30,6 +30,14 @@ def add_shards(commands: Commands) -> None:
     write.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
     write.add_argument("--split", choices=("train", "val", "test"), help="only these rows (default: all)")
     write.set_defaults(run=_write_shards)
+
+    text = actions.add_parser("write-text", help="documents and conversations, as a folder of shards")
+    text.add_argument(
+        "paths", nargs="+", type=Path, help=".txt, .tsv, .jsonl (text, messages, conversations) or folders"
+    )
+    text.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
+    text.add_argument("--split", choices=("train", "val", "test"), help="only these texts (default: all)")
+    text.set_defaults(run=_write_text)
 
     verify = actions.add_parser("verify", help="read, check and decode every record")
     verify.add_argument("folders", nargs="+", type=Path)
@@ -136,9 +144,7 @@ def _write_shards(options: argparse.Namespace) -> int:
             remedy = "give rows that split, or leave --split out"
             found = f"no row of {options.manifest} in it"
             raise InputError("--split", found=found, wanted=f"recordings for {options.split}", remedy=remedy)
-    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
-        found, wanted = f"{options.output} exists", "a folder that does not exist yet, or is empty"
-        raise InputError("--output", found=found, wanted=wanted, remedy="choose another, or remove it first")
+    _check_new(options.output)
     num_written = 0
     with (
         ShardWriter(options.output) as writer,
@@ -152,3 +158,20 @@ def _write_shards(options: argparse.Namespace) -> int:
     hours = sum(speech.seconds.values()) / 3600
     result(f"{options.output}\t{num_written} records\t{hours:.3f} hours\t{len(speech.bad)} left out")
     return 0
+
+
+def _write_text(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.written_shards import write_written
+
+    _check_new(options.output)
+    tasks, notes = write_written(options.paths, options.output, options.split)
+    for reason, count in notes.items():
+        note(f"{reason}: {count}")
+    result("\t".join([str(options.output), *(f"{count} of {task}" for task, count in sorted(tasks.items()))]))
+    return 0
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        found, wanted = f"{folder} exists", "a folder that does not exist yet, or is empty"
+        raise InputError("--output", found=found, wanted=wanted, remedy="choose another, or remove it first")
