@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from amalia_mm.text.cache import KVCache
 from amalia_mm.text.rope import Rotary
 
+_MIN_POSITIONS_TO_SPLIT = 512
+"""Rows of fewer positions are attended to under a mask: the square of a short row costs less than many calls."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -27,6 +30,8 @@ class Reading:
     """(b 1 t s) bool, True where attention is allowed; None: plain causal, or everything."""
     is_causal: bool
     cache: KVCache | None
+    lengths: tuple[int, ...] | None = None
+    """Positions of each document, row after row, where documents are attended to one by one in place of a mask."""
 
     @classmethod
     def of(
@@ -49,6 +54,8 @@ class Reading:
             cos, sin = rotary.between(start, end, device)
         else:
             cos, sin = rotary.at(positions)
+        if documents is not None and cache is None and num_new >= _MIN_POSITIONS_TO_SPLIT:
+            return cls(cos, sin, None, is_causal=True, cache=None, lengths=_document_lengths(documents))
         mask = None
         if documents is not None or (start > 0 and num_new > 1):
             mask = _mask(documents, start, end, device)
@@ -79,10 +86,34 @@ class Attention(nn.Module):
         query, key = _rotate(query, reading), _rotate(key, reading)
         if reading.cache is not None:
             key, value = reading.cache.append(self.layer, key, value)
-        mixed = F.scaled_dot_product_attention(
+        mixed = self.attend(query, key, value, reading)
+        return self.o_proj(rearrange(mixed, "b h t w -> b t (h w)"))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, reading: Reading) -> Tensor:
+        """Return what queries (b h t w) attend to in keys and values (b h s w)."""
+        if reading.lengths is not None:
+            return _attend_by_document(query, key, value, reading.lengths, self.is_grouped)
+        return F.scaled_dot_product_attention(
             query, key, value, attn_mask=reading.mask, is_causal=reading.is_causal, enable_gqa=self.is_grouped
         )
-        return self.o_proj(rearrange(mixed, "b h t w -> b t (h w)"))
+
+
+def _attend_by_document(
+    query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], is_grouped: bool
+) -> Tensor:
+    """Return what queries (b h t w) attend to in their own documents, whose lengths add up to b t.
+
+    The work grows with the sum of the squares of the documents, not with the square of the row.
+    """
+    num_rows, num_positions = query.shape[0], query.shape[2]
+    if lengths == (num_positions,) * num_rows:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=is_grouped)
+    documents = zip(
+        *(rearrange(x, "b h t w -> 1 h (b t) w").split(lengths, dim=2) for x in (query, key, value)),
+        strict=True,
+    )
+    mixed = [F.scaled_dot_product_attention(*qkv, is_causal=True, enable_gqa=is_grouped) for qkv in documents]
+    return rearrange(torch.cat(mixed, dim=2), "1 h (b t) w -> b h t w", b=num_rows)
 
 
 def _rotate(x: Tensor, reading: Reading) -> Tensor:
@@ -92,12 +123,23 @@ def _rotate(x: Tensor, reading: Reading) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
-def _positions_in_documents(documents: Tensor) -> Tensor:
-    """Return positions (b t) that restart at 0 wherever the document number (b t) changes."""
-    index = torch.arange(documents.shape[1], device=documents.device)
+def _is_start(documents: Tensor) -> Tensor:
+    """Return where a document begins, (b t) bool: at the start of a row and wherever the number (b t) changes."""
     is_start = torch.ones_like(documents, dtype=torch.bool)
     is_start[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return index - torch.where(is_start, index, 0).cummax(dim=1).values
+    return is_start
+
+
+def _positions_in_documents(documents: Tensor) -> Tensor:
+    """Return positions (b t) that restart at 0 wherever a document begins."""
+    index = torch.arange(documents.shape[1], device=documents.device)
+    return index - torch.where(_is_start(documents), index, 0).cummax(dim=1).values
+
+
+def _document_lengths(documents: Tensor) -> tuple[int, ...]:
+    """Return how long each document of (b t) is, row after row; padding counts as one."""
+    starts = _is_start(documents).flatten().nonzero().flatten()
+    return tuple(starts.diff(append=starts.new_tensor([documents.numel()])).tolist())
 
 
 def _mask(documents: Tensor | None, start: int, end: int, device: torch.device) -> Tensor:
