@@ -30,7 +30,7 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.lora import merged_weights
+from amalia_mm.lora import LoraConfig, add_lora, gate_lora, merged_weights
 from amalia_mm.text.checkpoint import check_same_decoder, load_hf_into
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.hub import is_checkpoint
@@ -143,7 +143,8 @@ def save_model(
 
     Args:
         folder: Where to write; an older model folder there is replaced.
-        model: A module with any of the children `decoder`, `encoder`, `projector`; low-rank changes are merged.
+        model: A module with any of the children `decoder`, `encoder`, `projector`; low-rank changes are merged, unless
+            the configuration has a `lora`: they act on what is heard alone, and stay apart.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in.
         card: The text of `README.md`.
@@ -152,10 +153,9 @@ def save_model(
     fresh = folder.with_name(folder.name + ".writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
+    state = model.state_dict() if config.get("lora") else merged_weights(model, model.state_dict())
     weights = {
-        name: value.detach().cpu().contiguous()
-        for name, value in merged_weights(model, model.state_dict()).items()
-        if name not in leave_out
+        name: value.detach().cpu().contiguous() for name, value in state.items() if name not in leave_out
     }
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
     (fresh / CONFIG).write_text(text, encoding="utf-8")
@@ -188,6 +188,10 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
     with _fitting(where, "decoder"):
         decoder_config = DecoderConfig.of(config["decoder"])
         decoder = Decoder(decoder_config)
+    if config.get("lora"):
+        with _fitting(where, "lora"):
+            add_lora(decoder.model, LoraConfig(**config["lora"]))
+            gate_lora(decoder, False)  # until something is heard
     if not config.get("encoder"):
         return SpeechTextModel(encoder=None, projector=None, decoder=decoder)
     if not config.get("projector"):

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.lora import gate_lora
 from amalia_mm.text.beam import Hypothesis, Judge, beam_search
 from amalia_mm.text.chat import Rendered, render_document, render_prompt
 from amalia_mm.text.generate import Sampling, generate, pad_prompts
@@ -175,6 +176,7 @@ class Responder:
         documents = [render_document(text, self.tokenizer) for text in texts]
         for rendered in documents:
             self._room(len(rendered.ids) - 1)
+        self._open_gate([False])
         order = sorted(range(len(texts)), key=lambda item: len(documents[item].ids))
         for start in range(0, len(order), MAX_DOCUMENTS):
             items = order[start : start + MAX_DOCUMENTS]
@@ -245,6 +247,7 @@ class Responder:
     def _embed(self, prompts: list[Rendered], waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the prompts as embeddings (b t d), padded on the left, and their document numbers (b t)."""
         ids, documents = (value.to(self.device) for value in pad_prompts([prompt.ids for prompt in prompts]))
+        self._open_gate([any(prompt.is_audio) for prompt in prompts])
         if not waveforms:
             return self.model.decoder.embed(ids), documents
         is_audio = documents.bool()
@@ -257,6 +260,11 @@ class Responder:
             ids, is_audio, num_tokens, waveforms=padded, num_samples=num_samples
         )
         return embeddings, documents
+
+    def _open_gate(self, are_heard: Sequence[bool]) -> None:
+        """Let low-rank changes that act on what is heard act on these conversations, until others come."""
+        gate = are_heard[0] if len(set(are_heard)) == 1 else torch.tensor(are_heard, device=self.device)
+        gate_lora(self.model.decoder, gate)
 
     def _num_audio_tokens(self, waveforms: Sequence[Tensor]) -> list[int]:
         if not waveforms:

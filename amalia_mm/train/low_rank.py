@@ -1,9 +1,13 @@
-"""Low-rank changes to the decoder of a model that is trained: what of it may change, and what must be there before."""
+"""Low-rank changes to the decoder of a model that is trained: what of it may change, where, and what must be there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+from torch import Tensor
+
+from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig, add_lora
 from amalia_mm.text.decoder import Decoder
@@ -32,3 +36,13 @@ def add_to_decoder(decoder: Decoder, config: LoraConfig, init_from: Mapping[str,
         )
     decoder.requires_grad_(False)
     add_lora(decoder.model, config)
+
+
+def audio_gate(batch: SpeechTextBatch) -> Tensor:
+    """Return (b t) bool: True on the positions of documents in which something is heard."""
+    documents = batch.text.documents
+    num_heard = torch.zeros(
+        len(documents), int(documents.max()) + 1, dtype=torch.long, device=documents.device
+    )
+    num_heard.scatter_add_(1, documents, batch.is_audio.long())
+    return num_heard.gather(1, documents) > 0

@@ -8,6 +8,7 @@ model/            to use (`amalia_mm.run`), written when training ends
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -135,6 +136,8 @@ class RunFolder(SaveConfigCallback):
             init_from = arguments.get("init_from") or {}
             noise = noise_in(pl_module.model, init_from)
             config = {part: arguments[part] for part in PARTS if _has_more(pl_module.model, part, noise)}
+            if pl_module.gated_lora is not None:
+                config["lora"] = dataclasses.asdict(pl_module.gated_lora)
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
             data = getattr(trainer, "datamodule", None)
             clip_s = data.clip_s if isinstance(data, ShardData) else None

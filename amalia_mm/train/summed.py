@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from amalia_mm.errors import InputError
+from amalia_mm.lora import LoraConfig
 from amalia_mm.run import weights_hash
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig, build_optimizer
@@ -36,6 +37,8 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         self.optim_config = optim
         self.init_from: dict[str, list[str]] = {}
         """Model folder -> the parts that `configure_model` takes from there."""
+        self.gated_lora: LoraConfig | None = None
+        """Low-rank changes that act on what is heard alone; a model folder keeps them apart."""
         self.step_losses: dict[str, Tensor] = {}
         """The mean of every term over the last global step, for the log; `loss` is what was minimised, and
         `grad_norm` the norm of its gradient before clipping."""

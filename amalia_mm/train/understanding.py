@@ -18,12 +18,14 @@ from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior, Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.lora import LoraConfig, gate_lora
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.geometry import geometry_of
 from amalia_mm.train.losses import Loss, ctc, token_nll
+from amalia_mm.train.low_rank import add_to_decoder, audio_gate
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
@@ -45,6 +47,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         changed: Fields of `decoder` that differ from what it starts from, on purpose (`rope_theta`,
             `max_position_embeddings`, `rope_scaling`, `dtype`); any other difference is an error.
         freeze: Regular expressions over parameter names; each must match one.
+        lora: Low-rank changes to train in place of the decoder's own weights, in documents in which something is heard:
+            of text alone the decoder makes what it made before, bit for bit. The model folder keeps them apart.
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
 
@@ -59,9 +63,11 @@ class Understanding(SummedStep[SpeechTextModel]):
         init_from: dict[str, list[str]] | None = None,
         changed: list[str] | None = None,
         freeze: list[str] | None = None,
+        lora: LoraConfig | None = None,
         spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
+        self.gated_lora = lora
         self.spare_rows = spare_rows
         self.decoder_config = decoder
         self.build_encoder = encoder
@@ -101,12 +107,16 @@ class Understanding(SummedStep[SpeechTextModel]):
             )
         model = SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(self.decoder_config))
         warm_start(model, self.init_from, self.changed)
+        if self.gated_lora is not None:
+            add_to_decoder(model.decoder, self.gated_lora, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
 
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:
         """Return the cross-entropy, with the weighted CTC loss added to its sum, and both for the log."""
         assert self.model is not None
+        if self.gated_lora is not None:
+            gate_lora(self.model.decoder, audio_gate(batch))
         output = self.model(batch)
         labels = batch.text.labels
         nll = self.model.decoder.at_output(output.hidden, lambda h, weight: token_nll(h, weight, labels))
