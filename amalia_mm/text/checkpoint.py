@@ -190,7 +190,16 @@ def _weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files that the folder's index names, or the only one."""
     index = folder / INDEX_NAME
     if index.is_file():
-        return [folder / name for name in sorted(set(_weight_map(index).values()))]
+        names = sorted(set(_weight_map(index).values()))
+        if (folder / WEIGHTS_NAME).exists() and WEIGHTS_NAME not in names:
+            # A checkpoint written over another one. transformers would read the one, we the other.
+            raise InputError(
+                folder,
+                found=f"{WEIGHTS_NAME} and, in {INDEX_NAME}, {names[0]}",
+                wanted="the weights once",
+                remedy="remove what is not of this checkpoint",
+            )
+        return [folder / name for name in names]
     if not (folder / WEIGHTS_NAME).exists():
         for pattern in ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt"):
             for path in sorted(folder.glob(pattern)):

@@ -234,6 +234,14 @@ def test_a_list_of_parts_that_cannot_be_right_is_named(folder, content):
         load_hf(folder)
 
 
+def test_two_checkpoints_in_one_folder_are_refused(decoder, tmp_path):
+    """transformers leaves an older model.safetensors where it writes parts, and then reads the older one."""
+    save_hf(decoder, tmp_path, max_shard_size="10KB")
+    save_file(decoder.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"found model\.safetensors and, in .*wanted the weights once"):
+        load_hf(tmp_path)
+
+
 def test_a_tensor_in_two_files_is_named(decoder, tmp_path):
     save_hf(decoder, tmp_path, max_shard_size="10KB")
     first, second = sorted(tmp_path.glob("model-*.safetensors"))[:2]
