@@ -52,6 +52,8 @@ class Example:
     """(n) float32 at the geometry's sample rate."""
     path: Tensor | None = None
     """(a) int64, token ids with the blank at `vocab_size`."""
+    rejected: str | None = None
+    """What was less wanted in place of the last turn, or of the document; None where the example is no pair."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,17 @@ class TextBatch(_Movable):
     positions: Tensor
     """(b t) int64."""
     record_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreferenceBatch(_Movable):
+    """Rows of pairs of preference: documents 1, 3, 5, ... of a row are chosen, the one after each is its rejected side.
+
+    Labels stand on the last turn alone (of plain documents on all of it), so the two sides differ only in what is
+    labelled. `text.record_ids` has one id for each pair, row by row.
+    """
+
+    text: TextBatch
 
 
 @dataclass(frozen=True)

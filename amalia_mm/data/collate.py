@@ -7,12 +7,12 @@ position of a document has none. It knows nothing of files or models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from amalia_mm.batch import IGNORE, Example, SpeechTextBatch, TextBatch
+from amalia_mm.batch import IGNORE, Example, PreferenceBatch, SpeechTextBatch, TextBatch
 from amalia_mm.text.chat import Rendered
 
 PAD_ID = 0
@@ -30,6 +30,14 @@ class Item:
     start_token: int = 0
     num_tokens: int = -1
     """-1 is all from `start_token` on."""
+    rejected: Rendered | None = None
+    """The other side of a pair of preference."""
+
+    @property
+    def num_own_tokens(self) -> int:
+        """How many tokens the whole record has, on both sides of a pair, audio placeholders not counted."""
+        both = [self.rendered] if self.rejected is None else [self.rendered, self.rejected]
+        return sum(len(side) - sum(side.is_audio) for side in both)
 
     @property
     def stop_token(self) -> int:
@@ -70,6 +78,20 @@ def collate_text(rows: Rows, *, has_loss: bool = True) -> TextBatch:
         positions=_padded(positions, 0),
         record_ids=tuple(item.example.id for row in rows for item in row),
     )
+
+
+def collate_pairs(rows: Rows, *, has_loss: bool = True) -> PreferenceBatch:
+    """Return the batch of rows of pairs, each as two documents side by side; `ValueError` where an item is no pair."""
+    sides: list[list[Item]] = []
+    for row in rows:
+        sides.append([])
+        for item in row:
+            if item.rejected is None:
+                raise ValueError(f"{item.example.id} has no rejected side: it is no pair")
+            chosen = replace(item, start_token=0, num_tokens=-1, rejected=None)
+            sides[-1] += [chosen, replace(chosen, rendered=item.rejected)]
+    ids = tuple(item.example.id for row in rows for item in row)
+    return PreferenceBatch(replace(collate_text(sides, has_loss=has_loss), record_ids=ids))
 
 
 def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTextBatch:

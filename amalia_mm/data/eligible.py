@@ -74,6 +74,18 @@ def eligible_text(folder: Folder, weight: float, parts: Parts, too_long: TooLong
     return Eligible(found.source, (*found.left_out, *exchanges))
 
 
+def eligible_pairs(folder: Folder, weight: float, row_tokens: int) -> Eligible:
+    """Return the pairs of preference of a folder of which both sides fit a row: neither is ever cut."""
+    is_long = folder.counts.num_tokens > row_tokens
+    too_long = (
+        "rejected",
+        is_long,
+        "too long a pair",
+        f"at most {row_tokens} tokens on both sides (row_tokens)",
+    )
+    return _eligible(folder, weight, np.zeros(len(folder.index), dtype=np.int64), (too_long,))
+
+
 def eligible_speech(
     folder: Folder,
     weight: float,

@@ -5,6 +5,8 @@ The last place where a record is alone; batches are made in `collate.py`. It kno
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from amalia_mm.audio.augment import Augment
@@ -84,6 +86,7 @@ def to_example(
         spoken=spoken,
         waveform=waveform,
         path=path,
+        rejected=record.rejected,
     )
 
 
@@ -130,9 +133,29 @@ def _needed(generator: torch.Generator | None) -> torch.Generator:
 
 
 def to_item(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | None = None) -> Item:
-    """Return an example with its token ids: placeholders for its clip, and CTC targets for what is said."""
+    """Return an example with its token ids: placeholders for its clip, and CTC targets for what is said.
+
+    A pair of preference gets both sides, with loss on the last turn alone (of plain documents on all of it).
+    """
+    if example.rejected is not None:
+        chosen, rejected = _sides(example, example.rejected, tokenizer)
+        return Item(example, chosen, rejected=rejected)
     ctc_ids = None if example.spoken is None else tokenizer.encode(example.spoken)
     return Item(example, _rendered(example, tokenizer, geometry), None if ctc_ids is None else tuple(ctc_ids))
+
+
+def _sides(example: Example, rejected: str, tokenizer: Tokenizer) -> tuple[Rendered, Rendered]:
+    if example.text is not None:
+        return render_document(example.text, tokenizer), render_document(rejected, tokenizer)
+    before, last = example.turns[:-1], example.turns[-1]
+    num_before = len(render(before, tokenizer)) if before else 0
+    chosen, other = (render((*before, turn), tokenizer) for turn in (last, replace(last, text=rejected)))
+    return _last_only(chosen, num_before), _last_only(other, num_before)
+
+
+def _last_only(rendered: Rendered, num_before: int) -> Rendered:
+    """Return the ids with no loss on the first ones: earlier answers are the same on both sides."""
+    return replace(rendered, has_loss=[False] * num_before + rendered.has_loss[num_before:])
 
 
 def _rendered(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | None) -> Rendered:
@@ -147,7 +170,11 @@ def _rendered(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | 
 
 
 def count_text_tokens(record: Record, tokenizer: Tokenizer) -> int:
-    """Return the tokens of a rendered record without its audio placeholders."""
+    """Return the tokens of a rendered record without its audio placeholders; of both sides of a pair."""
+    if record.rejected is not None:
+        return to_item(
+            to_example(record, None, where=record.id, tokenizer=tokenizer), tokenizer
+        ).num_own_tokens
     if record.text is not None and not record.is_transcription:
         return len(render_document(record.text, tokenizer))
     rendered = render(turns_of(record), tokenizer, (1,) if record.is_heard else ())

@@ -46,6 +46,7 @@ class Reader:
         paths: Simulates CTC paths in place of clips; None hears the clips.
         augment: What is done to a clip; None leaves it as it is.
         max_part_tokens: Most tokens of a part of a conversation; needed where references name parts.
+        max_side_tokens: Most tokens of one side of a pair of preference; None reads no pairs, a number nothing else.
     """
 
     folders: Sequence[Folder]
@@ -55,6 +56,7 @@ class Reader:
     paths: CtcPaths | None = None
     augment: Augment | None = None
     max_part_tokens: int | None = None
+    max_side_tokens: int | None = None
 
     def read(self, ref: Ref) -> Item:
         """Return the item of one reference.
@@ -66,6 +68,7 @@ class Reader:
         folder = self.folders[ref.source]
         where = folder.index.where(ref.record)
         record, audio = read_record(folder.index, ref.record, with_audio=self.paths is None)
+        self._check_kind(record, where)
         if ref.part >= 0:
             record = self._part_of(record, ref, where)
         example = to_example(
@@ -84,7 +87,8 @@ class Reader:
             found, wanted = f"{len(example.waveform)} samples", f"{num_samples} samples, as in the index"
             raise InputError(where, field="audio", found=found, wanted=wanted, remedy=remedy)
         item = to_item(example, self.tokenizer, self.geometry)
-        num_tokens = len(item.rendered.ids) - sum(item.rendered.is_audio)
+        self._check_sides(item, where)
+        num_tokens = item.num_own_tokens
         counted = ref.num_tokens if ref.part >= 0 else folder.counts.num_tokens[ref.record]
         if num_tokens != counted:
             raise self._stale(ref, where, f"{num_tokens} tokens", f"{counted}, as counted in the index")
@@ -103,6 +107,31 @@ class Reader:
         folder = self.folders[ref.source].index.folder
         remedy = f"delete {folder}/tokens-*.npy and run `amalia shards index` again"
         return StaleCountsError(where, field="num_tokens", found=found, wanted=wanted, remedy=remedy)
+
+    def _check_kind(self, record: Record, where: str) -> None:
+        """Raise `InputError` where a pair is to be learned as text, or a text as a pair."""
+        if (record.rejected is None) == (self.max_side_tokens is None):
+            return
+        found, wanted, remedy = (
+            "no rejected side",
+            "a pair of preference",
+            "leave the folder out of these shards",
+        )
+        if record.rejected is not None:
+            found, wanted = "a pair of preference", "text to be learned as it stands"
+            remedy = "learn from pairs with recipes/05_dpo, or leave the folder out of these shards"
+        raise InputError(where, field="rejected", found=found, wanted=wanted, remedy=remedy)
+
+    def _check_sides(self, item: Item, where: str) -> None:
+        if item.rejected is None or self.max_side_tokens is None:
+            return
+        longest = max(len(item.rendered), len(item.rejected))
+        if longest > self.max_side_tokens:
+            wanted = f"at most {self.max_side_tokens} tokens (the decoder's max_position_embeddings)"
+            remedy = "shorten the prompt or the answer: nothing is cut"
+            raise InputError(
+                where, field="rejected", found=f"a side of {longest} tokens", wanted=wanted, remedy=remedy
+            )
 
     def _generator(self, ref: Ref) -> torch.Generator | None:
         if self.paths is None and self.augment is None:

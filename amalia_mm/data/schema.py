@@ -1,7 +1,7 @@
-"""What a shard record says about one example: the version 1 schema, and the check every record passes.
+"""What a shard record says about one example: the schema, and the check every record passes.
 
-A record is a JSON object, beside which stands at most one clip of audio. It knows nothing of tars, tokens or
-models.
+A record is a JSON object, beside which stands at most one clip of audio. Version 2 adds `rejected`; a record without
+it is written as version 1, which older readers take. It knows nothing of tars, tokens or models.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from amalia_mm.errors import InputError
 from amalia_mm.variety import Variety
 
 VERSION = 1
+VERSION_OF_PAIRS = 2
+"""The version of a record with `rejected`."""
 AUDIO_SUFFIXES = ("flac", "wav", "mp3", "ogg", "opus")
 TRANSCRIBE = "transcribe"
 """The task whose `text` is what is said in the clip, not a document."""
@@ -24,6 +26,7 @@ Split = Literal["train", "val", "test"]
 
 _REQUIRED = ("version", "id", "task", "variety", "speaker", "source", "licence", "split")
 _OPTIONAL = ("text", "turns", "spoken", "seconds")
+_OF_PAIRS = ("rejected",)
 _TURN_FIELDS = ("role", "text", "audio")
 
 
@@ -32,7 +35,8 @@ class Record:
     """One checked record.
 
     Exactly one of `text` and `turns` is filled. `text` is a plain document, or, where `task` is "transcribe",
-    what is said in the clip ("" where nobody speaks). `spoken` is what is heard, in spoken form.
+    what is said in the clip ("" where nobody speaks). `spoken` is what is heard, in spoken form. `rejected` makes a
+    pair of preference: what was less wanted in place of the last turn, an assistant's, or of the document.
     """
 
     id: str
@@ -46,6 +50,7 @@ class Record:
     turns: tuple[Turn, ...] = ()
     spoken: str | None = None
     seconds: float | None = None
+    rejected: str | None = None
 
     @property
     def is_transcription(self) -> bool:
@@ -59,7 +64,8 @@ class Record:
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that `validate` turns back into this record."""
-        fields: dict[str, object] = {"version": VERSION, "id": self.id}
+        version = VERSION if self.rejected is None else VERSION_OF_PAIRS
+        fields: dict[str, object] = {"version": version, "id": self.id}
         if self.text is not None:
             fields["text"] = self.text
         else:
@@ -70,6 +76,8 @@ class Record:
             fields["spoken"] = self.spoken
         if self.seconds is not None:
             fields["seconds"] = self.seconds
+        if self.rejected is not None:
+            fields["rejected"] = self.rejected
         return fields
 
 
@@ -88,14 +96,16 @@ def validate(record: object, where: str, *, has_audio: bool | None = None) -> Re
     if not isinstance(record, Mapping):
         _fail(where, "", type(record).__name__, "a JSON object")
     fields = cast(Mapping[str, object], record)
-    if fields.get("version") != VERSION:
-        _fail(where, "version", fields.get("version", "nothing"), f"{VERSION}")
+    version = fields.get("version")
+    if version not in (VERSION, VERSION_OF_PAIRS):
+        _fail(where, "version", "nothing" if version is None else version, f"{VERSION} or {VERSION_OF_PAIRS}")
+    optional = _OPTIONAL + (_OF_PAIRS if version == VERSION_OF_PAIRS else ())
     for name in _REQUIRED:
         if name not in fields:
             _fail(where, name, "no such field", "a value: the schema requires it")
     for name in fields:
-        if name not in _REQUIRED + _OPTIONAL:
-            _fail(where, str(name), "an unknown field", "one of " + ", ".join(_REQUIRED + _OPTIONAL))
+        if name not in _REQUIRED + optional:
+            _fail(where, str(name), "an unknown field", "one of " + ", ".join(_REQUIRED + optional))
     checked = Record(
         id=_string(fields, "id", where),
         task=_string(fields, "task", where),
@@ -108,6 +118,7 @@ def validate(record: object, where: str, *, has_audio: bool | None = None) -> Re
         turns=_turns(fields.get("turns"), where),
         spoken=_optional_string(fields, "spoken", where),
         seconds=_seconds(fields, where),
+        rejected=_optional_string(fields, "rejected", where),
     )
     _check_content(checked, where, has_audio)
     return checked
@@ -140,6 +151,21 @@ def _check_content(record: Record, where: str, has_audio: bool | None) -> None:
         )
     if has_audio is False and record.is_heard and record.spoken is None and not record.is_transcription:
         _fail(where, "spoken", "a turn with audio, but no clip and no `spoken`", "one of the two")
+    if record.rejected is not None:
+        _check_pair(record, record.rejected, where)
+
+
+def _check_pair(record: Record, rejected: str, where: str) -> None:
+    if record.is_heard:
+        _fail(where, "rejected", "beside a clip", "pairs of written text only")
+    if record.turns and record.turns[-1].role != "assistant":
+        _fail(where, "rejected", f"a last turn of role {record.turns[-1].role}", "the assistant's turn last")
+    chosen = record.turns[-1].text if record.turns else record.text
+    if not rejected.strip() or not (chosen or "").strip():
+        side = "rejected" if not rejected.strip() else "turns"
+        _fail(where, side, "an empty side of a pair", "a text on both sides")
+    if rejected == chosen:
+        _fail(where, "rejected", f"{rejected[:60]!r}, which is also chosen", "two different texts")
 
 
 def _turns(value: object, where: str) -> tuple[Turn, ...]:

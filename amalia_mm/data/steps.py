@@ -11,14 +11,14 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amalia_mm.batch import SpeechTextBatch, TextBatch
+from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch
 from amalia_mm.data.bad_records import BadRecords
 from amalia_mm.data.collate import Item, Rows
 from amalia_mm.data.order import Order, Ref, share
 from amalia_mm.data.reader import Reader, StaleCountsError
 from amalia_mm.errors import InputError
 
-Batch = TextBatch | SpeechTextBatch
+Batch = TextBatch | SpeechTextBatch | PreferenceBatch
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
 

@@ -36,10 +36,25 @@ def test_a_record_comes_back_from_its_json(fields: Fields) -> None:
         assert validate(record.to_json(), "y.tar") == record
 
 
+def test_a_pair_keeps_both_sides_and_other_records_stay_what_older_readers_take(fields: Fields) -> None:
+    """A field that older readers do not know must not look like theirs: they would learn from half a pair."""
+    pair = validate(fields(version=2, rejected="o cão come"), "x.tar")
+    assert (pair.text, pair.rejected) == ("o gato come", "o cão come")
+    assert pair.to_json()["version"] == 2
+    assert validate(pair.to_json(), "y.tar") == pair
+    assert validate(fields(version=2), "x.tar").to_json()["version"] == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 3}, "version"),
+        ({"rejected": "o cão come"}, "rejected"),
+        ({"version": 2, "rejected": "o gato come"}, "rejected"),
+        ({"version": 2, "rejected": "  "}, "rejected"),
+        ({"version": 2, "rejected": 7}, "rejected"),
+        ({"version": 2, "rejected": "não", "task": "transcribe"}, "rejected"),
+        ({"version": 2, "rejected": "não", "text": None, "turns": [{**ANSWER, "text": ""}]}, "turns[0].text"),
         ({"version": None}, "version"),
         ({"speaker": None}, "speaker"),
         ({"id": ""}, "id"),

@@ -25,6 +25,10 @@ def _record(number: int, split: str, **content: object) -> dict[str, object]:
     return {**fixed, "id": f"{split}-{number}", "split": split, **content}
 
 
+def _turns(asked: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "text": asked}, {"role": "assistant", "text": answer}]
+
+
 def _tone(num_words: int, generator: torch.Generator) -> bytes:
     num_samples = 16_000 * num_words // 4 + int(torch.randint(0, 4000, (1,), generator=generator))
     time = torch.arange(num_samples) / 16_000
@@ -34,7 +38,7 @@ def _tone(num_words: int, generator: torch.Generator) -> bytes:
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with tokenizer/ and shards/{text,chat,speech}."""
+    """Return a folder with tokenizer/ and shards/{text,chat,speech,pairs}."""
     root = tmp_path_factory.mktemp("toy")
     generator = torch.Generator().manual_seed(0)
     sentences = [_sentence(generator) for _ in range(150)]
@@ -44,10 +48,14 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.write(_record(number, "train", task="text", text=text))
     with ShardWriter(root / "shards" / "chat") as writer:
         for number, text in enumerate(sentences[:40]):
-            turns = [{"role": "user", "text": text}, {"role": "assistant", "text": text[::-1]}]
-            writer.write(_record(number, "train", task="chat", turns=turns))
+            writer.write(_record(number, "train", task="chat", turns=_turns(text, text[::-1])))
     with ShardWriter(root / "shards" / "speech") as writer:
         for number, text in enumerate(sentences[:60]):
             record = _record(number, "train", task="transcribe", text=text, spoken=text)
             writer.write(record, _tone(len(text.split()), generator))
+    with ShardWriter(root / "shards" / "pairs") as writer:
+        for number, text in enumerate(sentences[:60]):
+            asked = {"text": text} if number % 3 == 0 else {"turns": _turns(sentences[-number], text)}
+            rejected = f"{text} {text}" if number % 2 else text[::-1]
+            writer.write(_record(number, "train", task="pair", **asked, rejected=rejected) | {"version": 2})
     return root

@@ -50,6 +50,30 @@ def language(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[s
     }
 
 
+def preference(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[str, object]:
+    """Return the recipe of a run over pairs of preference, which validates on pairs and on answers."""
+    pairs, chat = str(data / "shards/pairs"), str(data / "shards/chat")
+    return {
+        "model": {
+            "class_path": "amalia_mm.train.preference.Preference",
+            "init_args": {"decoder": DECODER, "optim": OPTIM, "beta": 0.5, "sft_weight": 0.1},
+        },
+        "data": {
+            "class_path": "amalia_mm.data.preference.PairData",
+            "init_args": {
+                "shards": {pairs: 1.0},
+                "val_shards": [pairs],
+                "task_shards": [chat],
+                "tokenizer": str(data / "tokenizer"),
+                "row_tokens": 200,
+                "rows_per_batch": 2,
+                "num_workers": 0,
+            },
+        },
+        **_around(run, max_steps, {"val_check_interval": 7, **trainer}),
+    }
+
+
 def understanding(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[str, object]:
     """Return the recipe of a joint run over speech and written conversations."""
     shards = {str(data / "shards/speech"): 1.0, str(data / "shards/chat"): 1.0}
