@@ -25,7 +25,7 @@ from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import PROMPTS
-from amalia_mm.text.generate import Sampling
+from amalia_mm.text.sampling import Sampling
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
 AudioSource = Path | str | bytes | Tensor

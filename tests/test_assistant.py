@@ -19,7 +19,7 @@ from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import Decoder, DecoderConfig
-from amalia_mm.text.generate import Sampling
+from amalia_mm.text.sampling import Sampling
 from amalia_mm.text.tokenizer import Tokenizer
 
 SIZES = {

@@ -20,7 +20,8 @@ from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.lora import gate_lora
 from amalia_mm.text.beam import Hypothesis, Judge, beam_search
 from amalia_mm.text.chat import Rendered, render_document, render_prompt
-from amalia_mm.text.generate import Sampling, generate, pad_prompts
+from amalia_mm.text.generate import generate, pad_prompts
+from amalia_mm.text.sampling import Sampling
 from amalia_mm.text.tokenizer import TextStream, Tokenizer
 
 MAX_DOCUMENTS = 16

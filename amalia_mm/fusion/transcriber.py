@@ -20,7 +20,7 @@ from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.responder import Responder, Written
 from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.chat import PROMPTS
-from amalia_mm.text.generate import Sampling
+from amalia_mm.text.sampling import Sampling
 
 _ASKED = (Turn("user", PROMPTS["transcribe"], has_audio=True),)
 

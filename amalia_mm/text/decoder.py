@@ -186,7 +186,7 @@ class Decoder(nn.Module):
             self.lm_head = nn.Linear(
                 config.hidden_size, config.vocab_size, bias=False, dtype=config.torch_dtype
             )
-        self._rotary = Rotary(
+        self.rotary = Rotary(
             config.head_width, config.rope_theta, config.max_position_embeddings, config.rope_scaling
         )
         self.reset_parameters()
@@ -233,7 +233,7 @@ class Decoder(nn.Module):
         x = inputs if inputs.is_floating_point() else self.embed(inputs)
         if cache is not None:
             cache.admit(x.shape[0], x.shape[1], documents)
-        reading = Reading.of(self._rotary, x.shape[1], documents, positions, cache, x.device)
+        reading = Reading.of(self.rotary, x.shape[1], documents, positions, cache, x.device)
         for block in self.model.layers:
             x = block(x, reading)
         if cache is not None:

@@ -13,7 +13,7 @@ from amalia_mm.fusion.transcriber import _ASKED, Transcriber
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.decoder import Decoder, DecoderConfig
-from amalia_mm.text.generate import Sampling
+from amalia_mm.text.sampling import Sampling
 from amalia_mm.text.tokenizer import Tokenizer
 
 SIZES = {

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amalia_mm.text.decoder import Decoder, DecoderConfig
-from amalia_mm.text.generate import Sampling, complete
+from amalia_mm.text.generate import complete
+from amalia_mm.text.sampling import Sampling
 
 NUM_TOKENS = 200
 NUM_CHARACTERS = 464

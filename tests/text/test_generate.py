@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amalia_mm.errors import InputError
-from amalia_mm.text.generate import PAD, Sampling, complete, generate, pad_prompts
+from amalia_mm.text.generate import PAD, complete, generate, pad_prompts
+from amalia_mm.text.sampling import Sampling
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.evaluate.metrics import HitCount, exact, is_exact
-from amalia_mm.text.generate import Sampling
+from amalia_mm.text.sampling import Sampling
 
 SPARE_TOKENS = 16
 REFORMULATED = "reformulated"

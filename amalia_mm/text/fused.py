@@ -1,0 +1,256 @@
+"""The decoder as generation runs it: fewer and larger products, no gradients, rows of any lengths without padding.
+
+It computes what `Decoder.hidden` and `Decoder.logits` compute, up to rounding, with the decoder's own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from amalia_mm.text.decoder import Block, Decoder
+from amalia_mm.text.slots import Slots
+
+MAX_ROWS_ONE_BY_ONE = 4
+"""Where torch has no fast product of this type, so many rows go through the weights one by one; see `_is_slow`."""
+
+
+@dataclass(frozen=True)
+class FusedBlock:
+    """The weights of a layer, those that read the same input in one matrix, inputs before outputs."""
+
+    first_norm: Tensor
+    query_key_value: Tensor
+    """d by (h+2g)w: queries, keys, values."""
+    output: Tensor
+    second_norm: Tensor
+    gate_up: Tensor
+    """d by 2i: gates, then what they gate."""
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Positions of one row that are read together."""
+
+    slot: int
+    inputs: Tensor
+    """(t) int64 ids or (t d) embeddings."""
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """The rotations of the positions being read, (n 1 w), for both halves of a head at once."""
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def of(cls, cos: Tensor, sin: Tensor) -> _Turns:
+        """Take both as (n w/2)."""
+        return cls(torch.cat([cos, cos], dim=-1)[:, None], torch.cat([-sin, sin], dim=-1)[:, None])
+
+    def turn(self, x: Tensor) -> None:
+        """Turn (n h w) where it lies, computed in float32."""
+        wide = x.float()
+        swapped = wide.roll(wide.shape[-1] // 2, -1)
+        wide.mul_(self.cos).addcmul_(swapped, self.sin)
+        if wide is not x:
+            x.copy_(wide)
+
+
+class FusedDecoder:
+    """Reads positions into slots and returns the logits of what follows.
+
+    The decoder's weights are rearranged where they lie, a layer at a time: its parameters become views of the joined
+    matrices, so that nothing is held twice, and what changes them in place is seen here. Those that are moved or
+    replaced afterwards are not: make a new one then.
+
+    Raises:
+        ValueError: A map of the decoder is not a plain one, such as one with a low-rank change that is not merged.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.config = decoder.config
+        self._embeddings = decoder.model.embed_tokens.weight.detach()
+        self._blocks = [_fused(block) for block in decoder.model.layers if isinstance(block, Block)]
+        self._norm = decoder.model.norm.weight.detach()
+        # A table that is also looked up in stays as it is.
+        self._head = self._embeddings.t() if decoder.lm_head is None else _joined(decoder.lm_head)
+        self._rotary = decoder.rotary
+        self.dtype, self.device = self._embeddings.dtype, self._embeddings.device
+        self._num_heads = decoder.config.num_attention_heads
+        self._num_groups = decoder.config.num_key_value_heads
+        self._width = decoder.config.head_width
+
+    @torch.inference_mode()
+    def read(self, pieces: Sequence[Piece], slots: Slots) -> Tensor:
+        """Return the logits (n v) float32 after the last position of each of n pieces, which go into their slots.
+
+        Raises:
+            ValueError: A position beyond the decoder's.
+        """
+        x = torch.cat([self._embed(piece.inputs) for piece in pieces])
+        lengths = [len(piece.inputs) for piece in pieces]
+        starts = [slots.lengths[piece.slot] for piece in pieces]
+        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+        turns = [self._rotary.between(*span, self.device) for span in zip(starts, ends, strict=True)]
+        rotations = _Turns.of(torch.cat([cos for cos, _ in turns]), torch.cat([sin for _, sin in turns]))
+        last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        final = len(self._blocks) - 1
+        for layer, (block, stored) in enumerate(zip(self._blocks, slots.layers, strict=True)):
+            query, new = self._project(x, block, rotations)
+            mixed = []
+            parts = zip(pieces, starts, ends, query.split(lengths), new.split(lengths), strict=True)
+            for piece, start, end, asking, kept in parts:
+                row = stored[piece.slot]
+                row[:, start:end] = kept.transpose(0, 1)
+                # Above the last layer only the last position goes on.
+                asking = asking[-1:] if layer == final else asking
+                mixed.append(self._attend(asking, row[:, :end], start))
+            if layer == final:
+                x = x[last]
+            x = self._leave(x, torch.cat(mixed), block)
+        for piece, end in zip(pieces, ends, strict=True):
+            slots.lengths[piece.slot] = end
+        return self._logits(x)
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int], slots: Slots) -> Tensor:
+        """Return the logits (n v) float32 after one more token in each of the first n slots, all that run."""
+        num_rows, lengths = len(tokens), slots.lengths
+        x = self._embed(torch.tensor(tokens, device=self.device))
+        end = max(lengths) + 1
+        is_even = min(lengths) + 1 == end
+        positions = torch.tensor(lengths, device=self.device)
+        if is_even:
+            cos, sin = self._rotary.between(end - 1, end, self.device)
+        else:
+            cos, sin = (each[:, 0, 0] for each in self._rotary.at(positions[:, None]))
+        rotations = _Turns.of(cos, sin)
+        mask: Tensor | None = None
+        if not is_even:
+            is_past = torch.arange(end, device=self.device) <= positions[:, None]
+            mask = torch.zeros_like(is_past, dtype=self.dtype).masked_fill_(~is_past, -torch.inf)
+            mask = mask[:, None, None]
+        rows = torch.arange(num_rows, device=self.device)
+        for block, stored in zip(self._blocks, slots.layers, strict=True):
+            query, new = self._project(x, block, rotations)
+            if is_even:
+                stored[:num_rows, :, end - 1] = new
+            else:
+                stored[rows, :, positions] = new
+            # Heads of one group are queries of one key: no key or value is repeated.
+            query = query.view(num_rows, self._num_groups, -1, self._width)
+            keys, values = stored[:num_rows, :, :end].chunk(2, dim=1)
+            mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+            x = self._leave(x, mixed.reshape(num_rows, -1), block)
+        slots.lengths[:num_rows] = [length + 1 for length in lengths]
+        return self._logits(x)
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            return inputs.to(self.device, self.dtype)
+        return F.embedding(inputs.to(self.device), self._embeddings)
+
+    def _project(self, x: Tensor, block: FusedBlock, rotations: _Turns) -> tuple[Tensor, Tensor]:
+        """Return queries (n h w) and what is stored (n 2g w), keys and queries turned."""
+        joined = _product(self._normed(x, block.first_norm), block.query_key_value)
+        joined = joined.view(len(x), -1, self._width)
+        num_turned = self._num_heads + self._num_groups
+        rotations.turn(joined[:, :num_turned])
+        return joined[:, : self._num_heads], joined[:, self._num_heads :]
+
+    def _attend(self, query: Tensor, stored: Tensor, start: int) -> Tensor:
+        """Return what the last t positions (t h w) of a row see in all of it (2g s w), (t d)."""
+        num_new, num_all = len(query), stored.shape[1]
+        keys, values = stored.chunk(2)
+        mask: Tensor | None = None
+        if 1 < num_new < num_all:
+            mask = torch.ones(num_new, num_all, dtype=torch.bool, device=query.device).tril(start)
+        mixed = F.scaled_dot_product_attention(
+            query.transpose(0, 1)[None],
+            keys[None],
+            values[None],
+            attn_mask=mask,
+            is_causal=num_new == num_all > 1,
+            enable_gqa=self._num_groups != self._num_heads,
+        )
+        return mixed[0].transpose(0, 1).reshape(num_new, -1)
+
+    def _leave(self, x: Tensor, mixed: Tensor, block: FusedBlock) -> Tensor:
+        """Return the layer's output (n d) from its input and what its attention mixed."""
+        x = _product(mixed, block.output, added=x)
+        gates, values = _product(self._normed(x, block.second_norm), block.gate_up).chunk(2, dim=-1)
+        return _product(F.silu(gates).mul_(values), block.down, added=x)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), weight.shape, weight.float(), self.config.rms_norm_eps).to(x.dtype)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return _product(self._normed(x, self._norm), self._head).float()
+
+
+def _product(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+    """Return the product (n o) of x (n d) and a weight (d o), with what is to be added to it (n o)."""
+    if not _is_slow(x):
+        return torch.mm(x, weight) if added is None else torch.addmm(added, x, weight)
+    if len(x) <= MAX_ROWS_ONE_BY_ONE:
+        rows = [torch.mv(weight.t(), row) for row in x]
+        product = torch.stack(rows) if len(rows) > 1 else rows[0][None]
+        return product if added is None else product.add_(added)
+    wide = torch.mm(x.float(), weight.float())
+    return (wide if added is None else wide.add_(added)).to(x.dtype)
+
+
+def _is_slow(x: Tensor) -> bool:
+    """Whether products of many rows in this type are slower than widening the weights first.
+
+    Torch has fast ones in bfloat16 for processors with the instructions, and plain loops for the others.
+    """
+    if x.device.type != "cpu" or x.dtype == torch.float32:
+        return False
+    return not (torch.cpu._is_avx512_bf16_supported() and x.dtype == torch.bfloat16)
+
+
+def _fused(block: Block) -> FusedBlock:
+    attention, feed_forward = block.self_attn, block.mlp
+    return FusedBlock(
+        block.input_layernorm.weight.detach(),
+        _joined(attention.q_proj, attention.k_proj, attention.v_proj),
+        _joined(attention.o_proj),
+        block.post_attention_layernorm.weight.detach(),
+        _joined(feed_forward.gate_proj, feed_forward.up_proj),
+        _joined(feed_forward.down_proj),
+    )
+
+
+def _joined(*maps: nn.Module) -> Tensor:
+    """Return the weights of linear maps side by side, (d o); theirs become views of it."""
+    weights: list[Tensor] = []
+    for linear in maps:
+        if type(linear) is not nn.Linear:
+            raise ValueError(
+                f"{type(linear).__name__} where generation needs a plain linear map: merge it first"
+            )
+        weights.append(linear.weight)
+    lengths = [len(weight) for weight in weights]
+    total, width = sum(lengths), weights[0].shape[1]
+    first = weights[0].detach()
+    starts = [first.data_ptr() + sum(lengths[:i]) * first.element_size() for i in range(len(weights))]
+    is_joined = all(
+        weight.stride() == (1, total) and weight.data_ptr() == start
+        for weight, start in zip(weights, starts, strict=True)
+    )
+    if is_joined:
+        return first.as_strided((width, total), (total, 1))
+    # Training may go on with these weights: they must not be inference tensors.
+    with torch.inference_mode(False), torch.no_grad():
+        joined = torch.cat([weight.detach().t() for weight in weights], dim=1)
+        for weight, part in zip(weights, joined.split(lengths, dim=1), strict=True):
+            weight.data = part.t()
+    return joined

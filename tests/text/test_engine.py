@@ -1,0 +1,244 @@
+"""The engine: a row gets what it would get alone, whatever runs beside it and whenever it joined."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from decoder_sizes import llama_like
+from torch import nn
+
+from amalia_mm.errors import InputError
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.engine import Engine, Request
+from amalia_mm.text.fused import FusedDecoder, Piece
+from amalia_mm.text.sampling import Sampling
+from amalia_mm.text.slots import Slots
+
+GREEDY = Sampling(12)
+DRAWN = Sampling(12, temperature=1.3, top_k=30, top_p=0.9, seed=5)
+PLAIN = Sampling(12, temperature=0.9, min_p=0.01, seed=6)
+PENALISED = Sampling(12, repetition_penalty=1.4)
+
+
+def prompts(num: int, vocab_size: int = 61, longest: int = 20) -> list[list[int]]:
+    dice = random.Random(3)
+    return [[dice.randrange(vocab_size) for _ in range(dice.randint(1, longest))] for _ in range(num)]
+
+
+def run(engine: Engine, tokens: dict[int, list[int]], num_steps: int = 1000) -> None:
+    """Step until nothing runs, or so many times; tokens go to the lists of their handles."""
+    for _ in range(num_steps):
+        events = engine.step()
+        if not events:
+            return
+        for event in events:
+            if event.token is not None:
+                tokens.setdefault(event.handle, []).append(event.token)
+
+
+def alone(decoder: Decoder, request: Request) -> list[int]:
+    engine, tokens = Engine(decoder, max_length=64), {}
+    handle = engine.add(request)
+    run(engine, tokens)
+    return tokens.get(handle, [])
+
+
+@pytest.mark.parametrize("num_slots", [1, 16])
+def test_greedy_tokens_are_those_of_transformers(decoder, num_slots):
+    """Fifty random prompts of many lengths, each generated alone by transformers."""
+    llama, engine, tokens = llama_like(decoder), Engine(decoder, num_slots), {}
+    handles = [engine.add(Request(prompt, GREEDY)) for prompt in prompts(50)]
+    run(engine, tokens)
+    for handle, prompt in zip(handles, prompts(50), strict=True):
+        ids = torch.tensor([prompt])
+        theirs = llama.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=None
+        )
+        assert tokens[handle] == theirs[0, len(prompt) :].tolist()
+
+
+def test_rows_of_all_kinds_that_join_and_leave_get_what_they_get_alone(decoder):
+    rules = [GREEDY, DRAWN, PLAIN, PENALISED]
+    requests = [
+        Request(prompt, rules[i % 4].for_row(i), stop_ids=(7, 8)) for i, prompt in enumerate(prompts(24))
+    ]
+    engine, tokens = Engine(decoder, num_slots=5, max_length=40), {}
+    for i, request in enumerate(requests):
+        assert engine.add(request) == i
+        run(engine, tokens, num_steps=i % 4)
+        assert engine.num_running <= 5
+    run(engine, tokens)
+    assert engine.num_running == engine.num_waiting == 0
+    for i, request in enumerate(requests):
+        assert tokens.get(i, []) == alone(decoder, request)
+    assert len({len(row) for row in tokens.values()}) > 2, "rows that all end together show little"
+
+
+def test_what_is_drawn_depends_on_the_seed_of_the_row_alone(decoder):
+    prompt = [5, 6, 7]
+    rows = [alone(decoder, Request(prompt, DRAWN.for_row(i))) for i in range(4)]
+    assert len({tuple(row) for row in rows}) == 4
+    engine, tokens = Engine(decoder, 4), {}
+    for i in (2, 0, 3, 1):
+        engine.add(Request(prompt, DRAWN.for_row(i)))
+    run(engine, tokens)
+    assert [tokens[handle] for handle in range(4)] == [rows[i] for i in (2, 0, 3, 1)]
+
+
+@torch.no_grad()
+def test_log_probabilities_are_those_of_reading_everything(decoder):
+    """Under the model itself, also where the choice was made after penalties and a temperature."""
+    engine = Engine(decoder, 3)
+    asked = {}
+    for prompt, rules in zip(prompts(3), (GREEDY, DRAWN, PENALISED), strict=True):
+        asked[engine.add(Request(prompt, rules, with_log_probs=True))] = list(prompt)
+    engine.add(Request([1], GREEDY))
+    num_seen = 0
+    while events := engine.step():
+        for event in events:
+            if event.handle not in asked:
+                assert event.log_prob is None
+                continue
+            ids = asked[event.handle]
+            expected = decoder(torch.tensor([ids]))[0, -1].log_softmax(-1)[event.token]
+            assert event.log_prob == pytest.approx(float(expected), abs=1e-4)
+            ids.append(event.token)
+            num_seen += 1
+    assert num_seen == 36
+
+
+@pytest.mark.parametrize("rules", [GREEDY, DRAWN, PENALISED])
+def test_a_beginning_that_is_read_once_changes_nothing(decoder, rules):
+    system, asked = [9, 8, 7, 6, 5], prompts(6, longest=8)
+    engine, tokens = Engine(decoder, 4, max_length=40), {}
+    prefix = engine.remember(system)
+    for prompt in asked:
+        engine.add(Request(prompt, rules, prefix=prefix))
+    run(engine, tokens)
+    for handle, prompt in enumerate(asked):
+        assert tokens[handle] == alone(decoder, Request([*system, *prompt], rules))
+
+
+def test_a_beginning_of_embeddings_such_as_an_audio_is_read_once_too(decoder):
+    heard = torch.randn(7, 32)
+    engine, tokens = Engine(decoder, 2), {}
+    prefix = engine.remember(heard)
+    for prompt in ([1, 2], [3]):
+        engine.add(Request(prompt, GREEDY, prefix=prefix))
+    run(engine, tokens)
+    for handle, prompt in enumerate(([1, 2], [3])):
+        whole = torch.cat([heard, decoder.embed(torch.tensor(prompt)).detach()])
+        assert tokens[handle] == alone(decoder, Request(whole, GREEDY))
+
+
+def test_a_cancelled_row_makes_room_for_one_that_waits(decoder):
+    engine, tokens = Engine(decoder, num_slots=2, max_length=40), {}
+    asked = prompts(4)
+    for prompt in asked:
+        engine.add(Request(prompt, GREEDY))
+    run(engine, tokens, num_steps=2)
+    assert (engine.num_running, engine.num_waiting) == (2, 2)
+    engine.cancel(0)
+    engine.cancel(3)
+    assert (engine.num_running, engine.num_waiting) == (1, 1)
+    run(engine, tokens)
+    engine.cancel(0)
+    assert len(tokens[0]) == 2
+    assert 3 not in tokens
+    for handle in (1, 2):
+        assert tokens[handle] == alone(decoder, Request(asked[handle], GREEDY))
+
+
+def test_the_last_event_of_a_row_says_why_it_ended(decoder):
+    free = alone(decoder, Request([5, 6], GREEDY))
+    stop = next(token for token in free[1:] if token != free[0])
+    engine = Engine(decoder)
+    engine.add(Request([5, 6], GREEDY, stop_ids={stop}))
+    events = [event for _ in range(free.index(stop) + 1) for event in engine.step()]
+    assert [event.end for event in events] == [None] * free.index(stop) + ["stop"]
+    assert events[-1].token is None
+    engine.add(Request([5, 6], Sampling(1)))
+    assert [(event.token, event.end) for event in engine.step()] == [(free[0], "length")]
+    assert engine.step() == []
+
+
+def test_long_prompts_are_not_all_read_in_one_step(decoder):
+    engine = Engine(decoder, num_slots=3, max_length=40, max_read=20)
+    for length in (15, 15, 3):
+        engine.add(Request([1] * length, GREEDY))
+    assert [len(engine.step()) for _ in range(3)] == [1, 3, 3]
+    with_long = Engine(decoder, max_length=40, max_read=4)
+    with_long.add(Request([1] * 15, GREEDY))
+    assert len(with_long.step()) == 1
+
+
+def test_prompts_that_do_not_fit_are_refused_when_they_are_added(decoder):
+    with pytest.raises(
+        InputError, match=r"60 tokens and 12 to generate; wanted at most 64 together \(max_pos"
+    ):
+        Engine(decoder).add(Request([1] * 60, GREEDY))
+    engine = Engine(decoder, max_length=20)
+    with pytest.raises(InputError, match=r"9 tokens and 12 .* 20 together \(max_length of the engine\)"):
+        engine.add(Request([1] * 9, GREEDY))
+    prefix = engine.remember([1] * 5)
+    with pytest.raises(InputError, match="10 tokens and 12"):
+        engine.add(Request([1] * 5, GREEDY, prefix=prefix))
+    for wrong in (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(3), []):
+        with pytest.raises(ValueError, match="a prompt of shape"):
+            engine.add(Request(wrong, GREEDY))
+    with pytest.raises(InputError, match="engine: num_slots: found 0"):
+        Engine(decoder, num_slots=0)
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.1)])
+@torch.no_grad()
+def test_the_fused_decoder_computes_what_the_decoder_does(is_tied, dtype, tolerance):
+    torch.manual_seed(2)
+    sizes = DecoderConfig(
+        61, 32, 48, 3, 4, 2, tie_word_embeddings=is_tied, initializer_range=0.3, dtype=dtype
+    )
+    decoder = Decoder(sizes).eval()
+    before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
+    rows = [torch.randint(61, (length,)) for length in (9, 1, 5, 7, 3, 2)]
+    expected = [decoder(row[None])[0, -1].float() for row in rows]
+    fused, slots = FusedDecoder(decoder), Slots(6, 16, sizes, decoder.config.torch_dtype, torch.device("cpu"))
+    found = fused.read([Piece(slots.open(None), row) for row in rows], slots)
+    torch.testing.assert_close(found, torch.stack(expected), atol=tolerance, rtol=tolerance)
+    found = fused.step([4] * 6, slots)
+    longer = [torch.cat([row, torch.tensor([4])]) for row in rows]
+    expected = [decoder(row[None])[0, -1].float() for row in longer]
+    torch.testing.assert_close(found, torch.stack(expected), atol=tolerance, rtol=tolerance)
+    assert slots.lengths == [10, 2, 6, 8, 4, 3]
+    for name, weight in decoder.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+
+
+def test_no_weight_is_held_twice_and_training_is_seen(decoder):
+    """Two copies of a 9B decoder would not fit where one does."""
+    num_bytes = sum(weight.nbytes for weight in decoder.parameters())
+    first, second = FusedDecoder(decoder), FusedDecoder(decoder)
+    storages = {
+        weight.untyped_storage().data_ptr(): weight.untyped_storage().nbytes()
+        for weight in decoder.parameters()
+    }
+    assert sum(storages.values()) == num_bytes
+    for one, other in zip(first._blocks, second._blocks, strict=True):
+        assert one.gate_up.data_ptr() == other.gate_up.data_ptr()
+        assert one.gate_up.untyped_storage().data_ptr() in storages
+    prompt = torch.tensor([[5, 6, 7]])
+    decoder(prompt).sum().backward()
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            weight.sub_(weight.grad)
+    slots = Slots(1, 4, decoder.config, torch.float32, torch.device("cpu"))
+    found = first.read([Piece(slots.open(None), prompt[0])], slots)
+    torch.testing.assert_close(found[0], decoder(prompt)[0, -1])
+
+
+def test_a_map_with_a_change_that_is_not_merged_is_refused_and_not_left_out(decoder):
+    decoder.model.layers[0].mlp.up_proj = nn.Sequential(decoder.model.layers[0].mlp.up_proj)
+    with pytest.raises(ValueError, match="Sequential where generation needs a plain linear map: merge it"):
+        Engine(decoder)
