@@ -105,7 +105,7 @@ def save_hf(
     fresh = folder / "weights.writing"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    weights = {name: value.detach().cpu() for name, value in decoder.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
     huggingface_hub.save_torch_state_dict(weights, fresh, max_shard_size=max_shard_size)
     for path in [*folder.glob("model*.safetensors"), folder / INDEX_NAME]:
         path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from decoder_sizes import llama_like
 from torch import nn
 
 from amalia_mm.errors import InputError
+from amalia_mm.text.checkpoint import load_hf, save_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.engine import Engine, Request
 from amalia_mm.text.fused import FusedDecoder, Piece
@@ -236,6 +237,14 @@ def test_no_weight_is_held_twice_and_training_is_seen(decoder):
     slots = Slots(1, 4, decoder.config, torch.float32, torch.device("cpu"))
     found = first.read([Piece(slots.open(None), prompt[0])], slots)
     torch.testing.assert_close(found[0], decoder(prompt)[0, -1])
+
+
+def test_a_decoder_that_has_generated_is_saved_as_it_was(decoder, tmp_path):
+    ids = torch.tensor([[5, 6, 7]])
+    expected = decoder(ids)
+    alone(decoder, Request([1], GREEDY))
+    save_hf(decoder, tmp_path)
+    torch.testing.assert_close(load_hf(tmp_path)(ids), expected)
 
 
 def test_a_map_with_a_change_that_is_not_merged_is_refused_and_not_left_out(decoder):
