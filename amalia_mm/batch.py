@@ -95,6 +95,14 @@ class TextBatch(_Movable):
     positions: Tensor
     """(b t) int64."""
     record_ids: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    """Shard and record of each document, as errors name them."""
+    sources: Tensor | None = None
+    """(b t) int64, which of `source_names` each token is from, -1 on padding."""
+    varieties: Tensor | None = None
+    """(b t) int64, the variety of each token as its place in `Variety`, -1 on padding."""
+    source_names: tuple[str, ...] = ()
+    """All sources of the run, whichever of them are in this batch."""
 
 
 @dataclass(frozen=True)

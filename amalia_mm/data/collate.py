@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amalia_mm.batch import IGNORE, Example, PreferenceBatch, SpeechTextBatch, TextBatch
 from amalia_mm.text.chat import Rendered
+from amalia_mm.variety import Variety
 
 PAD_ID = 0
 """Fills the tail of a row; its document number is 0, so it is never attended to."""
@@ -32,6 +33,10 @@ class Item:
     """-1 is all from `start_token` on."""
     rejected: Rendered | None = None
     """The other side of a pair of preference."""
+    source: int = 0
+    """The number of the folder it is from."""
+    where: str = ""
+    """Its shard and record, as errors name them."""
 
     @property
     def num_own_tokens(self) -> int:
@@ -53,14 +58,16 @@ class Item:
 
 Rows = Sequence[Sequence[Item]]
 
+_VARIETIES = list(Variety)
 
-def collate_text(rows: Rows, *, has_loss: bool = True) -> TextBatch:
+
+def collate_text(rows: Rows, *, has_loss: bool = True, source_names: Sequence[str] = ()) -> TextBatch:
     """Return the batch of rows of text, padded to the longest.
 
     Rows hold one or more documents each; without loss every label is `IGNORE`. No rows at all give one row of
-    padding and no loss: the batch of a rank that has nothing.
+    padding and no loss: the batch of a rank that has nothing. `source_names` are those of the run.
     """
-    ids, labels, documents, positions = [], [], [], []
+    ids, labels, documents, positions, sources, varieties = [], [], [], [], [], []
     for row in rows:
         pieces = [slice(item.start_token, item.stop_token) for item in row]
         lengths = [piece.stop - piece.start for piece in pieces]
@@ -68,8 +75,12 @@ def collate_text(rows: Rows, *, has_loss: bool = True) -> TextBatch:
         labels.append([label for item in row for label in item.labels()])
         documents.append([number for number, length in enumerate(lengths, 1) for _ in range(length)])
         positions.append([position for length in lengths for position in range(length)])
+        spread = list(zip(row, lengths, strict=True))
+        sources.append([item.source for item, length in spread for _ in range(length)])
+        varieties.append([_VARIETIES.index(i.example.variety) for i, length in spread for _ in range(length)])
     if not rows:
         ids, labels, documents, positions = [[PAD_ID]], [[IGNORE]], [[1]], [[0]]
+        sources = varieties = [[-1]]
     padded_labels = _padded(labels, IGNORE)
     return TextBatch(
         ids=_padded(ids, PAD_ID),
@@ -77,6 +88,10 @@ def collate_text(rows: Rows, *, has_loss: bool = True) -> TextBatch:
         documents=_padded(documents, 0),
         positions=_padded(positions, 0),
         record_ids=tuple(item.example.id for row in rows for item in row),
+        places=tuple(item.where for row in rows for item in row),
+        sources=_padded(sources, -1),
+        varieties=_padded(varieties, -1),
+        source_names=tuple(source_names),
     )
 
 

@@ -29,7 +29,7 @@ from amalia_mm.data.parts import conversation_parts
 from amalia_mm.data.reader import Folder, Reader
 from amalia_mm.data.steps import BatchT, Collate, Loader, Steps, endless_loader, finite_loader
 from amalia_mm.data.tokens import index_tokens, load_tokens
-from amalia_mm.data.visits import Source
+from amalia_mm.data.visits import Source, source_names
 from amalia_mm.errors import InputError
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import samples_to_seconds
@@ -134,7 +134,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         steps = Steps(
             order=self._order([usable.source for usable in eligible], seed, is_training),
             reader=self._reader(folders, self._text_tokenizer, seed, is_training),
-            collate=self._collate(self._text_tokenizer),
+            collate=self._collate(self._text_tokenizer, source_names(list(weights))),
             bad_records=bad_records,
             rank=0 if self.trainer is None else self.trainer.global_rank,
             world_size=1 if self.trainer is None else self.trainer.world_size,
@@ -156,7 +156,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         """Return the reader of the order's records."""
 
     @abstractmethod
-    def _collate(self, tokenizer: Tokenizer) -> Collate[BatchT]:
+    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[BatchT]:
         """Return what makes a batch of rows."""
 
 
@@ -228,8 +228,8 @@ class TextData(ShardData[TextBatch]):
     ) -> Reader:
         return Reader(folders, tokenizer, seed, max_part_tokens=self.piece_tokens)
 
-    def _collate(self, tokenizer: Tokenizer) -> Collate[TextBatch]:
-        return collate_text
+    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[TextBatch]:
+        return partial(collate_text, source_names=names)
 
 
 class SpeechTextData(ShardData[SpeechTextBatch]):
@@ -305,7 +305,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         augment = self.augment if is_training else None
         return Reader(folders, tokenizer, seed, geometry=self.geometry, paths=self.paths, augment=augment)
 
-    def _collate(self, tokenizer: Tokenizer) -> Collate[SpeechTextBatch]:
+    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
         return partial(collate_speech, blank=tokenizer.vocab_size)
 
 

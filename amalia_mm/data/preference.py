@@ -107,5 +107,5 @@ class PairData(ShardData[PreferenceBatch]):
         most = self.row_tokens if self.max_positions is None else self.max_positions
         return Reader(folders, tokenizer, seed, max_side_tokens=most)
 
-    def _collate(self, tokenizer: Tokenizer) -> Collate[PreferenceBatch]:
+    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[PreferenceBatch]:
         return collate_pairs

@@ -92,7 +92,8 @@ class Reader:
         counted = ref.num_tokens if ref.part >= 0 else folder.counts.num_tokens[ref.record]
         if num_tokens != counted:
             raise self._stale(ref, where, f"{num_tokens} tokens", f"{counted}, as counted in the index")
-        return replace(item, start_token=ref.start_token, num_tokens=ref.num_tokens)
+        piece = {"start_token": ref.start_token, "num_tokens": ref.num_tokens}
+        return replace(item, **piece, source=ref.source, where=where)
 
     def _part_of(self, record: Record, ref: Ref, where: str) -> Record:
         if self.max_part_tokens is None:

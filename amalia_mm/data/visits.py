@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 
@@ -32,6 +33,12 @@ class Source:
     def num_visits(self) -> int:
         """Visits of an epoch: the weight times the number of records, rounded."""
         return round(self.weight * len(self.records))
+
+
+def source_names(folders: Sequence[str]) -> tuple[str, ...]:
+    """Return what figures call folders of shards: the last part of the path, or all of it where two are alike."""
+    short = [PurePath(folder).name for folder in folders]
+    return tuple(n if short.count(n) == 1 else f for n, f in zip(short, folders, strict=True))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from tqdm import tqdm
 from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.train.summed import SummedStep
 
+_NOT_SHOWN = ("grad_norm", "nll_", "share_")
+"""Figures of the run folder that a progress bar has no room for."""
+
 
 class SeedEveryStep(Callback):
     """Seeds torch from (seed, micro-batch number, rank) at every batch start.
@@ -64,7 +67,8 @@ class StepProgress(Callback):
         if self._bar is None or trainer.global_step == self._bar.n:
             return
         if trainer.global_step % max(1, trainer.log_every_n_steps) == 0 and isinstance(pl_module, SummedStep):  # pyright: ignore[reportAttributeAccessIssue]
-            losses = {k: f"{float(v):.3f}" for k, v in pl_module.step_losses.items() if k != "grad_norm"}
+            shown = {k: v for k, v in pl_module.step_losses.items() if not k.startswith(_NOT_SHOWN)}
+            losses = {k: f"{float(v):.3f}" for k, v in shown.items()}
             self._bar.set_postfix(losses, refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 

@@ -12,6 +12,7 @@ from amalia_mm.lora import LoraConfig
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.train.by_source import by_source, shares
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.losses import Loss, token_nll
 from amalia_mm.train.low_rank import add_to_decoder
@@ -40,6 +41,7 @@ class Language(SummedStep[_DecoderOnly]):
             `max_position_embeddings`, `rope_scaling`, `dtype`); any other difference is an error.
         freeze: Regular expressions over parameter names; each must match one.
         lora: Low-rank changes to train in place of the decoder's own weights; the model folder holds the two merged.
+        z_weight: Weight of the squared logarithm of the softmax's normaliser beside the likelihood (PaLM: 1e-4).
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
 
@@ -52,10 +54,12 @@ class Language(SummedStep[_DecoderOnly]):
         changed: list[str] | None = None,
         freeze: list[str] | None = None,
         lora: LoraConfig | None = None,
+        z_weight: float = 0.0,
         spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
         self.spare_rows = spare_rows
+        self.z_weight = z_weight
         self.decoder_config = decoder
         self.tokenizer = tokenizer
         self.init_from = init_from or {}
@@ -83,8 +87,10 @@ class Language(SummedStep[_DecoderOnly]):
         self.model = model
 
     def loss_terms(self, batch: TextBatch) -> dict[str, Loss]:
-        """Return the next-token loss of packed rows."""
+        """Return the next-token loss of packed rows; for the log, that of each source and the shares of varieties."""
         assert self.model is not None
         decoder = self.model.decoder
         hidden = decoder.hidden(batch.ids, documents=batch.documents, positions=batch.positions)
-        return {"loss": decoder.at_output(hidden, lambda h, weight: token_nll(h, weight, batch.labels))}
+        loss = decoder.at_output(hidden, lambda h, weight: token_nll(h, weight, batch.labels, self.z_weight))
+        likelihood = {"nll": Loss(loss.each.sum(), loss.count)} if self.z_weight else {}
+        return {"loss": loss, **likelihood, **by_source(batch, loss), **shares(batch)}

@@ -35,6 +35,8 @@ class OptimConfig:
     """`wsd` only: the part of the run that decays."""
     weight_decay: float = 0.01
     """On matrices; gains, biases and single vectors are never decayed."""
+    decay_embeddings: bool = False
+    """Whether tables of embeddings are decayed, too; an output layer that is tied to one goes with it."""
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
@@ -81,6 +83,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     """
     scales = [(compiled(p, "model.optim", "lr_scales"), scale) for p, scale in config.lr_scales.items()]
     by_muon = [compiled(p, "model.optim", "muon") for p in config.muon]
+    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     unused = {"lr_scales": set(config.lr_scales), "muon": set(config.muon)}
     for name, parameter in module.named_parameters():
@@ -90,7 +93,8 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
         unused["lr_scales"].discard(pattern)
         moving = {p.pattern for p in by_muon if parameter.ndim == 2 and p.search(name)}
         unused["muon"] -= moving
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        is_decayed = parameter.ndim > 1 and (config.decay_embeddings or id(parameter) not in embeddings)
+        decay = config.weight_decay if is_decayed else 0.0
         groups.setdefault((scale, decay, bool(moving)), []).append(parameter)
     _check(unused, groups)
     made = [

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
 from amalia_mm.run import weights_hash
+from amalia_mm.train.finite import Watched
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig, build_optimizer
 
@@ -44,6 +45,7 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         `grad_norm` the norm of its gradient before clipping."""
         self._pending: dict[str, Tensor] = {}
         self._validation: dict[str, Tensor] = {}
+        self._watched = Watched()
 
     @property
     def max_positions(self) -> int | None:
@@ -58,10 +60,15 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         """Return the summed loss of a micro-batch, scaled so that all later averages cancel."""
         terms = self.loss_terms(batch)
         _add(self._pending, terms)
+        self._watched.add(batch, terms["loss"].sum)
         return terms["loss"].sum * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Divide the gradients by the count of the whole global step; runs before gradient clipping."""
+        """Divide the gradients by the count of the whole global step; runs before gradient clipping.
+
+        Raises:
+            InputError: The loss or the gradient is no number; no weight has moved.
+        """
         totals = self._reduce(self._pending)
         self._pending = {}
         count = totals["loss/count"].clamp(min=1)
@@ -70,7 +77,10 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         ]
         for gradient in gradients:
             gradient.div_(count.to(gradient.device))
-        self.step_losses = {**_means(totals), "grad_norm": nn.utils.get_total_norm(gradients)}
+        grad_norm = nn.utils.get_total_norm(gradients)
+        self._watched.check(self.trainer.global_step + 1, float(totals["loss/sum"]), float(grad_norm))
+        self._watched.clear()
+        self.step_losses = {**_means(totals), "grad_norm": grad_norm}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add the sums of a validation batch; the means are taken once at the end."""

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "data",
         "batch",
         "units",
+        "variety",  # the log counts the tokens of each
         "lora",
         "evaluate.metrics",
         "halo.emg",

@@ -48,6 +48,16 @@ def test_vectors_are_not_decayed_and_scales_apply_to_what_they_match() -> None:
         assert group["initial_lr"] == pytest.approx(0.1 if name.startswith("encoder") else 1.0)
 
 
+@pytest.mark.parametrize("decay_embeddings", [False, True])
+def test_a_table_of_embeddings_is_decayed_where_that_is_asked_for(decay_embeddings: bool) -> None:
+    module = nn.ModuleDict({"embed": nn.Embedding(5, 3), "head": nn.Linear(3, 5, bias=False)})
+    config = OptimConfig(lr=1.0, weight_decay=0.5, decay_embeddings=decay_embeddings)
+    optimizer, _ = build_optimizer(module, config, max_steps=10)
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert decays[id(module["head"].weight)] == 0.5
+    assert decays[id(module["embed"].weight)] == (0.5 if decay_embeddings else 0.0)
+
+
 def test_a_scale_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(InputError, match="lr_scales"):
         build_optimizer(nn.Linear(2, 2), OptimConfig(lr=1.0, lr_scales={"nothing": 0.1}), max_steps=10)
