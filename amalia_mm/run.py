@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -34,6 +34,7 @@ from amalia_mm.lora import LoraConfig, add_lora, gate_lora, merged_weights
 from amalia_mm.text.checkpoint import check_same_decoder, load_hf_into
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.hub import is_checkpoint
+from amalia_mm.text.safetensors_files import SafetensorsFiles
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.text.tokenizer_files import copy_tokenizer
 
@@ -43,6 +44,8 @@ TOKENIZER = "tokenizer"
 CARD = "README.md"
 FORMAT = 1
 PARTS = ("decoder", "encoder", "projector")
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def load_model(
     weights = read_weights(folder)
     if model.projector is None:
         weights = {name: value for name, value in weights.items() if not name.startswith("projector.")}
-    _check_same(model.state_dict(), weights, where=str(folder / WEIGHTS))
+    _check_same(_shapes(model.state_dict()), _shapes(weights), where=str(folder / WEIGHTS))
     _check_numbers(weights, str(folder / WEIGHTS))
     model.load_state_dict(weights)
     warm_start(model, init_from or {})
@@ -295,9 +298,7 @@ def warm_start(
                     load_hf_into(decoder, folder, changed)
                     continue
                 _check_decoder(decoder.config, Path(folder), changed)
-            weights = _part_weights(Path(folder), part)
-            _check_same(wanted, weights, where=f"{folder}: {part}")
-            model.load_state_dict(weights, strict=False)
+            _copy_part(Path(folder), part, wanted)
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -318,18 +319,22 @@ def _check_decoder(wanted: DecoderConfig, folder: Path, changed: Collection[str]
         check_same_decoder(wanted, found, str(folder / CONFIG), changed)
 
 
-def _part_weights(folder: Path, part: str) -> dict[str, Tensor]:
+def _copy_part(folder: Path, part: str, own: Mapping[str, Tensor]) -> None:
+    """Copy a part of a model folder into the parameters `own`, one by one; of sharded ones, this rank's part."""
     read_config(folder)
-    weights = _inside(read_weights(folder), part)
-    if not weights:
-        raise InputError(
-            folder / WEIGHTS,
-            field=part,
-            found="no such part",
-            wanted=f"weights of the {part}",
-            remedy="give another folder",
-        )
-    return weights
+    with SafetensorsFiles([folder / WEIGHTS]) as files:
+        theirs = _inside(files.shapes, part)
+        if not theirs:
+            raise InputError(
+                folder / WEIGHTS,
+                field=part,
+                found="no such part",
+                wanted=f"weights of the {part}",
+                remedy="give another folder",
+            )
+        _check_same(_shapes(own), theirs, where=f"{folder}: {part}")
+        for name, value in own.items():
+            files.copy_into(name, value)
 
 
 def _check_numbers(weights: Mapping[str, Tensor], where: str) -> None:
@@ -341,16 +346,22 @@ def _check_numbers(weights: Mapping[str, Tensor], where: str) -> None:
             raise InputError(where, field=name, found=found, wanted="finite weights", remedy=remedy)
 
 
-def _inside(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Return the weights of a part, or the one of that very name."""
-    return {name: value for name, value in weights.items() if f"{name}.".startswith(f"{part}.")}
+def _inside(named: Mapping[str, _Value], part: str) -> dict[str, _Value]:
+    """Return what is named inside a part, or is the one of that very name."""
+    return {name: value for name, value in named.items() if f"{name}.".startswith(f"{part}.")}
 
 
-def _check_same(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def _check_same(
+    own: Mapping[str, tuple[int, ...]], weights: Mapping[str, tuple[int, ...]], where: str
+) -> None:
     """Raise `InputError` naming the first key that is missing, unknown or of another shape."""
     for name in sorted(own.keys() | weights.keys()):
-        mine = tuple(own[name].shape) if name in own else "no such parameter"
-        theirs = tuple(weights[name].shape) if name in weights else "no such weight"
+        mine = own.get(name, "no such parameter")
+        theirs = weights.get(name, "no such weight")
         if mine != theirs:
             raise InputError(
                 where,

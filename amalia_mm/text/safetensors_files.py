@@ -63,10 +63,8 @@ class SafetensorsFiles:
                 if name in self._places:
                     _fail(path, name, f"also in {self._places[name].path.name}", "each tensor once")
                 described = file.get_slice(name)
-                kind = described.get_dtype()
-                if kind not in _FLOATS:
-                    _fail(path, name, f"numbers of type {kind}", "one of " + ", ".join(_FLOATS))
-                self._places[name] = _Place(path, file, tuple(described.get_shape()), kind)
+                shape = tuple(described.get_shape())
+                self._places[name] = _Place(path, file, shape, described.get_dtype())
         except OSError as error:
             # safetensors says "no such file" of one that it may not read.
             found = "no permission to read it" if path.exists() else "no such file"
@@ -81,12 +79,17 @@ class SafetensorsFiles:
         """The names of all tensors."""
         return set(self._places)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors by name."""
+        return {name: place.shape for name, place in self._places.items()}
+
     def path_of(self, name: str) -> Path:
         """Return the file that a tensor is in."""
         return self._places[name].path
 
     def check(self, wanted: Mapping[str, tuple[int, ...]], allowed: Iterable[str], where: Path) -> None:
-        """Raise `InputError` for the first tensor that is unknown, misshapen or missing.
+        """Raise `InputError` for the first tensor that is unknown, missing, misshapen or no floating-point number.
 
         Args:
             wanted: Name -> shape of what must be there.
@@ -104,9 +107,11 @@ class SafetensorsFiles:
         if missing:
             _fail(where, missing[0], f"{len(missing)} tensors missing", "every tensor of the decoder")
         for name, shape in wanted.items():
-            found = self._places[name].shape
-            if found != shape:
-                _fail(self.path_of(name), name, found, f"{shape}, as the configuration says")
+            found = self._places[name]
+            if found.shape != shape:
+                _fail(found.path, name, found.shape, f"{shape}, as the configuration says")
+            if found.kind not in _FLOATS:
+                _fail(found.path, name, f"numbers of type {found.kind}", "one of " + ", ".join(_FLOATS))
 
     @torch.no_grad()
     def copy_into(self, name: str, target: Tensor) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed import destroy_process_group, init_process_group
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from amalia_mm.errors import InputError
+from amalia_mm.run import warm_start
 from amalia_mm.text import safetensors_files
 from amalia_mm.text.checkpoint import load_hf_into
 from amalia_mm.text.decoder import Decoder
@@ -96,6 +97,10 @@ def loaded(folder: Path, mesh: DeviceMesh) -> dict[str, object]:
     except InputError as error:
         found["refused"] = str(error)
     load_hf_into(half, folder, changed=["dtype", "rope_theta"])
+    part = nn.ModuleDict({"decoder": Decoder(config)})
+    shard(part["decoder"], mesh)  # type: ignore[arg-type]
+    warm_start(part, {str(folder / "ours"): ["decoder"]})
+    found["started"] = _full(part.get_parameter("decoder.model.embed_tokens.weight")).detach()
     return found | {"half": _full(half.model.embed_tokens.weight).detach()}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from amalia_mm.run import save_model
 from amalia_mm.text.checkpoint import save_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 
@@ -17,6 +19,10 @@ CHILD = Path(__file__).with_name("sharded_decoder.py")
 
 def folder_of(decoder: Decoder, folder: Path) -> Path:
     save_hf(decoder, folder, max_shard_size="10KB")
+    (folder / "tokenizer").mkdir()
+    model = nn.ModuleDict({"decoder": decoder})
+    config = {"decoder": asdict(decoder.config)}
+    save_model(folder / "ours", model, config=config, tokenizer=folder / "tokenizer", card="")
     torch.save(torch.randint(61, (2, 9)), folder / "ids.pt")
     return folder
 
@@ -62,4 +68,5 @@ def check(decoder: Decoder, folder: Path) -> None:
         torch.testing.assert_close(rank["logits"], decoder(ids))
         torch.testing.assert_close(rank["mixed"], mixed)
         assert torch.equal(rank["half"], decoder.model.embed_tokens.weight.to(torch.bfloat16))
+        assert torch.equal(rank["started"], decoder.model.embed_tokens.weight)
         assert "rope_theta: found 10000.0; wanted 1000000.0" in rank["refused"]
