@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig, LoraLinear, add_lora, gate_lora, lora_off, merge_lora, merged_weights
 from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.generate import Sampling, generate
 
 ALL_MAPS = LoraConfig(modules=["_proj$"], rank=4, alpha=8.0)
 
@@ -167,3 +168,20 @@ def test_a_pattern_that_matches_no_linear_map_is_an_error(decoder, patterns):
 def test_a_number_that_makes_no_sense_is_an_error(field, value):
     with pytest.raises(InputError, match=f"lora: {field}: found {value}"):
         LoraConfig(["."], **{field: value})
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_generation_writes_what_the_model_with_its_changes_would(decoder, gate):
+    trained(decoder.eval())
+    gate_lora(decoder, gate)
+    ids = torch.randint(0, 61, (1, 6))
+    sampling = Sampling(max_new_tokens=8)
+    written = [
+        int(step)
+        for step in generate(decoder, ids, documents=torch.ones_like(ids), stop_ids=(), sampling=sampling)
+    ]
+    by_hand = ids
+    for _ in range(8):
+        with torch.no_grad():
+            by_hand = torch.cat([by_hand, decoder(by_hand)[:, -1:].argmax(-1)], dim=1)
+    assert written == by_hand[0, 6:].tolist()

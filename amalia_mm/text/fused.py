@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from amalia_mm.lora import LoraLinear
 from amalia_mm.text.decoder import Block, Decoder
 from amalia_mm.text.slots import Slots
 
@@ -68,10 +69,12 @@ class FusedDecoder:
 
     The decoder's weights are rearranged where they lie, a layer at a time: its parameters become views of the joined
     matrices, so that nothing is held twice, and what changes them in place is seen here. Those that are moved or
-    replaced afterwards are not: make a new one then.
+    replaced afterwards are not: make a new one then. Low-rank changes are merged into matrices of their own where they
+    are on, and not looked at where they are off.
 
     Raises:
-        ValueError: A map of the decoder is not a plain one, such as one with a low-rank change that is not merged.
+        ValueError: A map of the decoder is neither plain nor one with a low-rank change, or the change is on in some
+            rows alone.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -230,14 +233,11 @@ def _fused(block: Block) -> FusedBlock:
 
 
 def _joined(*maps: nn.Module) -> Tensor:
-    """Return the weights of linear maps side by side, (d o); theirs become views of it."""
-    weights: list[Tensor] = []
-    for linear in maps:
-        if type(linear) is not nn.Linear:
-            raise ValueError(
-                f"{type(linear).__name__} where generation needs a plain linear map: merge it first"
-            )
-        weights.append(linear.weight)
+    """Return the weights of linear maps side by side, (d o); theirs become views of it, but for changes that are on."""
+    if any(isinstance(linear, LoraLinear) and linear.gate is not False for linear in maps):
+        with torch.no_grad():
+            return torch.cat([_changed(linear).t() for linear in maps], dim=1)
+    weights = [_weight(linear) for linear in maps]
     lengths = [len(weight) for weight in weights]
     total, width = sum(lengths), weights[0].shape[1]
     first = weights[0].detach()
@@ -254,3 +254,20 @@ def _joined(*maps: nn.Module) -> Tensor:
         for weight, part in zip(weights, joined.split(lengths, dim=1), strict=True):
             weight.data = part.t()
     return joined
+
+
+def _changed(linear: nn.Module) -> Tensor:
+    if not isinstance(linear, LoraLinear) or linear.gate is False:
+        return _weight(linear)
+    if linear.gate is not True:
+        raise ValueError(
+            "a low-rank change that is on in some rows alone: what is heard and what is read are written apart"
+        )
+    return linear.merged(linear.weight, linear.lora_a, linear.lora_b)
+
+
+def _weight(linear: nn.Module) -> Tensor:
+    if type(linear) not in (nn.Linear, LoraLinear):
+        raise ValueError(f"{type(linear).__name__} where generation needs a plain linear map: merge it first")
+    assert isinstance(linear, nn.Linear)
+    return linear.weight
