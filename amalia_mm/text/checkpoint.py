@@ -158,10 +158,10 @@ def _meaning(config: DecoderConfig, name: str) -> object:
     if name == "head_dim":
         return config.head_width
     scaling = config.rope_scaling
-    if name == "rope_scaling" and scaling is not None and scaling.rope_type == "yarn":
-        old = scaling.original_max_position_embeddings or config.max_position_embeddings
-        return replace(scaling, original_max_position_embeddings=old)
-    return getattr(config, name)
+    if name != "rope_scaling" or scaling is None:
+        return getattr(config, name)
+    first = {"original_max_position_embeddings": config.max_position_embeddings}
+    return (first if scaling.rope_type == "yarn" else {}) | scaling.given()
 
 
 def _check_tensors(files: SafetensorsFiles, decoder: Decoder, folder: Path) -> None:

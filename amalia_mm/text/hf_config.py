@@ -7,6 +7,7 @@ the computation. Any other key raises: weights of another architecture would loa
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -250,7 +251,7 @@ def _check_type(path: Path, name: str, value: object) -> None:
     if name == "tie_word_embeddings":
         fits, wanted = isinstance(value, bool), "true or false"
     elif name.endswith(("rope_theta", "rms_norm_eps", "initializer_range")):
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
         wanted = "a number above 0"
     else:
         fits = isinstance(value, int) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ import huggingface_hub
 from amalia_mm.errors import InputError
 
 FILES = (
-    *("config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json"),
+    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "*.jinja"),
 )
 """What is fetched: no pickles, no code."""

@@ -155,6 +155,7 @@ REFUSED = {
     "rope_theta: found rope_theta 1e\\+06, rope_parameters.rope_theta 10000; wanted one theta": {
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}
     },
+    "rope_theta: found Infinity": {"rope_theta": float("inf")},
     "rope_theta: found true": {"rope_theta": True},
     "rope_scaling: found .*; wanted what rope_parameters says": {
         "rope_scaling": {"rope_type": "linear", "factor": 2.0},
