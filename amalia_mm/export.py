@@ -24,11 +24,11 @@ from amalia_mm.run import CARD, CONFIG, TOKENIZER, load_model, read_config, save
 from amalia_mm.text.chat_format import TEMPLATE
 from amalia_mm.text.checkpoint import CONFIG_NAME as HF_CONFIG
 from amalia_mm.text.checkpoint import load_hf, save_hf
+from amalia_mm.text.hf_config import SpecialIds
 from amalia_mm.text.tokenizer import BOS, EOS, UNK, Tokenizer
 from amalia_mm.text.tokenizer_files import (
     CONFIG_NAME,
     FILE_NAME,
-    GENERATION_NAME,
     SENTENCEPIECE_NAME,
     TEMPLATE_NAME,
     copy_tokenizer,
@@ -124,14 +124,11 @@ def _write(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _write_hf(source: _Source, folder: Path, left_out: tuple[str, ...]) -> None:
-    save_hf(source.model.decoder, folder)
-    (folder / GENERATION_NAME).unlink(missing_ok=True)
-    copy_tokenizer(source.tokenizer_folder, folder)
     tokenizer = source.tokenizer
-    if not (folder / GENERATION_NAME).is_file():
-        stop_ids = list(tokenizer.stop_ids)
-        ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": stop_ids, "pad_token_id": tokenizer.eos_id}
-        _write_json(folder / GENERATION_NAME, ids)
+    ids = SpecialIds(tokenizer.bos_id, tuple(tokenizer.stop_ids), tokenizer.eos_id)
+    save_hf(source.model.decoder, folder, ids)
+    # Where the tokenizer came with a generation_config.json of its own, that one has the last word.
+    copy_tokenizer(source.tokenizer_folder, folder)
     if not (folder / CONFIG_NAME).is_file():
         _write_json(folder / CONFIG_NAME, _PLAIN)
     config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))

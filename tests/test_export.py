@@ -99,7 +99,7 @@ def test_transformers_computes_the_same_and_reads_the_same(run):
     ids = torch.tensor([render_prompt(TURNS, ours.tokenizer).ids])
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, ours.model.decoder(ids), rtol=1e-5, atol=1e-5)
-    assert theirs.generation_config.eos_token_id == [4, 2]
+    assert theirs.generation_config.eos_token_id == theirs.config.eos_token_id == [4, 2]
     assert their_tokenizer("A mãe").input_ids == [1, *ours.tokenizer.encode("A mãe")], (
         "texts begin with a bos"
     )
