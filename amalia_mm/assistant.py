@@ -225,13 +225,21 @@ class Assistant:
         written = iter([next(replies) if text else "" for text in heard])
         return [next(answers) if alone else next(written) for alone in is_direct]
 
-    def reply(self, turns: Sequence[Turn], *, sampling: Sampling | None = None) -> Iterator[str]:
+    def reply(
+        self,
+        turns: Sequence[Turn],
+        *,
+        sampling: Sampling | None = None,
+        stop_strings: Sequence[str] = (),
+    ) -> Iterator[str]:
         """Yield the next turn of a written conversation as it is made; greedy unless told otherwise.
 
+        It ends before the first of `stop_strings`, however they fall into tokens.
+
         Raises:
-            InputError: The conversation does not fit the decoder's context.
+            InputError: The conversation does not fit the decoder's context, or a stop string is empty.
         """
-        return self._responder.stream(turns, [], sampling or Sampling())
+        return self._responder.stream(turns, [], sampling or Sampling(), stop_strings)
 
     def reply_batch(
         self,

@@ -20,9 +20,11 @@ from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.lora import gate_lora
 from amalia_mm.text.beam import Hypothesis, Judge, beam_search
 from amalia_mm.text.chat import Rendered, render_document, render_prompt
-from amalia_mm.text.generate import generate, pad_prompts
+from amalia_mm.text.engine import Engine, Request
+from amalia_mm.text.generate import pad_prompts
 from amalia_mm.text.sampling import Sampling
-from amalia_mm.text.tokenizer import TextStream, Tokenizer
+from amalia_mm.text.stopping import StoppedStream
+from amalia_mm.text.tokenizer import Tokenizer
 
 MAX_DOCUMENTS = 16
 """Documents scored at once; their logits over the whole vocabulary are the largest thing in memory."""
@@ -74,6 +76,7 @@ class Responder:
         waveforms: list[Tensor],
         limits: list[int],
         sampling: Sampling,
+        stop_strings: Sequence[str] = (),
     ) -> list[Written]:
         """Return each conversation's next turn.
 
@@ -81,30 +84,53 @@ class Responder:
             conversations: The turns so far.
             waveforms: (n) each, those of the turns with audio, in order.
             limits: The most tokens of each turn.
-            sampling: How tokens are chosen.
+            sampling: How tokens are chosen, each row by its own seed.
+            stop_strings: A turn ends before the first of them.
 
         Raises:
-            InputError: A conversation does not fit the decoder's context.
+            InputError: A conversation does not fit the decoder's context, or a stop string is empty.
         """
-        rows: list[list[int]] = [[] for _ in conversations]
+        engine = self._engine(conversations, waveforms, limits, sampling)
+        ids: list[list[int]] = [[] for _ in conversations]
+        streams = [StoppedStream(self.tokenizer, stop_strings) for _ in conversations] if stop_strings else []
+        texts = [""] * len(conversations)
         cut: set[int] = set()
-        for step in self._steps(conversations, waveforms, limits, sampling, cut):
-            for row, token in step.items():
-                rows[row].append(token)
-        return [self.written(ids, row in cut) for row, ids in enumerate(rows)]
+        while events := engine.step():
+            for row, event in ((event.handle, event) for event in events):
+                new = [] if event.token is None else [event.token]
+                ids[row] += new
+                if streams:
+                    texts[row] += streams[row].push(new)
+                    if streams[row].is_stopped:
+                        engine.cancel(row)
+                        continue
+                if event.end == "length":
+                    cut.add(row)
+        if not streams:
+            return [self.written(each, row in cut) for row, each in enumerate(ids)]
+        texts = [text + stream.flush() for text, stream in zip(texts, streams, strict=True)]
+        return [Written(text.strip(), row in cut) for row, text in enumerate(texts)]
 
-    def stream(self, turns: Sequence[Turn], waveforms: list[Tensor], sampling: Sampling) -> Iterator[str]:
+    def stream(
+        self,
+        turns: Sequence[Turn],
+        waveforms: list[Tensor],
+        sampling: Sampling,
+        stop_strings: Sequence[str] = (),
+    ) -> Iterator[str]:
         """Yield the text of the next turn as it is made; arguments and errors as `write`."""
-        stream = TextStream(self.tokenizer)
-        cut: set[int] = set()
-        for step in self._steps([turns], waveforms, [sampling.max_new_tokens], sampling, cut):
-            text = stream.push(list(step.values()))
+        stream = StoppedStream(self.tokenizer, stop_strings)
+        engine = self._engine([turns], waveforms, [sampling.max_new_tokens], sampling)
+        is_cut = False
+        while not stream.is_stopped and (events := engine.step()):
+            text = stream.push([event.token for event in events if event.token is not None])
             if text:
                 yield text
+            is_cut = events[-1].end == "length" and not stream.is_stopped
         rest = stream.flush()
         if rest:
             yield rest
-        report_cuts(len(cut), 1)
+        report_cuts(int(is_cut), 1)
 
     def prompts(self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor]) -> Prompts:
         """Return conversations ready for `search` and `log_likelihood_after`; arguments as `write`."""
@@ -208,34 +234,25 @@ class Responder:
             )
         return most - num_tokens
 
-    def _steps(
+    def _engine(
         self,
         conversations: Sequence[Sequence[Turn]],
         waveforms: list[Tensor],
         limits: list[int],
         sampling: Sampling,
-        cut: set[int],
-    ) -> Iterator[dict[int, int]]:
-        """Yield each step's tokens by row, without end tokens; rows that meet their limit go to `cut`."""
+    ) -> Engine:
+        """Return an engine about to write the next turn of each conversation; the handle of each is its place."""
         prompts = self._render(conversations, waveforms)
-        longest = max(len(prompt.ids) for prompt in prompts)
-        limits = [min(limit, self._room(longest)) for limit in limits]
-        embeddings, documents = self._embed(prompts, waveforms)
-        sampling = replace(sampling, max_new_tokens=max(limits))
-        writing = set(range(len(prompts)))
-        steps = generate(
-            self.model.decoder, embeddings, documents=documents, stop_ids=self._stop_ids, sampling=sampling
-        )
-        for num_written, ids in enumerate(steps, start=1):
-            tokens = {row: token for row, token in enumerate(ids.tolist()) if row in writing}
-            writing -= {row for row, token in tokens.items() if token < 0 or token in self._stop_ids}
-            tokens = {row: token for row, token in tokens.items() if row in writing}
-            yield tokens
-            too_long = {row for row in writing if num_written >= limits[row]}
-            cut |= too_long
-            writing -= too_long
-            if not writing:
-                return
+        lengths = [len(prompt.ids) for prompt in prompts]
+        limits = [min(limit, self._room(length)) for limit, length in zip(limits, lengths, strict=True)]
+        longest = max(length + limit for length, limit in zip(lengths, limits, strict=True))
+        engine = Engine(self.model.decoder, len(prompts), longest, max_read=sum(lengths))
+        embeddings = self._embed(prompts, waveforms)[0] if waveforms else None
+        for row, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
+            inputs = prompt.ids if embeddings is None else embeddings[row, -lengths[row] :]
+            rules = replace(sampling.for_row(row), max_new_tokens=limit)
+            engine.add(Request(inputs, rules, self._stop_ids))
+        return engine
 
     def _render(self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor]) -> list[Rendered]:
         counts = iter(self._num_audio_tokens(waveforms))
