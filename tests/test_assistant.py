@@ -257,6 +257,18 @@ def test_a_model_without_a_ctc_head_transcribes_but_not_by_ctc(tmp_path, tokeniz
         stacked.transcribe_ctc(clips, vad=False)
 
 
+def test_a_reply_ends_before_a_stop_string(reader):
+    """A client of a server asks for it; half of the string must not have been streamed by then."""
+    turns, sampling = [Turn("user", "Bom dia.")], Sampling(max_new_tokens=12)
+    free = "".join(reader.reply(turns, sampling=sampling))
+    stop = free[4:7]
+    pieces = list(reader.reply(turns, sampling=sampling, stop_strings=["never said", stop]))
+    assert "".join(pieces) == free[: free.find(stop)]
+    [written] = reader._responder.write([turns], [], [12], sampling, [stop])
+    assert written.text == free[: free.find(stop)].strip()
+    assert not written.is_cut
+
+
 def test_a_streamed_reply_is_the_batched_one(reader):
     conversations = [
         [Turn("user", "Bom dia.")],
