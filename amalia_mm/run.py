@@ -25,6 +25,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
@@ -141,6 +142,7 @@ def save_model(
     tokenizer: Path,
     card: str,
     leave_out: Collection[str] = (),
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model folder; a reader sees the old folder or the new one, never half of it.
 
@@ -152,17 +154,18 @@ def save_model(
         tokenizer: The folder of the tokenizer, copied in.
         card: The text of `README.md`.
         leave_out: Names of parameters that are not written; a folder without them can only be started from.
+        weights: The parameters, whole, where those of the model are sharded; None: the model's own.
     """
     fresh = folder.with_name(folder.name + ".writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    state = model.state_dict() if config.get("lora") else merged_weights(model, model.state_dict())
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in state.items() if name not in leave_out
-    }
+    state = model.state_dict() if weights is None else weights
+    if not config.get("lora"):
+        state = merged_weights(model, state)
+    kept = {name: value.detach().cpu().contiguous() for name, value in state.items() if name not in leave_out}
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
     (fresh / CONFIG).write_text(text, encoding="utf-8")
-    save_file(weights, fresh / WEIGHTS)
+    save_file(kept, fresh / WEIGHTS)
     # safetensors writes for the owner alone; the folder is shared like any other file.
     (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)
     (fresh / CARD).write_text(card, encoding="utf-8")
@@ -306,6 +309,8 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     whole = hashlib.sha256()
     for name, value in sorted(weights.items()):
         whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        if isinstance(value, DTensor):
+            value = value.full_tensor()
         whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 

@@ -8,7 +8,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 
 from amalia_mm.text.decoder import Decoder
 
-METHODS = ("hidden", "logits", "embed_expected", "embed")
+METHODS = ("hidden", "logits", "at_output", "embed_expected", "embed")
 """What is called from outside beside `forward`: each gathers what it needs first."""
 
 

@@ -107,7 +107,14 @@ class GracefulStop(Callback):
         """Save and stop when a signal came and an optimiser step has just been completed."""
         boundary = trainer.global_step != self._saved_step
         self._saved_step = trainer.global_step
-        if self.received is None or not boundary:
+        if not boundary:
+            return
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(
+            self.received is not None, all=False
+        ):
+            # A signal reaches one process a step before another; all of them write the same checkpoint.
+            self.received = self.received or signal.SIGTERM
+        if self.received is None:
             return
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is not None:

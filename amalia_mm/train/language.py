@@ -8,9 +8,11 @@ from __future__ import annotations
 from torch import nn
 
 from amalia_mm.batch import TextBatch
+from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.sharded_start import new_sharded
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.by_source import by_source, shares
 from amalia_mm.train.freeze import freeze as freeze_parameters
@@ -79,12 +81,22 @@ class Language(SummedStep[_DecoderOnly]):
             return
         tokenizer = Tokenizer.load(self.tokenizer)
         check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
-        model = _DecoderOnly(Decoder(self.decoder_config))
+        model = _DecoderOnly(self._new_decoder())
         warm_start(model, self.init_from, self.changed)
         if self.lora is not None:
             add_to_decoder(model.decoder, self.lora, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
+
+    def _new_decoder(self) -> Decoder:
+        mesh = self.device_mesh
+        if mesh is None:
+            return Decoder(self.decoder_config)
+        if self.lora is not None:
+            found, wanted = "low-rank changes with sharded weights", "one of the two"
+            remedy = "train them with ddp: only the changes need gradients and optimiser states"
+            raise InputError("model", field="lora", found=found, wanted=wanted, remedy=remedy)
+        return new_sharded(self.decoder_config, mesh["data_parallel"], self.device)
 
     def loss_terms(self, batch: TextBatch) -> dict[str, Loss]:
         """Return the next-token loss of packed rows; for the log, that of each source and the shares of varieties."""

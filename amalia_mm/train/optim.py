@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -83,6 +84,11 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     """
     scales = [(compiled(p, "model.optim", "lr_scales"), scale) for p, scale in config.lr_scales.items()]
     by_muon = [compiled(p, "model.optim", "muon") for p in config.muon]
+    if by_muon and any(isinstance(parameter, DTensor) for parameter in module.parameters()):
+        found, wanted = "Muon for weights in slices", "AdamW: Muon needs every matrix whole"
+        raise InputError(
+            "model.optim", field="muon", found=found, wanted=wanted, remedy="leave it out, or use ddp"
+        )
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     unused = {"lr_scales": set(config.lr_scales), "muon": set(config.muon)}

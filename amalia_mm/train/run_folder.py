@@ -28,6 +28,7 @@ from amalia_mm.data.module import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.run import PARTS, save_model
 from amalia_mm.train.card import card
+from amalia_mm.train.strategy import whole_weights
 from amalia_mm.train.summed import SummedStep
 
 METRICS = "metrics.jsonl"
@@ -130,8 +131,12 @@ class RunFolder(SaveConfigCallback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the model folder when the run came to its end, not when it was interrupted."""
-        if trainer.is_global_zero and trainer.global_step >= trainer.max_steps > 0:
-            assert isinstance(pl_module, SummedStep) and pl_module.model is not None
+        if trainer.global_step < trainer.max_steps or trainer.max_steps < 1:
+            return
+        assert isinstance(pl_module, SummedStep) and pl_module.model is not None
+        # Of weights that are sharded every rank gives its slices, and the first one writes.
+        weights = whole_weights(pl_module.model)
+        if trainer.is_global_zero:
             arguments = self._resolved()["model"]["init_args"]
             init_from = arguments.get("init_from") or {}
             noise = noise_in(pl_module.model, init_from)
@@ -152,6 +157,7 @@ class RunFolder(SaveConfigCallback):
                 tokenizer=Path(arguments["tokenizer"]),
                 card=card(self._resolved(), trainer.global_step),
                 leave_out=noise,
+                weights=weights,
             )
 
     def _resolved(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from amalia_mm.errors import InputError
@@ -77,7 +78,7 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         ]
         for gradient in gradients:
             gradient.div_(count.to(gradient.device))
-        grad_norm = nn.utils.get_total_norm(gradients)
+        grad_norm = _whole(nn.utils.get_total_norm(gradients))
         self._watched.check(self.trainer.global_step + 1, float(totals["loss/sum"]), float(grad_norm))
         self._watched.clear()
         self.step_losses = {**_means(totals), "grad_norm": grad_norm}
@@ -123,7 +124,8 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
             remedy = "put those weights back, or start the run over"
             raise InputError(where, found=found, wanted=wanted, remedy=remedy)
         own = self.state_dict()
-        for name in self._frozen_names():
+        # With sharded weights the strategy has loaded them already.
+        for name in self._frozen_names() if "state_dict" in checkpoint else ():
             checkpoint["state_dict"].setdefault(name, own[name])
 
     @cached_property
@@ -144,6 +146,11 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         total = self.trainer.strategy.reduce(values, reduce_op="sum")
         assert isinstance(total, Tensor)
         return dict(zip(sums, total.unbind(), strict=True))
+
+
+def _whole(value: Tensor) -> Tensor:
+    """Return a tensor that was sharded, put together from all ranks; any other as it is."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _add(sums: dict[str, Tensor], terms: dict[str, Loss]) -> None:

@@ -1,0 +1,61 @@
+"""A new decoder in slices: the random weights of one process, of which every rank keeps its own part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.norm import RMSNorm
+from amalia_mm.text.parallel import shard
+
+
+def new_sharded(config: DecoderConfig, mesh: DeviceMesh, device: torch.device) -> Decoder:
+    """Return a decoder with the random weights that `Decoder(config)` would have, each rank holding its slices.
+
+    No rank ever holds more than its slices and one parameter. The random numbers are those of one process that
+    started from the same seed, so that a run does not depend on how many processes it has.
+
+    Args:
+        config: The sizes.
+        mesh: The ranks, in one dimension.
+        device: Where this rank's slices go.
+    """
+    with torch.device("meta"):
+        decoder = Decoder(config)
+    shard(decoder, mesh)
+    decoder.to_empty(device=device)
+    drawn = [module for module in decoder.modules() if isinstance(module, (nn.Linear, nn.Embedding))]
+    for module in drawn:
+        _draw_as_constructed(module)
+    with torch.no_grad():
+        for module in drawn:
+            whole = torch.empty(module.weight.shape, dtype=module.weight.dtype)
+            keep_own_part(nn.init.normal_(whole, std=config.initializer_range), module.weight)
+        for module in decoder.modules():
+            if isinstance(module, RMSNorm):
+                nn.init.ones_(module.weight)
+    return decoder
+
+
+@torch.no_grad()
+def keep_own_part(whole: Tensor, parameter: Tensor) -> None:
+    """Copy a whole tensor, the same on every rank, into this rank's slice of a sharded parameter."""
+    assert isinstance(parameter, DTensor)
+    own = parameter.to_local()
+    shape, offset = compute_local_shape_and_global_offset(
+        parameter.shape, parameter.device_mesh, parameter.placements
+    )
+    own.copy_(whole[tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))])
+
+
+def _draw_as_constructed(module: nn.Linear | nn.Embedding) -> None:
+    """Use up the random numbers that torch draws for a layer before the decoder draws its own."""
+    rows, width = module.weight.shape
+    if isinstance(module, nn.Linear):
+        nn.Linear(width, rows, bias=False, dtype=module.weight.dtype)
+    else:
+        nn.Embedding(rows, width, dtype=module.weight.dtype)
