@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+import torch
 from tokenizers.processors import TemplateProcessing
 
 from amalia_mm import __version__
@@ -24,6 +25,7 @@ from amalia_mm.run import CARD, CONFIG, TOKENIZER, load_model, read_config, save
 from amalia_mm.text.chat_format import TEMPLATE
 from amalia_mm.text.checkpoint import CONFIG_NAME as HF_CONFIG
 from amalia_mm.text.checkpoint import load_hf, save_hf
+from amalia_mm.text.decoder import Decoder
 from amalia_mm.text.hf_config import SpecialIds
 from amalia_mm.text.tokenizer import BOS, EOS, UNK, Tokenizer
 from amalia_mm.text.tokenizer_files import (
@@ -85,6 +87,8 @@ def export(run: Path | str | None, to: str, output: Path | None = None) -> Expor
     source = _load(run)
     folder = output or source.folder.with_name(f"{source.folder.name}_{to}")
     left_out = tuple(part for part in ("encoder", "projector") if getattr(source.model, part) is not None)
+    if source.config.get("lora"):
+        left_out += ("lora",)
     if to == "hf":
         _write(folder, lambda fresh: _write_hf(source, fresh, left_out))
         return Exported(folder, left_out)
@@ -126,7 +130,7 @@ def _write(folder: Path, write: Callable[[Path], None]) -> None:
 def _write_hf(source: _Source, folder: Path, left_out: tuple[str, ...]) -> None:
     tokenizer = source.tokenizer
     ids = SpecialIds(tokenizer.bos_id, tuple(tokenizer.stop_ids), tokenizer.eos_id)
-    save_hf(source.model.decoder, folder, ids)
+    save_hf(_for_text(source.model.decoder), folder, ids)
     # Where the tokenizer came with a generation_config.json of its own, that one has the last word.
     copy_tokenizer(source.tokenizer_folder, folder)
     if not (folder / CONFIG_NAME).is_file():
@@ -136,6 +140,15 @@ def _write_hf(source: _Source, folder: Path, left_out: tuple[str, ...]) -> None:
         (folder / TEMPLATE_NAME).write_text(TEMPLATE, encoding="utf-8")
         _begin_with_bos(folder / FILE_NAME, tokenizer)
     (folder / CARD).write_text(_hf_card(source, left_out), encoding="utf-8")
+
+
+def _for_text(decoder: Decoder) -> Decoder:
+    """Return the decoder without low-rank changes, sharing its weights: those left act on what is heard alone."""
+    with torch.device("meta"):
+        plain = Decoder(decoder.config)
+    weights = decoder.state_dict()
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()}, assign=True)
+    return plain
 
 
 def _begin_with_bos(path: Path, tokenizer: Tokenizer) -> None:

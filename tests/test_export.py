@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.export import export
+from amalia_mm.lora import LoraConfig, add_lora
 from amalia_mm.run import load_model, save_model
 from amalia_mm.text.chat import render, render_prompt
 from amalia_mm.text.decoder import Decoder, DecoderConfig
@@ -179,6 +180,21 @@ def test_what_has_no_place_in_the_format_is_said(amalia, model, tmp_path):
     assert (code, out) == (0, f"{tmp_path / 'hf'}\n")
     assert "ficam de fora: encoder, projector" in err
     assert "encoder and projector" in (tmp_path / "hf" / "README.md").read_text()
+
+
+def test_low_rank_changes_that_act_on_sound_alone_are_left_out_and_said(model, tmp_path):
+    loaded = load_model(model)
+    changes = LoraConfig(modules=["q_proj"], rank=2, alpha=4)
+    add_lora(loaded.model.decoder.model, changes)
+    config = {**loaded.config, "lora": asdict(changes)}
+    save_model(tmp_path / "changed", loaded.model, config=config, tokenizer=model / "tokenizer", card="")
+    exported = export(tmp_path / "changed", "hf", tmp_path / "hf")
+    assert exported.left_out == ("encoder", "projector", "lora")
+    theirs = load_file(exported.folder / "model.safetensors")
+    assert not [name for name in theirs if "lora" in name]
+    ours = load_model(model).model.decoder.state_dict()
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(amalia, run, tmp_path):
