@@ -45,6 +45,7 @@ def words(toy_data: Path, run: Path, settings: dict[str, Any], *options: str) ->
     made: Any = toy_recipe.language(toy_data, run, STEPS)
     made["model"]["init_args"] |= {"decoder": DECODER, "optim": {**toy_recipe.OPTIM, "lr": 1e-2}, **settings}
     made["trainer"] |= {"gradient_clip_val": 0.5, "accelerator": "cpu"}
+    made["data"]["init_args"]["num_workers"] = 0  # each would load torch again, for nothing here
     made["checkpoint"] = {"every_n_train_steps": SAVED_STEP}
     return ["fit", "-c", str(toy_recipe.write(made, run.with_suffix(".yaml"))), *options]
 
@@ -73,9 +74,13 @@ def in_two_processes(*arguments: str) -> None:
         children.append(
             subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **around, **own})
         )
-    for child in children:
-        _, errors = child.communicate(timeout=55)
-        assert child.returncode == 0, errors[-3000:]
+    try:
+        for child in children:
+            _, errors = child.communicate(timeout=50)
+            assert child.returncode == 0, errors[-3000:]
+    finally:
+        for child in children:
+            child.kill()
 
 
 def figures(run: Path) -> dict[int, dict[str, float]]:
