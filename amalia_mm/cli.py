@@ -181,6 +181,14 @@ def _add_preparation(commands: Commands) -> None:
     tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
     tokenizer.set_defaults(run=_tokenizer)
 
+    varieties = commands.add_parser(
+        "varieties", help="built-in text in two varieties, pairs to prefer and pairs to measure"
+    )
+    varieties.add_argument("--output", type=Path, default=Path("runs/varieties"), help="run folder")
+    varieties.add_argument("--seed", type=int, default=0)
+    varieties.add_argument("--smoke", action="store_true", help="a few hundred sentences")
+    varieties.set_defaults(run=_varieties)
+
     needles = commands.add_parser(
         "needles", help="facts hidden in long text, to learn and measure long context"
     )
@@ -263,6 +271,16 @@ def _tokenizer(options: argparse.Namespace) -> int:
     recipe = parse_recipe(values, str(options.config or "amalia tokenizer"))
     tokenizer = train_tokenizer(recipe)
     note(f"{recipe.output}: {tokenizer.vocab_size} entries")
+    return 0
+
+
+def _varieties(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.varieties import write_varieties
+
+    made = write_varieties(options.output, smoke=options.smoke, seed=options.seed)
+    note(
+        f"{options.output}: {made['sentences']} sentences, {made['preferences']} preferences, {made['pairs']} pairs"
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`amalia shards write | write-text | verify | stats | show | index`: what a person does with folders of shards.
+"""`amalia shards write | write-text | write-pairs | verify | stats | show | index`: folders of shards, by hand.
 
 Each action imports its room only when it is called. It knows nothing of what shards are used for.
 """
@@ -38,6 +38,14 @@ def add_shards(commands: Commands) -> None:
     text.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
     text.add_argument("--split", choices=("train", "val", "test"), help="only these texts (default: all)")
     text.set_defaults(run=_write_text)
+
+    pairs = actions.add_parser("write-pairs", help="pairs of preference, as a folder of shards")
+    pairs.add_argument(
+        "paths", nargs="+", type=Path, help=".jsonl with prompt (or messages), chosen and rejected"
+    )
+    pairs.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
+    pairs.add_argument("--split", choices=("train", "val", "test"), help="only these pairs (default: all)")
+    pairs.set_defaults(run=_write_pairs)
 
     verify = actions.add_parser("verify", help="read, check and decode every record")
     verify.add_argument("folders", nargs="+", type=Path)
@@ -168,6 +176,14 @@ def _write_text(options: argparse.Namespace) -> int:
     for reason, count in notes.items():
         note(f"{reason}: {count}")
     result("\t".join([str(options.output), *(f"{count} of {task}" for task, count in sorted(tasks.items()))]))
+    return 0
+
+
+def _write_pairs(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.preferences import write_preferences
+
+    _check_new(options.output)
+    result(f"{options.output}\t{write_preferences(options.paths, options.output, options.split)} pairs")
     return 0
 
 

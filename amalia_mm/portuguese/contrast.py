@@ -86,12 +86,14 @@ def markers(contrasts: Iterable[Contrast], side: Side, flags: Collection[str] = 
             for form in getattr(contrast, side):
                 spoken = spoken_form(form)
                 if "..." not in form and len(spoken) >= _MIN_MARKER_LETTERS:
-                    found.update((spoken, _plural(spoken)))
+                    found.update((spoken, plural(spoken)))
     return frozenset(found)
 
 
-def _plural(form: str) -> str:
-    # The first word carries the plural in "casa de banho", and a wrong plural of the others does no harm.
+def plural(form: str) -> str:
+    """Return the regular plural of a form; the first word carries it in "casa de banho"."""
+    if form.endswith("gol"):
+        return f"{form}s"
     head, space, rest = form.partition(" ")
     for ending, plural in (
         ("ão", "ões"),

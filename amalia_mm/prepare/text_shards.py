@@ -62,9 +62,9 @@ def write_text_shards(
     records: dict[str, Iterable[Record]] = {}
     for part in PARTS:
         records[f"documents-{part}"] = _documents(part, corpus, own, rng)
-        records[f"chat-{part}"] = _chat(part, corpus, own)
-        records[f"sums-{part}"] = _asked(part, corpus, "sum", ("arithmetic",))
-        records[f"facts-{part}"] = _asked(part, corpus, "fact", BY_HEART)
+        records[f"chat-{part}"] = chat_records(part, corpus, own)
+        records[f"sums-{part}"] = asked_records(part, corpus, "sum", ("arithmetic",))
+        records[f"facts-{part}"] = asked_records(part, corpus, "fact", BY_HEART)
         records[f"paths-{part}"] = (line.record() for line in by_part[part])
     records["copies-train"] = _copies(by_part["train"])
     for name in tqdm(TEXT_SHARDS, desc="texto", unit="pasta", disable=not progress):
@@ -89,7 +89,8 @@ def _documents(part: Split, corpus: Corpus, own: OwnText, rng: random.Random) ->
         yield Record(identity, "document", one.variety, "", one.source, "", part, text=one.text)
 
 
-def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
+def chat_records(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
+    """Yield questions about a context, dialogues and the user's conversations of one split."""
     asked = (question for question in _questions(corpus, part) if question.kind == "context")
     for number, turns in enumerate([*map(_turns, asked), *_dialogues(corpus, part)]):
         identity = f"{part}-chat-{number:06d}"
@@ -99,7 +100,8 @@ def _chat(part: Split, corpus: Corpus, own: OwnText) -> Iterator[Record]:
         yield Record(identity, "chat", one.variety, "", one.source, "", part, turns=one.turns)
 
 
-def _asked(part: Split, corpus: Corpus, name: str, kinds: Collection[Kind]) -> Iterator[Record]:
+def asked_records(part: Split, corpus: Corpus, name: str, kinds: Collection[Kind]) -> Iterator[Record]:
+    """Yield the questions of some kinds with their answers, of one split."""
     asked = (question for question in _questions(corpus, part) if question.kind in kinds)
     for number, turns in enumerate(map(_turns, asked)):
         identity = f"{part}-{name}-{number:06d}"

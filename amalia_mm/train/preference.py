@@ -61,7 +61,7 @@ class Preference(Language):
         live_reference: bool = False,
         spare_rows: int = 0,
     ) -> None:
-        super().__init__(decoder, optim, tokenizer, init_from, changed, freeze, lora, spare_rows)
+        super().__init__(decoder, optim, tokenizer, init_from, changed, freeze, lora, spare_rows=spare_rows)
         self.objective = PreferenceObjective(beta, sft_weight, by_length)
         self.live_reference = live_reference
         self.reference: Reference | None = None
@@ -120,6 +120,12 @@ class Preference(Language):
                     "give model.init_args.lora, or leave it out" if name == "live_reference" else "correct it"
                 )
                 raise InputError("model", field=name, found=value, wanted=wanted, remedy=remedy)
+
+        if self.device_mesh is not None:
+            remedy = "train pairs with ddp, low-rank changes where the weights are large"
+            raise InputError(
+                "trainer", field="strategy", found="sharded weights", wanted="whole ones", remedy=remedy
+            )
 
     def _reference_log_probs(self, text: TextBatch) -> Tensor:
         """Return (b s) log-probabilities of the documents of rows of pairs under the reference."""
