@@ -69,16 +69,23 @@ class Engine:
             for num_slots x max_length positions is allocated at once.
         max_read: Prompts of so many tokens together are read in one step, a longer one alone: while they are read the
             running rows wait.
+        int8: Compute the layers with weights of 8 bits, which torchao makes (Dettmers et al. 2022, arXiv 2208.07339,
+            section 2); what it costs in quality is in tests/text/test_int8.py.
     """
 
     def __init__(
-        self, decoder: Decoder, num_slots: int = 1, max_length: int | None = None, max_read: int = 4096
+        self,
+        decoder: Decoder,
+        num_slots: int = 1,
+        max_length: int | None = None,
+        max_read: int = 4096,
+        int8: bool = False,
     ) -> None:
         if num_slots < 1:
             raise InputError(
                 "engine", field="num_slots", found=num_slots, wanted="at least 1", remedy="raise it"
             )
-        self._decoder = FusedDecoder(decoder)
+        self._decoder = FusedDecoder(decoder, int8)
         self._config = decoder.config
         self._max_read = max_read
         self._max_length = min(max_length or decoder.config.max_positions, decoder.config.max_positions)

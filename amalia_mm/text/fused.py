@@ -6,7 +6,7 @@ It computes what `Decoder.hidden` and `Decoder.logits` compute, up to rounding, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,14 @@ from torch.nn import functional as F
 
 from amalia_mm.lora import LoraLinear
 from amalia_mm.text.decoder import Block, Decoder
+from amalia_mm.text.int8 import Int8Weight, quantised
 from amalia_mm.text.slots import Slots
 
 MAX_ROWS_ONE_BY_ONE = 4
 """Where torch has no fast product of this type, so many rows go through the weights one by one; see `_is_slow`."""
+
+Weight = Tensor | Int8Weight
+"""Inputs before outputs where it is a tensor."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,13 @@ class FusedBlock:
     """The weights of a layer, those that read the same input in one matrix, inputs before outputs."""
 
     first_norm: Tensor
-    query_key_value: Tensor
+    query_key_value: Weight
     """d by (h+2g)w: queries, keys, values."""
-    output: Tensor
+    output: Weight
     second_norm: Tensor
-    gate_up: Tensor
+    gate_up: Weight
     """d by 2i: gates, then what they gate."""
-    down: Tensor
+    down: Weight
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,23 @@ class FusedDecoder:
     replaced afterwards are not: make a new one then. Low-rank changes are merged into matrices of their own where they
     are on, and not looked at where they are off.
 
+    Args:
+        decoder: Whose weights these are.
+        int8: Use matrices of 8 bits in the layers, not in the head, beside the decoder's own, which stay in memory
+            while the decoder does.
+
     Raises:
+        InputError: With `int8`, torchao is not installed.
         ValueError: A map of the decoder is neither plain nor one with a low-rank change, or the change is on in some
             rows alone.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, int8: bool = False) -> None:
         self.config = decoder.config
         self._embeddings = decoder.model.embed_tokens.weight.detach()
         self._blocks = [_fused(block) for block in decoder.model.layers if isinstance(block, Block)]
+        if int8:
+            self._blocks = [_in_int8(block) for block in self._blocks]
         self._norm = decoder.model.norm.weight.detach()
         # A table that is also looked up in stays as it is.
         self._head = self._embeddings.t() if decoder.lm_head is None else _joined(decoder.lm_head)
@@ -198,8 +210,11 @@ class FusedDecoder:
         return _product(self._normed(x, self._norm), self._head).float()
 
 
-def _product(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+def _product(x: Tensor, weight: Weight, added: Tensor | None = None) -> Tensor:
     """Return the product (n o) of x (n d) and a weight (d o), with what is to be added to it (n o)."""
+    if isinstance(weight, Int8Weight):
+        product = weight.product(x)
+        return product if added is None else product.add_(added)
     if not _is_slow(x):
         return torch.mm(x, weight) if added is None else torch.addmm(added, x, weight)
     if len(x) <= MAX_ROWS_ONE_BY_ONE:
@@ -230,6 +245,11 @@ def _fused(block: Block) -> FusedBlock:
         _joined(feed_forward.gate_proj, feed_forward.up_proj),
         _joined(feed_forward.down_proj),
     )
+
+
+def _in_int8(block: FusedBlock) -> FusedBlock:
+    names = ("query_key_value", "output", "gate_up", "down")
+    return replace(block, **{name: quantised(getattr(block, name)) for name in names})
 
 
 def _joined(*maps: nn.Module) -> Tensor:
