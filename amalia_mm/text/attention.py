@@ -72,6 +72,7 @@ class Attention(nn.Module):
         self.layer = layer
         self.head_width = head_width
         self.is_grouped = num_groups != num_heads
+        self.attend = attend
         self.q_proj = nn.Linear(width, num_heads * head_width, bias=False, dtype=dtype)
         self.k_proj = nn.Linear(width, num_groups * head_width, bias=False, dtype=dtype)
         self.v_proj = nn.Linear(width, num_groups * head_width, bias=False, dtype=dtype)
@@ -86,16 +87,17 @@ class Attention(nn.Module):
         query, key = _rotate(query, reading), _rotate(key, reading)
         if reading.cache is not None:
             key, value = reading.cache.append(self.layer, key, value)
-        mixed = self.attend(query, key, value, reading)
+        mixed = self.attend(query, key, value, reading, self.is_grouped)
         return self.o_proj(rearrange(mixed, "b h t w -> b t (h w)"))
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, reading: Reading) -> Tensor:
-        """Return what queries (b h t w) attend to in keys and values (b h s w)."""
-        if reading.lengths is not None:
-            return _attend_by_document(query, key, value, reading.lengths, self.is_grouped)
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=reading.mask, is_causal=reading.is_causal, enable_gqa=self.is_grouped
-        )
+
+def attend(query: Tensor, key: Tensor, value: Tensor, reading: Reading, is_grouped: bool) -> Tensor:
+    """Return what queries (b h t w) attend to in keys and values (b h s w)."""
+    if reading.lengths is not None:
+        return _attend_by_document(query, key, value, reading.lengths, is_grouped)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=reading.mask, is_causal=reading.is_causal, enable_gqa=is_grouped
+    )
 
 
 def _attend_by_document(

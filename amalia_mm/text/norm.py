@@ -21,7 +21,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (... d) normalised, in the type it came in."""
         weight = self.weight.float()
-        if x.device.type == "cpu" and torch.is_grad_enabled():
+        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             normed: Tensor = OnCpu.apply(x.float(), weight, self.eps)
         else:
             normed = F.rms_norm(x.float(), weight.shape, weight, self.eps)

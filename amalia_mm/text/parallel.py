@@ -24,7 +24,7 @@ def shard(decoder: Decoder, mesh: DeviceMesh, compute_dtype: torch.dtype | None 
         load_hf_into(decoder, folder)
 
     Gradients are averaged over the ranks (Zhao et al. 2023, arXiv 2304.11277). Freeze and add low-rank changes
-    before. The head's weight is used through `logits`, never taken from outside.
+    before. The head's weight is used through `logits` and `at_output`, never taken from outside.
 
     Args:
         decoder: On any device, meta included.

@@ -44,6 +44,8 @@ class Language(SummedStep[_DecoderOnly]):
         freeze: Regular expressions over parameter names; each must match one.
         lora: Low-rank changes to train in place of the decoder's own weights; the model folder holds the two merged.
         z_weight: Weight of the squared logarithm of the softmax's normaliser beside the likelihood (PaLM: 1e-4).
+        activation_checkpointing: Compute the activations of each layer again on the way back: less memory, more time.
+        compile: Compile what a layer computes (`torch.compile`): some seconds at the start, less time a step.
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
     """
 
@@ -57,11 +59,15 @@ class Language(SummedStep[_DecoderOnly]):
         freeze: list[str] | None = None,
         lora: LoraConfig | None = None,
         z_weight: float = 0.0,
+        activation_checkpointing: bool = False,
+        compile: bool = False,  # noqa: A002 (what everyone calls it)
         spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
         self.spare_rows = spare_rows
         self.z_weight = z_weight
+        self.activation_checkpointing = activation_checkpointing
+        self.compiles = compile
         self.decoder_config = decoder
         self.tokenizer = tokenizer
         self.init_from = init_from or {}
@@ -86,6 +92,10 @@ class Language(SummedStep[_DecoderOnly]):
         if self.lora is not None:
             add_to_decoder(model.decoder, self.lora, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
+        if self.activation_checkpointing:
+            model.decoder.recompute_layers()
+        if self.compiles:
+            model.decoder.compile_layers()
         self.model = model
 
     def _new_decoder(self) -> Decoder:
