@@ -256,16 +256,18 @@ class Responder:
 
     def _render(self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor]) -> list[Rendered]:
         counts = iter(self._num_audio_tokens(waveforms))
-        return [
+        prompts = [
             render_prompt(turns, self.tokenizer, [next(counts) for turn in turns if turn.has_audio])
             for turns in conversations
         ]
+        # Here, since an engine takes the weights as they are when it is made.
+        self._open_gate([any(prompt.is_audio) for prompt in prompts])
+        return prompts
 
     @torch.no_grad()
     def _embed(self, prompts: list[Rendered], waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the prompts as embeddings (b t d), padded on the left, and their document numbers (b t)."""
         ids, documents = (value.to(self.device) for value in pad_prompts([prompt.ids for prompt in prompts]))
-        self._open_gate([any(prompt.is_audio) for prompt in prompts])
         if not waveforms:
             return self.model.decoder.embed(ids), documents
         is_audio = documents.bool()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import toy_recipe
 
@@ -26,9 +27,9 @@ def _run(tmp_path: Path, recipe: Path, num_devices: int) -> dict[str, Any]:
     return torch.load(output, weights_only=True)
 
 
-def test_two_processes_give_the_losses_and_gradients_of_one(
-    toy_data: Path, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+@pytest.fixture
+def recipe(toy_data: Path, tmp_path: Path) -> Path:
+    """Clips and written rows, and nothing random."""
     settings: Any = toy_recipe.understanding(toy_data, tmp_path / "run", 8)
     settings["model"]["init_args"]["decoder"] = {**toy_recipe.DECODER, "dropout": 0.0}
     settings["model"]["init_args"]["encoder"] = {
@@ -36,8 +37,19 @@ def test_two_processes_give_the_losses_and_gradients_of_one(
         "init_args": {**toy_recipe.ENCODER["init_args"], "dropout": 0.0, "num_time_masks": 0},
     }
     settings["data"]["init_args"].pop("augment")
-    recipe = toy_recipe.write(settings, tmp_path / "recipe.yaml")
-    one, two = _run(tmp_path, recipe, 1), _run(tmp_path, recipe, 2)
+    return toy_recipe.write(settings, tmp_path / "recipe.yaml")
+
+
+@pytest.fixture
+def one(tmp_path: Path, recipe: Path) -> dict[str, Any]:
+    """What one process finds."""
+    return _run(tmp_path, recipe, 1)
+
+
+def test_two_processes_give_the_losses_and_gradients_of_one(
+    recipe: Path, one: dict[str, Any], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    two = _run(tmp_path, recipe, 2)
     assert len(one["losses"]) == 7  # the last step clears no gradient
     losses = max(abs(b - a) / abs(a) for a, b in zip(one["losses"], two["losses"], strict=True))
     record_property("relative_difference_of_losses", losses)

@@ -53,12 +53,19 @@ def _losses(run: Path) -> dict[int, float]:
     return {int(line["step"]): line["loss"] for line in toy_recipe.figures(run) if "loss" in line}
 
 
-@pytest.mark.parametrize("kind", KIND)
+@pytest.fixture(params=KIND)
+def whole(toy_data: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The folder of a run that nobody killed; its parent's name is its kind."""
+    run = tmp_path / request.param / "whole"
+    run.parent.mkdir()
+    _finish(_fit(toy_recipe.write(KIND[request.param](toy_data, run, STEPS), tmp_path / "whole.yaml")))
+    return run
+
+
 def test_a_run_killed_at_a_random_step_makes_the_same_losses(
-    toy_data: Path, tmp_path: Path, kind: str
+    toy_data: Path, tmp_path: Path, whole: Path
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _finish(_fit(toy_recipe.write(KIND[kind](toy_data, whole, STEPS), tmp_path / "whole.yaml")))
+    kind, killed = whole.parent.name, tmp_path / "killed"
     recipe = toy_recipe.write(KIND[kind](toy_data, killed, STEPS), tmp_path / "killed.yaml")
     process = _fit(recipe)
     _wait_for_step(killed, process, random.SystemRandom().randint(6, 19))
