@@ -58,6 +58,7 @@ def beam_search(
     limits: Sequence[int],
     num_wanted: int | None = None,
     judge: Judge | None = None,
+    num_tokens: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Return up to `num_wanted` hypotheses of each row, the likeliest first, their lengths not weighed.
 
@@ -76,6 +77,7 @@ def beam_search(
         num_wanted: How many are returned, cut ones not counted; `num_beams` where None; with fewer it ends sooner.
         judge: Judges all rows beside the decoder; of each at most its `WAYS_A_BEAM * num_beams` likeliest ways on,
             and none that is `FAR_BEHIND`: what would have recovered from there is lost.
+        num_tokens: As `Engine`.
 
     Raises:
         ValueError: No beams, limits that are not one or more for each row or do not fit, padding on the right.
@@ -92,7 +94,7 @@ def beam_search(
     log_probs = decoder.logits(hidden).float().log_softmax(dim=-1)[first_beams]
     beams = _Beams(num_rows, num_beams, limits, stop_ids, inputs.device, num_wanted or num_beams, judge)
     while True:
-        parents, tokens = beams.extend(rearrange(log_probs, "(b k) v -> b k v", k=num_beams))
+        parents, tokens = beams.extend(rearrange(log_probs[:, :num_tokens], "(b k) v -> b k v", k=num_beams))
         if not len(tokens):
             return beams.found
         # While no row is done, each beam follows one of its own prompt.

@@ -71,6 +71,8 @@ class Engine:
             running rows wait.
         int8: Compute the layers with weights of 8 bits, which torchao makes (Dettmers et al. 2022, arXiv 2208.07339,
             section 2); what it costs in quality is in tests/text/test_int8.py.
+        num_tokens: Entries of the tokenizer: rows of a padded vocabulary beyond them say nothing and are never chosen.
+            None: all are chosen from.
     """
 
     def __init__(
@@ -80,14 +82,15 @@ class Engine:
         max_length: int | None = None,
         max_read: int = 4096,
         int8: bool = False,
+        num_tokens: int | None = None,
     ) -> None:
-        if num_slots < 1:
-            raise InputError(
-                "engine", field="num_slots", found=num_slots, wanted="at least 1", remedy="raise it"
-            )
+        for name, value in (("num_slots", num_slots), ("max_length", max_length), ("num_tokens", num_tokens)):
+            if value is not None and value < 1:
+                raise InputError("engine", field=name, found=value, wanted="at least 1", remedy="raise it")
         self._decoder = FusedDecoder(decoder, int8)
         self._config = decoder.config
         self._max_read = max_read
+        self._num_tokens = num_tokens
         self._max_length = min(max_length or decoder.config.max_positions, decoder.config.max_positions)
         self._slots = Slots(
             num_slots, self._max_length, self._config, self._decoder.dtype, self._decoder.device
@@ -112,12 +115,9 @@ class Engine:
 
         Raises:
             InputError: Prompt and new tokens together exceed the decoder's positions, or those of a slot.
-            ValueError: An empty prompt, or ids and embeddings of another shape.
+            ValueError: An empty prompt, ids and embeddings of another shape, or ids that the decoder does not have.
         """
-        inputs = torch.as_tensor(request.inputs)
-        is_right = inputs.ndim == 2 if inputs.is_floating_point() else inputs.ndim == 1
-        if not is_right or len(inputs) == 0:
-            raise ValueError(f"a prompt of shape {tuple(inputs.shape)}: wanted (t) ids or (t d) embeddings")
+        inputs = self._inputs(request.inputs)
         num_read = len(inputs) + (0 if request.prefix is None else request.prefix.length)
         self._check(num_read, request.sampling.max_new_tokens)
         seen: list[int] = [] if request.prefix is None else [*request.prefix.ids]
@@ -147,8 +147,9 @@ class Engine:
 
         Raises:
             InputError: It leaves no room for a prompt.
+            ValueError: As `add`.
         """
-        inputs = torch.as_tensor(inputs)
+        inputs = self._inputs(inputs)
         self._check(len(inputs), 1)
         slots = Slots(1, len(inputs), self._config, self._decoder.dtype, self._decoder.device)
         slots.open(None)
@@ -185,7 +186,7 @@ class Engine:
 
     @torch.inference_mode()
     def _choose(self, logits: Tensor) -> list[Event]:
-        tokens = choose(logits, [row.chooser for row in self._rows])
+        tokens = choose(logits[:, : self._num_tokens], [row.chooser for row in self._rows])
         log_probs: list[float | None] = [None] * len(tokens)
         asked = [slot for slot, row in enumerate(self._rows) if row.request.with_log_probs]
         if asked:
@@ -210,6 +211,23 @@ class Engine:
         last = self._rows.pop()
         if slot < len(self._rows):
             self._rows[slot] = last
+
+    def _inputs(self, inputs: Tensor | Sequence[int]) -> Tensor:
+        """Return a prompt or its beginning, checked here: in a step, a wrong one would end the rows beside it."""
+        inputs = torch.as_tensor(inputs)
+        width, rows = self._config.hidden_size, self._config.vocab_size
+        is_right = inputs.ndim == 1
+        if inputs.is_floating_point():
+            is_right = inputs.ndim == 2 and inputs.shape[1] == width
+        if not is_right or len(inputs) == 0:
+            raise ValueError(
+                f"a prompt of shape {tuple(inputs.shape)}: wanted (t) ids or (t {width}) embeddings"
+            )
+        if not inputs.is_floating_point() and not 0 <= int(inputs.min()) <= int(inputs.max()) < rows:
+            raise ValueError(
+                f"ids from {int(inputs.min())} to {int(inputs.max())} for a decoder with {rows} embeddings"
+            )
+        return inputs
 
     def _check(self, num_read: int, max_new_tokens: int) -> None:
         limit = self._config.max_positions

@@ -80,7 +80,8 @@ class Chooser:
         if self._seen is None:
             return logits
         penalty, self._seen = self.sampling.repetition_penalty, self._seen.to(logits.device)
-        return torch.where(self._seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+        punished = torch.where(logits < 0, logits * penalty, logits / penalty)
+        return torch.where(self._seen[: len(logits)], punished, logits)
 
     def throw(self) -> float:
         """Return the next throw of the dice, from 0 to below 1."""

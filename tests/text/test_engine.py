@@ -186,11 +186,43 @@ def test_prompts_that_do_not_fit_are_refused_when_they_are_added(decoder):
     prefix = engine.remember([1] * 5)
     with pytest.raises(InputError, match="10 tokens and 12"):
         engine.add(Request([1] * 5, GREEDY, prefix=prefix))
-    for wrong in (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(3), []):
-        with pytest.raises(ValueError, match="a prompt of shape"):
-            engine.add(Request(wrong, GREEDY))
     with pytest.raises(InputError, match="engine: num_slots: found 0"):
         Engine(decoder, num_slots=0)
+    with pytest.raises(InputError, match="engine: max_length: found 0"):
+        Engine(decoder, max_length=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (torch.zeros(2, 3, dtype=torch.int64), "a prompt of shape"),
+        (torch.zeros(3), "a prompt of shape"),
+        (torch.zeros(3, 31), r"a prompt of shape \(3, 31\): wanted .* \(t 32\) embeddings"),
+        ([], "a prompt of shape"),
+        ([5, 61], "ids from 5 to 61 for a decoder with 61 embeddings"),
+        ([-1, 5], "ids from -1 to 5"),
+    ],
+)
+def test_a_prompt_that_cannot_be_read_is_refused_before_it_could_end_the_rows_beside_it(decoder, wrong, said):
+    engine, tokens = Engine(decoder, 2, max_length=20), {}
+    engine.add(Request([5, 6], GREEDY))
+    run(engine, tokens, num_steps=2)
+    for read in (lambda: engine.add(Request(wrong, GREEDY)), lambda: engine.remember(wrong)):
+        with pytest.raises(ValueError, match=said):
+            read()
+    run(engine, tokens)
+    assert tokens[0] == alone(decoder, Request([5, 6], GREEDY))
+
+
+@pytest.mark.parametrize("rules", [GREEDY, DRAWN, PENALISED])
+def test_rows_of_a_padded_vocabulary_are_never_chosen(decoder, rules):
+    """A checkpoint of 128,256 rows with a tokenizer of 128,000: an id that is no token ended the whole batch."""
+    free = alone(decoder, Request([5, 6], rules))
+    assert max(free) >= 40
+    engine, tokens = Engine(decoder, max_length=64, num_tokens=40), {}
+    engine.add(Request([5, 6], rules))
+    run(engine, tokens)
+    assert max(tokens[0]) < 40
 
 
 @pytest.mark.parametrize("is_tied", [False, True])
