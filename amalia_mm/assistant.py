@@ -31,8 +31,6 @@ from amalia_mm.units import samples_to_seconds, seconds_to_samples
 AudioSource = Path | str | bytes | Tensor
 """A file, the bytes of one, or a waveform (n) float32, mono, at the model's sample rate."""
 
-Writer = Callable[[list[Tensor]], list[Written]]
-
 CHUNK_S = 12.0
 """The longest piece heard at once by a model that does not say how long the clips were that it learned from."""
 MAX_PAUSE_S = 0.6
@@ -58,6 +56,9 @@ class _Clip:
     item: int
     part: int
     waveform: Tensor
+
+
+Writer = Callable[[Sequence[_Clip]], list[Written]]
 
 
 class Assistant:
@@ -210,9 +211,10 @@ class Assistant:
         """
         sampling = sampling or Sampling()
 
-        def write(waveforms: list[Tensor]) -> list[Written]:
-            limits = [sampling.max_new_tokens] * len(waveforms)
-            return self._responder.write([[_SPOKEN_QUESTION]] * len(waveforms), waveforms, limits, sampling)
+        def write(clips: Sequence[_Clip]) -> list[Written]:
+            rules = [sampling.for_row(clip.item) for clip in clips]
+            waveforms = [clip.waveform for clip in clips]
+            return self._responder.write([[_SPOKEN_QUESTION]] * len(clips), waveforms, rules)
 
         waveforms = [self._waveform(audio) for audio in audios]
         is_direct = [direct and len(waveform) <= self._chunk_samples for waveform in waveforms]
@@ -248,7 +250,7 @@ class Assistant:
         batch_size: int = 16,
         sampling: Sampling | None = None,
     ) -> list[str]:
-        """Return the next turn of each written conversation.
+        """Return the next turn of each written conversation; draws depend on its place, not on `batch_size`.
 
         Raises:
             InputError: A conversation does not fit the decoder's context.
@@ -260,8 +262,8 @@ class Assistant:
         replies = [Written("")] * len(conversations)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            limits = [sampling.max_new_tokens] * len(batch)
-            texts = self._responder.write([conversations[item] for item in batch], [], limits, sampling)
+            rules = [sampling.for_row(item) for item in batch]
+            texts = self._responder.write([conversations[item] for item in batch], [], rules)
             for item, text in zip(batch, texts, strict=True):
                 replies[item] = text
         report_cuts(sum(reply.is_cut for reply in replies), len(replies))
@@ -340,11 +342,10 @@ class Assistant:
         )
         with tqdm(desc="a ouvir", unit=" s", disable=not progress) as bar:
             for batch in _by_length(clips, batch_size):
-                waveforms = [clip.waveform for clip in batch]
-                written = zip(*[write(waveforms) for write in writers], strict=True)
+                written = zip(*[write(batch) for write in writers], strict=True)
                 for clip, each in zip(batch, written, strict=True):
                     texts[clip.item, clip.part] = list(each)
-                bar.update(round(sum(samples_to_seconds(len(waveform)) for waveform in waveforms)))
+                bar.update(round(sum(samples_to_seconds(len(clip.waveform)) for clip in batch)))
         # What is shown is the first writer's; the others are there to be compared with it.
         report_cuts(sum(each[0].is_cut for each in texts.values()), len(texts))
         joined: list[list[list[str]]] = [[[] for _ in audios] for _ in writers]
@@ -354,14 +355,15 @@ class Assistant:
         return [[" ".join(parts) for parts in of_writer] for of_writer in joined]
 
     def _transcripts(self, num_beams: int) -> Writer:
-        def write(waveforms: list[Tensor]) -> list[Written]:
-            limits = [self._transcript_limit(len(waveform)) for waveform in waveforms]
-            return self._transcriber.write(waveforms, limits, num_beams)
+        def write(clips: Sequence[_Clip]) -> list[Written]:
+            limits = [self._transcript_limit(len(clip.waveform)) for clip in clips]
+            return self._transcriber.write([clip.waveform for clip in clips], limits, num_beams)
 
         return write
 
-    def _write_ctc(self, waveforms: list[Tensor]) -> list[Written]:
-        return [Written(self._transcriber.collapse(log_probs)) for log_probs in self.ctc_log_probs(waveforms)]
+    def _write_ctc(self, clips: Sequence[_Clip]) -> list[Written]:
+        heard = self.ctc_log_probs([clip.waveform for clip in clips])
+        return [Written(self._transcriber.collapse(log_probs)) for log_probs in heard]
 
     def _transcript_limit(self, num_samples: int) -> int:
         return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))

@@ -49,9 +49,10 @@ def tokenizer_folder(tmp_path_factory):
     return folder
 
 
-def make_model(folder, tokenizer_folder, projector="CtcPosterior"):
+def make_model(folder, tokenizer_folder, projector="CtcPosterior", spare_rows=0):
     torch.manual_seed(0)
-    config = DecoderConfig(**SIZES)
+    sizes = SIZES | {"vocab_size": SIZES["vocab_size"] + spare_rows}
+    config = DecoderConfig(**sizes)
     ears = {}
     if projector:
         ears = {
@@ -65,7 +66,7 @@ def make_model(folder, tokenizer_folder, projector="CtcPosterior"):
         model = SpeechTextModel(None, None, Decoder(config))
     # No single bytes: a stream cannot take back half a character, a whole text shows it as U+FFFD.
     torch.nn.init.zeros_(model.decoder.lm_head.weight[6:262])
-    save_model(folder, model, config={"decoder": SIZES, **ears}, tokenizer=tokenizer_folder, card="")
+    save_model(folder, model, config={"decoder": sizes, **ears}, tokenizer=tokenizer_folder, card="")
     return folder
 
 
@@ -264,7 +265,7 @@ def test_a_reply_ends_before_a_stop_string(reader):
     stop = free[4:7]
     pieces = list(reader.reply(turns, sampling=sampling, stop_strings=["never said", stop]))
     assert "".join(pieces) == free[: free.find(stop)]
-    [written] = reader._responder.write([turns], [], [12], sampling, [stop])
+    [written] = reader._responder.write([turns], [], [sampling], [stop])
     assert written.text == free[: free.find(stop)].strip()
     assert not written.is_cut
 
@@ -280,6 +281,26 @@ def test_a_streamed_reply_is_the_batched_one(reader):
     assert reader.reply_batch(conversations, sampling=sampling) == streamed
     assert reader.reply_batch(conversations, batch_size=1, sampling=sampling) == streamed
     assert reader.reply_batch([]) == []
+
+
+def test_what_is_drawn_depends_on_the_place_in_the_list_and_not_on_the_batches(reader):
+    """Rows of a batch had the seeds of their places in it: another batch_size wrote another text."""
+    conversations = [[Turn("user", "Bom dia." * length)] for length in (3, 1, 2, 1)]
+    sampling = Sampling(max_new_tokens=8, temperature=0.7, seed=3)
+    drawn = [reader.reply_batch(conversations, batch_size=size, sampling=sampling) for size in (1, 3, 16)]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert drawn[0][1] != drawn[0][3], "the same question in two places"
+    assert drawn[0][0] == "".join(reader.reply(conversations[0], sampling=sampling)).strip()
+
+
+def test_a_checkpoint_padded_to_a_round_number_writes_tokens_alone(tmp_path, tokenizer_folder):
+    """Of 400 rows 40 stand for nothing; drawn, one of them ended the conversation with a traceback."""
+    folder = make_model(tmp_path / "model", tokenizer_folder, projector=None, spare_rows=40)
+    padded, turns = Assistant.load(folder, device="cpu"), [Turn("user", "Bom dia.")]
+    assert padded.reply_batch([turns], sampling=Sampling(max_new_tokens=40, temperature=3.0))
+    prompts = padded._responder.prompts([turns], [])
+    found = padded._responder.search(prompts, [8], num_beams=40)
+    assert max(max(one.ids) for one in found[0]) < 360
 
 
 @pytest.mark.parametrize("direct", [False, True])

@@ -74,8 +74,7 @@ class Responder:
         self,
         conversations: Sequence[Sequence[Turn]],
         waveforms: list[Tensor],
-        limits: list[int],
-        sampling: Sampling,
+        rules: Sequence[Sampling],
         stop_strings: Sequence[str] = (),
     ) -> list[Written]:
         """Return each conversation's next turn.
@@ -83,14 +82,13 @@ class Responder:
         Args:
             conversations: The turns so far.
             waveforms: (n) each, those of the turns with audio, in order.
-            limits: The most tokens of each turn.
-            sampling: How tokens are chosen, each row by its own seed.
+            rules: How the tokens of each turn are chosen, and how many at most.
             stop_strings: A turn ends before the first of them.
 
         Raises:
             InputError: A conversation does not fit the decoder's context, or a stop string is empty.
         """
-        engine = self._engine(conversations, waveforms, limits, sampling)
+        engine = self._engine(conversations, waveforms, rules)
         ids: list[list[int]] = [[] for _ in conversations]
         streams = [StoppedStream(self.tokenizer, stop_strings) for _ in conversations] if stop_strings else []
         texts = [""] * len(conversations)
@@ -120,7 +118,7 @@ class Responder:
     ) -> Iterator[str]:
         """Yield the text of the next turn as it is made; arguments and errors as `write`."""
         stream = StoppedStream(self.tokenizer, stop_strings)
-        engine = self._engine([turns], waveforms, [sampling.max_new_tokens], sampling)
+        engine = self._engine([turns], waveforms, [sampling.for_row(0)])
         is_cut = False
         while not stream.is_stopped and (events := engine.step()):
             text = stream.push([event.token for event in events if event.token is not None])
@@ -161,6 +159,7 @@ class Responder:
             limits=[min(limit, room) for limit, room in zip(limits, rooms, strict=True)],
             num_wanted=num_wanted,
             judge=judge,
+            num_tokens=self.tokenizer.vocab_size,
         )
 
     def written(self, ids: Sequence[int], is_cut: bool) -> Written:
@@ -235,23 +234,28 @@ class Responder:
         return most - num_tokens
 
     def _engine(
-        self,
-        conversations: Sequence[Sequence[Turn]],
-        waveforms: list[Tensor],
-        limits: list[int],
-        sampling: Sampling,
+        self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor], rules: Sequence[Sampling]
     ) -> Engine:
         """Return an engine about to write the next turn of each conversation; the handle of each is its place."""
         prompts = self._render(conversations, waveforms)
         lengths = [len(prompt.ids) for prompt in prompts]
-        limits = [min(limit, self._room(length)) for limit, length in zip(limits, lengths, strict=True)]
+        limits = [
+            min(rule.max_new_tokens, self._room(length)) for rule, length in zip(rules, lengths, strict=True)
+        ]
         longest = max(length + limit for length, limit in zip(lengths, limits, strict=True))
-        engine = Engine(self.model.decoder, len(prompts), longest, max_read=sum(lengths))
+        engine = Engine(
+            self.model.decoder,
+            len(prompts),
+            longest,
+            max_read=sum(lengths),
+            num_tokens=self.tokenizer.vocab_size,
+        )
         embeddings = self._embed(prompts, waveforms)[0] if waveforms else None
-        for row, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
-            inputs = prompt.ids if embeddings is None else embeddings[row, -lengths[row] :]
-            rules = replace(sampling.for_row(row), max_new_tokens=limit)
-            engine.add(Request(inputs, rules, self._stop_ids))
+        for row, (prompt, rule, limit) in enumerate(zip(prompts, rules, limits, strict=True)):
+            inputs: Tensor | list[int] = prompt.ids
+            if embeddings is not None and any(prompt.is_audio):
+                inputs = embeddings[row, -lengths[row] :]
+            engine.add(Request(inputs, replace(rule, max_new_tokens=limit), self._stop_ids))
         return engine
 
     def _render(self, conversations: Sequence[Sequence[Turn]], waveforms: list[Tensor]) -> list[Rendered]:

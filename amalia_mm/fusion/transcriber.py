@@ -66,7 +66,7 @@ class Transcriber:
                 cache holds as many rows for each waveform.
         """
         if num_beams == 1 or not self.has_ctc:
-            return self._responder.write([_ASKED] * len(waveforms), waveforms, limits, Sampling())
+            return self._responder.write([_ASKED] * len(waveforms), waveforms, [*map(Sampling, limits)])
         log_probs = self.ctc_log_probs(waveforms)
         judge = CtcJudge(log_probs, self._index, self._spoken_form)
         prompts = self._responder.prompts([_ASKED] * len(waveforms), waveforms)

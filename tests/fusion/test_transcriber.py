@@ -60,7 +60,7 @@ def beams(transcriber, waveform, limit):
 
 def test_one_beam_is_the_decoder_alone(transcriber):
     clips = [noise(0.5, 1), noise(0.8, 2)]
-    alone = transcriber._responder.write([_ASKED] * 2, clips, [12, 12], Sampling())
+    alone = transcriber._responder.write([_ASKED] * 2, clips, [Sampling(12)] * 2)
     assert transcriber.write(clips, [12, 12], 1) == alone
 
 
