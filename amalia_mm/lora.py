@@ -77,8 +77,12 @@ class LoraLinear(nn.Linear):
 
     def reset_lora_parameters(self) -> None:
         """Draw A anew, and set B to 0."""
-        nn.init.normal_(self.lora_a, std=self.in_features**-0.5)
+        self.draw_a(self.lora_a)
         nn.init.zeros_(self.lora_b)
+
+    def draw_a(self, a: Tensor) -> Tensor:
+        """Fill a tensor with the first values of A, and return it."""
+        return nn.init.normal_(a, std=self.in_features**-0.5)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name in nn.Linear)
         """Return (... out) of (... in); where the gate is closed, bit for bit what the map gave before.
@@ -114,17 +118,19 @@ def add_lora(model: nn.Module, config: LoraConfig) -> int:
         InputError: A pattern is no regular expression, or matches no linear map.
     """
     maps = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    wanted: dict[str, nn.Linear] = {}
+    wanted: set[str] = set()
     for pattern in config.modules:
         matching = [name for name in maps if _compiled(pattern).search(name)]
         if not matching:
             wanted_here = f"a pattern that matches a linear map, such as {next(iter(maps), 'none')}"
             remedy = "correct it or remove it"
             raise InputError("lora", field="modules", found=repr(pattern), wanted=wanted_here, remedy=remedy)
-        wanted |= {name: maps[name] for name in matching}
+        wanted.update(matching)
     model.requires_grad_(False)
     num_trained = 0
-    for name, linear in wanted.items():
+    for name, linear in maps.items():  # in the model's order, whatever that of the patterns: A is drawn here
+        if name not in wanted:
+            continue
         lora = LoraLinear(linear, config)
         model.set_submodule(name, lora)
         num_trained += lora.lora_a.numel() + lora.lora_b.numel()

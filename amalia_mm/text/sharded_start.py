@@ -8,12 +8,15 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
+from amalia_mm.lora import LoraConfig, LoraLinear, add_lora
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.norm import RMSNorm
 from amalia_mm.text.parallel import shard
 
 
-def new_sharded(config: DecoderConfig, mesh: DeviceMesh, device: torch.device) -> Decoder:
+def new_sharded(
+    config: DecoderConfig, mesh: DeviceMesh, device: torch.device, lora: LoraConfig | None = None
+) -> Decoder:
     """Return a decoder with the random weights that `Decoder(config)` would have, each rank holding its slices.
 
     No rank ever holds more than its slices and one parameter. The random numbers are those of one process that
@@ -23,9 +26,13 @@ def new_sharded(config: DecoderConfig, mesh: DeviceMesh, device: torch.device) -
         config: The sizes.
         mesh: The ranks, in one dimension.
         device: Where this rank's slices go.
+        lora: Low-rank changes to the layers, drawn as those of one process; all else is frozen then.
     """
     with torch.device("meta"):
         decoder = Decoder(config)
+        if lora is not None:
+            decoder.requires_grad_(False)
+            add_lora(decoder.model, lora)
     shard(decoder, mesh)
     decoder.to_empty(device=device)
     drawn = [module for module in decoder.modules() if isinstance(module, (nn.Linear, nn.Embedding))]
@@ -38,7 +45,19 @@ def new_sharded(config: DecoderConfig, mesh: DeviceMesh, device: torch.device) -
         for module in decoder.modules():
             if isinstance(module, RMSNorm):
                 nn.init.ones_(module.weight)
+            elif isinstance(module, LoraLinear):
+                keep_own_part(module.draw_a(torch.empty(module.lora_a.shape)), module.lora_a)
+                nn.init.zeros_(module.lora_b)
     return decoder
+
+
+def without_lora(decoder: Decoder) -> Decoder:
+    """Return a decoder that holds the same frozen parameters but for low-rank changes: what checkpoints know of it."""
+    with torch.device("meta"):
+        plain = Decoder(decoder.config).requires_grad_(False)  # what is assigned takes this over
+    own = decoder.state_dict(keep_vars=True)
+    plain.load_state_dict({name: own[name] for name in plain.state_dict()}, assign=True)
+    return plain
 
 
 @torch.no_grad()

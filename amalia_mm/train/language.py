@@ -8,16 +8,15 @@ from __future__ import annotations
 from torch import nn
 
 from amalia_mm.batch import TextBatch
-from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
-from amalia_mm.text.sharded_start import new_sharded
+from amalia_mm.text.sharded_start import new_sharded, without_lora
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.by_source import by_source, shares
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.losses import Loss, token_nll
-from amalia_mm.train.low_rank import add_to_decoder
+from amalia_mm.train.low_rank import add_to_decoder, check_learned
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
@@ -87,10 +86,7 @@ class Language(SummedStep[_DecoderOnly]):
             return
         tokenizer = Tokenizer.load(self.tokenizer)
         check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
-        model = _DecoderOnly(self._new_decoder())
-        warm_start(model, self.init_from, self.changed)
-        if self.lora is not None:
-            add_to_decoder(model.decoder, self.lora, self.init_from)
+        model = self._started() if self.device_mesh is None else self._started_in_slices()
         freeze_parameters(model, self.freeze_patterns)
         if self.activation_checkpointing:
             model.decoder.recompute_layers()
@@ -98,15 +94,23 @@ class Language(SummedStep[_DecoderOnly]):
             model.decoder.compile_layers()
         self.model = model
 
-    def _new_decoder(self) -> Decoder:
-        mesh = self.device_mesh
-        if mesh is None:
-            return Decoder(self.decoder_config)
+    def _started(self) -> _DecoderOnly:
+        model = _DecoderOnly(Decoder(self.decoder_config))
+        warm_start(model, self.init_from, self.changed)
         if self.lora is not None:
-            found, wanted = "low-rank changes with sharded weights", "one of the two"
-            remedy = "train them with ddp: only the changes need gradients and optimiser states"
-            raise InputError("model", field="lora", found=found, wanted=wanted, remedy=remedy)
-        return new_sharded(self.decoder_config, mesh["data_parallel"], self.device)
+            add_to_decoder(model.decoder, self.lora, self.init_from)
+        return model
+
+    def _started_in_slices(self) -> _DecoderOnly:
+        """Return the decoder in slices; its low-rank changes must be there before it is cut."""
+        if self.lora is not None:
+            check_learned(self.init_from)
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        decoder = new_sharded(self.decoder_config, mesh, self.device, self.lora)
+        known = decoder if self.lora is None else without_lora(decoder)
+        warm_start(_DecoderOnly(known), self.init_from, self.changed)
+        return _DecoderOnly(decoder)
 
     def loss_terms(self, batch: TextBatch) -> dict[str, Loss]:
         """Return the next-token loss of packed rows; for the log, that of each source and the shares of varieties."""

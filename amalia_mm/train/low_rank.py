@@ -24,8 +24,15 @@ def add_to_decoder(decoder: Decoder, config: LoraConfig, init_from: Mapping[str,
         init_from: Model folder -> parts, as the recipe says.
 
     Raises:
-        InputError: Nothing gives the decoder its weights, or a pattern matches no linear map of a layer.
+        InputError: As `check_learned`; or a pattern matches no linear map of a layer.
     """
+    check_learned(init_from)
+    decoder.requires_grad_(False)
+    add_lora(decoder.model, config)
+
+
+def check_learned(init_from: Mapping[str, Sequence[str]]) -> None:
+    """Raise `InputError` where nothing gives the decoder its weights."""
     if not any("decoder" in parts for parts in init_from.values()):
         raise InputError(
             "model",
@@ -34,8 +41,6 @@ def add_to_decoder(decoder: Decoder, config: LoraConfig, init_from: Mapping[str,
             wanted="a decoder that has learned: its own weights stay as they are",
             remedy="name its model folder in init_from, or leave lora out",
         )
-    decoder.requires_grad_(False)
-    add_lora(decoder.model, config)
 
 
 def audio_gate(batch: SpeechTextBatch) -> Tensor:

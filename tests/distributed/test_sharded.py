@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from forked import Forked, finish
 from torch import nn
 
 from amalia_mm.run import save_model
@@ -33,21 +32,7 @@ def test_each_rank_loads_its_part_and_logits_and_gradients_are_those_of_the_whol
     config = DecoderConfig(61, 32, 48, 2, 4, 2, initializer_range=0.3)
     decoders = [Decoder(replace(config, tie_word_embeddings=is_tied)) for is_tied in (False, True)]
     folders = [folder_of(decoder, tmp_path / str(number)) for number, decoder in enumerate(decoders)]
-    children = [
-        subprocess.Popen(
-            [sys.executable, CHILD, str(rank), tmp_path / "store", *folders],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for child in children:
-            _, errors = child.communicate(timeout=55)
-            assert child.returncode == 0, errors[-3000:]
-    finally:
-        for child in children:
-            child.kill()
+    finish([Forked(CHILD, rank, tmp_path / "store", *folders) for rank in range(2)])
     for decoder, folder in zip(decoders, folders, strict=True):
         check(decoder, folder)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 
 import numpy as np
 import pytest
 import toy_recipe
-from command_line import child, complaint
+from command_line import complaint
+from forked import finish, ranks
 from safetensors.torch import load_file, save_file
 
 from amalia_mm.data.index import ShardIndex
-
-SINGLE = {**os.environ, "OMP_NUM_THREADS": "1"}
-"""Two processes of many threads each wait for one another."""
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +97,7 @@ def test_two_processes_read_as_reference_together_and_give_the_losses_of_one(
     sidecar.unlink()
     recipe["run_folder"] = str(tmp_path / "two")
     recipe["trainer"] |= {"devices": 2, "strategy": "ddp"}
-    done = child("fit", "-c", toy_recipe.write(recipe, tmp_path / "two.yaml"), env=SINGLE)
-    assert done.returncode == 0, done.stderr[-2000:]
+    finish(ranks(*[["fit", "-c", toy_recipe.write(recipe, tmp_path / "two.yaml")]] * 2))
     together = dict(zip(*np.load(sidecar).values(), strict=True))
     assert alone.keys() == together.keys() and len(alone) == 60
     for identity, values in alone.items():
