@@ -72,9 +72,9 @@ class FusedDecoder:
     """Reads positions into slots and returns the logits of what follows.
 
     The decoder's weights are rearranged where they lie, a layer at a time: its parameters become views of the joined
-    matrices, so that nothing is held twice, and what changes them in place is seen here. Those that are moved or
-    replaced afterwards are not: make a new one then. Low-rank changes are merged into matrices of their own where they
-    are on, and not looked at where they are off.
+    matrices, so that nothing is held twice, and what changes them in place is seen here. Where they are moved
+    afterwards, as the next training step does, a new one must be made: `read` refuses. Low-rank changes are merged
+    into matrices of their own where they are on, and not looked at where they are off.
 
     Args:
         decoder: Whose weights these are.
@@ -96,6 +96,7 @@ class FusedDecoder:
         self._norm = decoder.model.norm.weight.detach()
         # A table that is also looked up in stays as it is.
         self._head = self._embeddings.t() if decoder.lm_head is None else _joined(decoder.lm_head)
+        self._places = [(weight, weight.data_ptr()) for weight in decoder.parameters()]
         self._rotary = decoder.rotary
         self.dtype, self.device = self._embeddings.dtype, self._embeddings.device
         self._num_heads = decoder.config.num_attention_heads
@@ -107,8 +108,10 @@ class FusedDecoder:
         """Return the logits (n v) float32 after the last position of each of n pieces, which go into their slots.
 
         Raises:
-            ValueError: A position beyond the decoder's.
+            ValueError: A position beyond the decoder's, or the decoder's weights are elsewhere by now.
         """
+        if any(weight.data_ptr() != place for weight, place in self._places):
+            raise ValueError("the decoder was trained or moved after this was made of it: make a new one")
         x = torch.cat([self._embed(piece.inputs) for piece in pieces])
         lengths = [len(piece.inputs) for piece in pieces]
         starts = [slots.lengths[piece.slot] for piece in pieces]
