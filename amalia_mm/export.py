@@ -31,9 +31,11 @@ from amalia_mm.text.tokenizer import BOS, EOS, UNK, Tokenizer
 from amalia_mm.text.tokenizer_files import (
     CONFIG_NAME,
     FILE_NAME,
+    GENERATION_NAME,
     SENTENCEPIECE_NAME,
     TEMPLATE_NAME,
     copy_tokenizer,
+    read_stop_ids,
 )
 
 FORMATS = ("hf", "folder", "gguf")
@@ -129,10 +131,15 @@ def _write(folder: Path, write: Callable[[Path], None]) -> None:
 
 def _write_hf(source: _Source, folder: Path, left_out: tuple[str, ...]) -> None:
     tokenizer = source.tokenizer
-    ids = SpecialIds(tokenizer.bos_id, tuple(tokenizer.stop_ids), tokenizer.eos_id)
-    save_hf(_for_text(source.model.decoder), folder, ids)
-    # Where the tokenizer came with a generation_config.json of its own, that one has the last word.
+    is_converted = "from" in (source.config.get("made_by") or {})
+    given = read_stop_ids(source.tokenizer_folder) if is_converted else ()
+    ends = given or tokenizer.stop_ids
+    save_hf(_for_text(source.model.decoder), folder, SpecialIds(tokenizer.bos_id, ends, tokenizer.eos_id))
     copy_tokenizer(source.tokenizer_folder, folder)
+    if not is_converted:
+        # A base model's own file ends documents alone; what it learned here ends turns, too.
+        generation = json.loads((folder / GENERATION_NAME).read_text(encoding="utf-8"))
+        _write_json(folder / GENERATION_NAME, generation | {"eos_token_id": list(ends)})
     if not (folder / CONFIG_NAME).is_file():
         _write_json(folder / CONFIG_NAME, _PLAIN)
     config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))

@@ -131,16 +131,23 @@ def test_from_hugging_face_to_ours_and_back_is_bit_identical(checkpoint, tmp_pat
         assert (back / name).read_bytes() == (checkpoint / name).read_bytes(), name
     theirs, again = (LlamaConfig.from_pretrained(folder).to_dict() for folder in (checkpoint, back))
     differing = {name for name in theirs if theirs[name] != again.get(name)}
-    assert not differing - {
-        "architectures",
-        "transformers_version",
-        "eos_token_id",
-        "pad_token_id",
-        "use_cache",
-    }
+    assert not differing - {"architectures", "transformers_version", "use_cache"}
     chat = AutoTokenizer.from_pretrained(back).apply_chat_template(conversation(TURNS[1:]))["input_ids"]
     assert render(TURNS[1:], load_model(ours).tokenizer).ids == chat
     assert load_model(ours).tokenizer.chat_format.system == "Sou um assistente."
+
+
+def test_a_base_model_that_learned_turns_here_ends_them_in_transformers_too(run, checkpoint):
+    """A base model's own generation_config.json ends documents alone: replies went on past their end."""
+    folder = run / "04_sft" / "model"
+    base = '{"bos_token_id": 1, "eos_token_id": 2, "temperature": 0.7, "do_sample": true}'
+    (folder / "tokenizer" / "generation_config.json").write_text(base)
+    theirs = AutoModelForCausalLM.from_pretrained(export(folder, "hf").folder)
+    assert theirs.generation_config.eos_token_id == theirs.config.eos_token_id == [4, 2]
+    assert theirs.generation_config.temperature == 0.7
+    (checkpoint / "generation_config.json").write_text(base)
+    converted = AutoModelForCausalLM.from_pretrained(export(checkpoint, "hf").folder)
+    assert converted.generation_config.eos_token_id == converted.config.eos_token_id == 2, "no turns learned"
 
 
 def test_a_sentencepiece_checkpoint_keeps_its_own_file(checkpoint, tmp_path):

@@ -72,8 +72,18 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         )
     where, template = _template(folder, config)
     chat_format = read_chat_format(template, where, bos or BOS, eos or "") if template else ChatFormat()
-    stop_ids = _stop_ids(folder / GENERATION_NAME)
-    return TokenizerFiles(path, serialised, first_space, bos or BOS, chat_format, stop_ids)
+    return TokenizerFiles(path, serialised, first_space, bos or BOS, chat_format, read_stop_ids(folder))
+
+
+def read_stop_ids(folder: Path) -> tuple[int, ...]:
+    """Return where generation ends by the word of a folder's generation_config.json, nothing without one."""
+    path = folder / GENERATION_NAME
+    found = _read_json(path).get("eos_token_id")
+    ids = [] if found is None else found if isinstance(found, list) else [found]
+    if not all(isinstance(each, int) and each >= 0 for each in ids):
+        remedy = "correct the file"
+        raise InputError(path, field="eos_token_id", found=found, wanted="one id or a list", remedy=remedy)
+    return tuple(ids)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -93,15 +103,6 @@ def _template(folder: Path, config: Mapping[str, Any]) -> tuple[Path, str]:
     if isinstance(found, list):
         found = next((each["template"] for each in found if each.get("name") == "default"), "")
     return folder / CONFIG_NAME, str(found)
-
-
-def _stop_ids(path: Path) -> tuple[int, ...]:
-    found = _read_json(path).get("eos_token_id")
-    ids = [] if found is None else found if isinstance(found, list) else [found]
-    if not all(isinstance(each, int) and each >= 0 for each in ids):
-        remedy = "correct the file"
-        raise InputError(path, field="eos_token_id", found=found, wanted="one id or a list", remedy=remedy)
-    return tuple(ids)
 
 
 def _content(token: object) -> str:
