@@ -115,8 +115,14 @@ def add_lora(model: nn.Module, config: LoraConfig) -> int:
     All parameters that the model had are frozen. Called after its weights are loaded, and before a strategy wraps it.
 
     Raises:
-        InputError: A pattern is no regular expression, or matches no linear map.
+        InputError: A pattern is no regular expression, or matches no linear map; or the model has changes already.
     """
+    already = next(iter(_loras(model)), None)
+    if already is not None:
+        remedy = "merge them first"
+        raise InputError(
+            "lora", field=already, found="a low-rank change", wanted="a model without any", remedy=remedy
+        )
     maps = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     wanted: set[str] = set()
     for pattern in config.modules:

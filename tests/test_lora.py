@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig, LoraLinear, add_lora, gate_lora, lora_off, merge_lora, merged_weights
+from amalia_mm.text.checkpoint import save_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.generate import Sampling, generate
 
@@ -160,6 +161,18 @@ def test_a_pattern_that_matches_no_linear_map_is_an_error(decoder, patterns):
         add_lora(decoder.model, LoraConfig(patterns))
     assert patterns == [] or repr(patterns[-1]) in str(error.value)
     assert all(p.requires_grad for p in decoder.parameters()), "nothing is half done"
+
+
+def test_changes_that_would_be_lost_are_refused(decoder, tmp_path):
+    """A second change took the place of the first, and transformers ignores what it does not know."""
+    trained(decoder)
+    with pytest.raises(InputError, match=r"lora: layers\.0\.self_attn\.q_proj: found a low-rank change"):
+        add_lora(decoder.model, LoraConfig(["up_proj$"]))
+    with pytest.raises(InputError, match=r"q_proj\.lora_a: found a low-rank change; wanted plain weights"):
+        save_hf(decoder, tmp_path)
+    assert not any(tmp_path.iterdir())
+    merge_lora(decoder)
+    save_hf(decoder, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,16 @@ def save_hf(
         folder: Where to; made where it is missing. Weights that are there are replaced, whole.
         ids: Where texts begin and generation ends; None: a base model's ids.
         max_shard_size: The most that one file holds ("5GB").
+
+    Raises:
+        InputError: The decoder has low-rank changes, which this format has no place for.
     """
+    change = next((name for name in decoder.state_dict() if name.endswith("lora_a")), None)
+    if change is not None:
+        remedy = "call merge_lora first"
+        raise InputError(
+            "decoder", field=change, found="a low-rank change", wanted="plain weights", remedy=remedy
+        )
     folder = Path(folder)
     fresh = folder / "weights.writing"
     shutil.rmtree(fresh, ignore_errors=True)
