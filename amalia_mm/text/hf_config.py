@@ -258,7 +258,8 @@ def _check_type(path: Path, name: str, value: object) -> None:
         wanted = "a whole number"
         fits = fits or (value is None and name in ("head_dim", "num_key_value_heads"))
     if not fits:
-        _refuse(path, name, value, wanted)
+        # Quoted: a text that looks like a number is none.
+        _refuse(path, name, json.dumps(value) if isinstance(value, str) else value, wanted)
 
 
 def _refuse(path: Path, name: str, found: object, wanted: str) -> NoReturn:

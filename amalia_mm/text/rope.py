@@ -66,12 +66,15 @@ class RopeScaling:
             self._refuse("rope_type", "one of " + ", ".join(_FIELDS))
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("rope_type", "truncate"):
+            if value is None or field.name == "rope_type":
                 continue
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                self._refuse(field.name, "a number")
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                self._refuse(field.name, "a number above 0")
+            if field.name == "truncate":
+                fits, wanted = isinstance(value, bool), "true or false"
+            else:
+                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                fits, wanted = is_number and 0 < value < math.inf, "a number above 0"
+            if not fits:
+                self._refuse(field.name, wanted)
         for name in self.given().keys() - known - {"rope_type"}:
             self._refuse(name, f"no such field with rope_type {self.rope_type}")
         if self.factor < 1:
@@ -92,16 +95,17 @@ class RopeScaling:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RopeScaling:
         """Return the scaling that a mapping of YAML or JSON describes; an unknown field raises `InputError`."""
-        known = {field.name for field in fields(cls)}
-        remedy = "correct it, or leave rope_scaling out"
-        for name in sorted(values.keys() - known):
-            wanted = "one of " + ", ".join(sorted(known))
-            raise InputError(
-                "rope_scaling", field=name, found=repr(values[name]), wanted=wanted, remedy=remedy
-            )
-        for name in ("rope_type", "factor"):
-            if values.get(name) is None:
-                raise InputError("rope_scaling", field=name, found="nothing", wanted="a value", remedy=remedy)
+        kind, known = str(values.get("rope_type") or "nothing"), {field.name for field in fields(cls)}
+        wrong = [("rope_type", kind, "one of " + ", ".join(_FIELDS))] if kind not in _FIELDS else []
+        wrong += [
+            (name, repr(values[name]), f"no such field with rope_type {kind}")
+            for name in sorted(values.keys() - known)
+        ]
+        if values.get("factor") is None:
+            wrong.append(("factor", "nothing", "a value"))
+        for name, found, wanted in wrong:
+            remedy = "correct it, or leave rope_scaling out"
+            raise InputError("rope_scaling", field=name, found=found, wanted=wanted, remedy=remedy)
         scaling = cls(**values)
         scaling.check()
         return scaling

@@ -165,7 +165,10 @@ REFUSED = {
         "rope_scaling": {"type": "linear", "rope_type": "dynamic", "factor": 2.0}
     },
     "rope_scaling.original_max_position_embeddings: found nothing": {"rope_scaling": LLAMA3},
-    "rope_scaling.rope_type: found longrope": {"rope_scaling": {"rope_type": "longrope", "factor": 2.0}},
+    "rope_scaling.rope_type: found longrope": {
+        "rope_scaling": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}
+    },
+    "rope_scaling.truncate: found no; wanted true or false": {"rope_scaling": YARN | {"truncate": "no"}},
     "rope_scaling.alpha": {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0, "alpha": 8}},
     "rope_parameters.factor": {"rope_parameters": {"rope_type": "default", "factor": 8}},
     "rope_parameters.partial_rotary_factor": {"rope_parameters": {"partial_rotary_factor": 0.5}},
@@ -177,7 +180,7 @@ REFUSED = {
     "torch_dtype: found bfloat16; wanted float32": {"dtype": "float32"},
     "num_key_value_heads: found 3": {"num_key_value_heads": 3},
     "vocab_size: found nothing": {"vocab_size": "absent"},
-    "vocab_size: found many": {"vocab_size": "many"},
+    'vocab_size: found "64"': {"vocab_size": "64"},
     "hidden_size: found 64.5": {"hidden_size": 64.5},
     "tie_word_embeddings: found 1": {"tie_word_embeddings": 1},
 }
