@@ -58,8 +58,7 @@ def test_a_model_that_hears_nothing_writes_what_it_wrote_before(folders):
     ids = torch.randint(0, 320, (2, 20))
     assert torch.equal(after.model.decoder(ids), before.model.decoder(ids))
     talk = [[Turn("user", "bom dia a ana")]]
-    sampling = Sampling(max_new_tokens=12)
-    wrote = [Responder(one.model, one.tokenizer).write(talk, [], [12], sampling) for one in (before, after)]
+    wrote = [Responder(one.model, one.tokenizer).write(talk, [], [Sampling(12)]) for one in (before, after)]
     assert wrote[0] == wrote[1]
     assert after.model.decoder.model.layers[0].self_attn.q_proj.lora_b.any()
     gate_lora(after.model.decoder, True)
@@ -73,10 +72,10 @@ def test_a_conversation_opens_the_gate_where_something_is_heard(folders):
     gates = [module for module in loaded.model.modules() if isinstance(module, LoraLinear)]
     silence, heard, read = torch.zeros(16_000), [Turn("user", "", has_audio=True)], [Turn("user", "bom dia")]
     for talk, waveforms, gate in (([heard], [silence], True), ([read], [], False)):
-        responder.write(talk, waveforms, [4], Sampling(max_new_tokens=4))
+        responder.write(talk, waveforms, [Sampling(4)])
         assert all(module.gate is gate for module in gates)
     with pytest.raises(ValueError, match="written apart"):
-        responder.write([heard, read], [silence], [4, 4], Sampling(max_new_tokens=4))
+        responder.write([heard, read], [silence], [Sampling(4)] * 2)
     # Read beside something that is heard, it is still what it is alone.
     alone = responder.prompts([read], [])
     text_alone = loaded.model.decoder.hidden(alone.embeddings, documents=alone.documents)[:, -1]
