@@ -21,7 +21,7 @@ from amalia_mm import __version__
 from amalia_mm.errors import InputError, writing
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.resolve import resolve_model
-from amalia_mm.run import CARD, CONFIG, TOKENIZER, load_model, read_config, save_model
+from amalia_mm.run import CARD, CONFIG, TOKENIZER, check_entries, load_model, read_config, save_model
 from amalia_mm.text.chat_format import TEMPLATE
 from amalia_mm.text.checkpoint import CONFIG_NAME as HF_CONFIG
 from amalia_mm.text.checkpoint import load_hf, save_hf
@@ -103,6 +103,7 @@ def _load(run: Path | str | None) -> _Source:
     if run is not None and (Path(run) / HF_CONFIG).is_file() and not (Path(run) / CONFIG).is_file():
         folder = Path(run)
         tokenizer, decoder = Tokenizer.load(folder), load_hf(folder)
+        check_entries(tokenizer, decoder.config, folder)
         card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
         config = {"decoder": asdict(decoder.config), "made_by": {"version": __version__, "from": str(folder)}}
         model = SpeechTextModel(encoder=None, projector=None, decoder=decoder)

@@ -28,11 +28,11 @@ def resolve_model(path: Path | str | None = None) -> Path:
     for folder in candidates:
         if (folder / WEIGHTS).is_file() and read_config(folder).get("decoder"):
             return folder
+    remedy = "run `make quickstart` or give --model"
+    if (run / "config.json").is_file():
+        remedy = f"make one of this checkpoint: amalia export {run} --to folder"
     raise InputError(
-        run,
-        found=_why_none(run, candidates),
-        wanted="a model folder, or a run that has one",
-        remedy="run `make quickstart` or give --model",
+        run, found=_why_none(run, candidates), wanted="a model folder, or a run that has one", remedy=remedy
     )
 
 

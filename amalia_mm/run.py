@@ -243,7 +243,8 @@ def load_model(
         init_from: Parts to take from other folders in place of its own, as `warm_start` does.
 
     Raises:
-        InputError: A file is missing or cut, or a weight has another name or shape than the configuration says.
+        InputError: A file is missing or cut, or a weight has another name or shape than the configuration says; or
+            the tokenizer has more entries than the decoder.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -256,7 +257,16 @@ def load_model(
     model.load_state_dict(weights)
     warm_start(model, init_from or {})
     tokenizer = Tokenizer.load(folder / TOKENIZER)
+    check_entries(tokenizer, model.decoder.config, folder / TOKENIZER)
     return LoadedModel(model.eval().to(device), tokenizer, config, folder)
+
+
+def check_entries(tokenizer: Tokenizer, decoder: DecoderConfig, where: Path) -> None:
+    """Raise `InputError` where a tokenizer has entries that the decoder has no embedding for."""
+    if tokenizer.vocab_size > decoder.vocab_size:
+        found, wanted = f"{tokenizer.vocab_size} entries", f"at most {decoder.vocab_size}, as the decoder has"
+        remedy = "use the tokenizer that the decoder was trained with"
+        raise InputError(where, field="vocab_size", found=found, wanted=wanted, remedy=remedy)
 
 
 def warm_start(

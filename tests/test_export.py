@@ -220,6 +220,16 @@ def test_what_cannot_be_written_is_refused_before_any_work(amalia, run, tmp_path
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+def test_checkpoints_that_are_not_whole_are_refused_and_others_shown_the_way(amalia, checkpoint, tmp_path):
+    code, _, err = amalia("chat", "--model", checkpoint)
+    assert code == 2
+    assert f"amalia export {checkpoint} --to folder" in complaint(err)
+    Tokenizer.train(["A mãe quer pão.", "O irmão traz café na cozinha."], 340).save(checkpoint)
+    code, _, err = amalia("export", checkpoint, "--to", "hf", "--output", tmp_path / "hf")
+    assert code == 2
+    assert "vocab_size: found 340 entries; wanted at most 330" in complaint(err)
+
+
 def test_an_export_that_fails_leaves_nothing_behind_that_looks_whole(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "amalia_mm.export.copy_tokenizer", lambda *_: (_ for _ in ()).throw(OSError(28, "No space"))

@@ -140,6 +140,15 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, change: Callable[[T
         load_model(folder)
 
 
+def test_a_tokenizer_with_more_entries_than_the_decoder_is_named(folder: Path) -> None:
+    """It loaded, and ended in the middle of a conversation."""
+    Tokenizer.train(["olá, bom dia a todos", "o comboio parte às oito e meia"], 330).save(
+        folder / "tokenizer"
+    )
+    with pytest.raises(InputError, match="tokenizer: vocab_size: found 330 entries; wanted at most 320"):
+        load_model(folder)
+
+
 def test_the_weights_are_as_readable_as_the_rest(folder: Path) -> None:
     modes = {path.stat().st_mode for path in (folder / "weights.safetensors", folder / "config.yaml")}
     assert len(modes) == 1
