@@ -142,6 +142,8 @@ class Engine:
     def remember(self, inputs: Tensor | Sequence[int]) -> Prefix:
         """Return a beginning, read once, for any number of requests of this engine.
 
+        With `dynamic` rope_scaling it keeps the rotations of its own length, whatever follows.
+
         Args:
             inputs: (t) int64 ids or (t d) embeddings, such as a system prompt or an audio.
 

@@ -221,7 +221,7 @@ class TextStream:
     """Text out of tokens that arrive one by one; what comes out, joined, is `decode` of all of them.
 
     A character of several tokens is held back until it is complete. Bytes that never become UTF-8 come out as
-    U+FFFD; there the number of those may differ from what `decode` gives.
+    U+FFFD; there `decode` of all may have more of those, in place of the characters of single bytes before them.
     """
 
     _KEPT_IDS = 8
