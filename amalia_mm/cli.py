@@ -101,7 +101,7 @@ def _interrupted(words: list[str]) -> str:
 
     folder = run_folder_of(words)
     checkpoint = None if folder is None else folder / "last.ckpt"
-    if checkpoint is None or not checkpoint.is_file():
+    if checkpoint is None or not checkpoint.exists():  # of a run with sharded weights it is a folder
         return "amalia: interrupted before the first checkpoint; run the same command again"
     return f"amalia: interrupted; {checkpoint} is kept: add --ckpt_path {checkpoint} to the command to go on"
 

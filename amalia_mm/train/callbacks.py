@@ -94,12 +94,16 @@ class GracefulStop(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals, and stop here if one was lost before."""
         ctrl_c.raise_again()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._receive)
+        self._take_over()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the step the run starts from."""
+        """Remember the step the run starts from, and take the signals back.
+
+        Lightning has taken SIGTERM meanwhile, with a handler in which all processes must meet: where the signal reaches
+        one of them alone, or two at different places, they wait for each other for ever.
+        """
         self._saved_step = trainer.global_step
+        self._take_over()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -109,13 +113,13 @@ class GracefulStop(Callback):
         self._saved_step = trainer.global_step
         if not boundary:
             return
-        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(
-            self.received is not None, all=False
-        ):
-            # A signal reaches one process a step before another; all of them write the same checkpoint.
-            self.received = self.received or signal.SIGTERM
-        if self.received is None:
+        stops = self.received is not None
+        if trainer.world_size > 1:
+            # A signal reaches one process a step before another, perhaps just now: what all decided counts.
+            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
+        if not stops:
             return
+        self.received = self.received or signal.SIGTERM
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is not None:
             trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
@@ -126,6 +130,11 @@ class GracefulStop(Callback):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+    def _take_over(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous = signal.signal(number, self._receive)
+            self._previous.setdefault(number, previous)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

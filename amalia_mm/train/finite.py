@@ -42,7 +42,8 @@ class Watched:
             return
         what = f"{loss}" if not math.isfinite(loss) else f"a gradient of norm {grad_norm}"
         bad = [records for own, records in self._seen if not math.isfinite(float(own))]
-        where = _named(bad or [records for _, records in self._seen])
+        is_elsewhere = not bad and not math.isfinite(loss)
+        where = _named([] if is_elsewhere else bad or [records for _, records in self._seen])
         raise InputError(
             f"step {step}, {where}",
             field="loss",
@@ -53,8 +54,9 @@ class Watched:
 
 
 def _named(micro_batches: Sequence[Sequence[str]]) -> str:
-    records = [record for batch in micro_batches for record in batch]
+    # A record may stand there twice, as the two sides of a pair do.
+    records = list(dict.fromkeys(record for batch in micro_batches for record in batch))
     if not records:
-        return "a batch of this or another process"
+        return "a batch of another process, which names it"
     more = len(records) - _MOST_NAMED
     return ", ".join(records[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,10 +10,14 @@ import random
 import signal
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 import toy_recipe
-from forked import Forked
+from forked import Forked, ranks
+
+from amalia_mm.train.callbacks import GracefulStop
 
 STEPS = 24
 KIND = {
@@ -87,3 +91,41 @@ def test_ctrl_c_saves_where_it_is_and_the_run_goes_on_from_there(toy_data: Path,
     assert 12 <= num_steps < 400
     _fit(path, "--ckpt_path", str(run / "last.ckpt"), "--trainer.max_steps", str(num_steps + 3)).finish()
     assert list(_losses(run)) == list(range(1, num_steps + 4))
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(
+    toy_data: Path, tmp_path: Path, root: Path
+) -> None:
+    """Lightning's own handler of SIGTERM makes the processes meet, wherever they are: they waited for ever."""
+    run = tmp_path / "run"
+    recipe = toy_recipe.language(toy_data, run, 4000)
+    recipe["checkpoint"] = {"every_n_train_steps": 100_000}
+    path = toy_recipe.write(recipe, tmp_path / "recipe.yaml")
+    words = ["fit", "-c", path, "--trainer", root / "configs/trainer/fsdp_2.yaml"]
+    both = ranks(words, words)
+    try:
+        _wait_for_step(run, both[0], 4)
+        both[1].signal(signal.SIGTERM)
+        for process in both:
+            code, errors = process.wait(20)
+            assert code == 130, errors
+            assert f"add --ckpt_path {run / 'last.ckpt'}" in errors
+    finally:
+        for process in both:
+            process.kill()
+    assert torch.load(run / "last.ckpt/meta.pt", weights_only=True)["global_step"] == len(_losses(run))
+
+
+def test_a_signal_that_comes_while_processes_decide_waits_for_the_next_step() -> None:
+    """One process saw it at once and waited at the checkpoint for another that had gone on."""
+    stop = GracefulStop()
+
+    def decide(decision: bool, all: bool) -> bool:  # noqa: A002 (Lightning's name)
+        stop._receive(signal.SIGINT, None)
+        return decision
+
+    trainer = MagicMock(global_step=1, world_size=2)
+    trainer.strategy.reduce_boolean_decision = decide
+    stop.on_train_batch_end(trainer, MagicMock(), None, None, 0)
+    trainer.save_checkpoint.assert_not_called()
+    assert stop.received == signal.SIGINT

@@ -9,8 +9,10 @@ import torch
 import toy_recipe
 from torch import Tensor
 
+from amalia_mm.batch import PreferenceBatch, TextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.train import cli, language
+from amalia_mm.train.finite import Watched
 from amalia_mm.train.losses import TokenLoss
 
 
@@ -43,6 +45,27 @@ def test_the_run_stops_at_the_step_and_names_its_records(
     kept = torch.load(run / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 5
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def _batch(*places: str) -> TextBatch:
+    empty = torch.zeros(1, 1, dtype=torch.int64)
+    return TextBatch(empty, empty, empty, empty, places=places)
+
+
+def test_the_two_sides_of_a_pair_are_one_record() -> None:
+    watched = Watched()
+    watched.add(PreferenceBatch(_batch("a", "a", "b", "b", "c", "c")), torch.tensor(float("nan")))
+    with pytest.raises(InputError, match="^step 3, a, b, c: loss: found nan"):
+        watched.check(3, float("nan"), 1.0)
+
+
+def test_a_process_whose_records_are_good_does_not_accuse_them() -> None:
+    watched = Watched()
+    watched.add(_batch("a"), torch.tensor(1.0))
+    with pytest.raises(InputError, match="^step 3, a batch of another process"):
+        watched.check(3, float("nan"), float("nan"))
+    with pytest.raises(InputError, match="^step 3, a: loss: found a gradient of norm inf"):
+        watched.check(3, 1.0, float("inf"))
 
 
 def _without_workers(toy_data: Path, run: Path) -> object:
