@@ -56,19 +56,27 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> str | None:
         error: What was raised.
         words: The command line, for what the error does not say itself.
     """
-    if isinstance(error, InputError):
-        return str(error)
+    own = _input_error(error)
+    if own is not None:
+        return str(own)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("amalia_mm"):
         return _missing_module(error.name.split(".")[0])
     if isinstance(error, OSError):
         return _system_error(error)
-    if "Error(s) in loading state_dict" in str(error):
+    if "Error(s) in loading state_dict" in str(error) or "loaded state dict" in str(error):
         return _other_model(error, words)
     if any(words in str(error) for words in _FULL_IN_OTHER_WORDS):
         return f"the disk is full, or a file can no longer be written ({_first_line(error)}); {_FREE_SPACE}"
     if isinstance(error, MemoryError):
         return "found too little memory; make the batch or the file smaller, or close other programs"
     return None
+
+
+def _input_error(error: BaseException | None) -> InputError | None:
+    """Return what a user should read: the error, or the one for which a library raised its own."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error
 
 
 def _missing_module(module: str) -> str:

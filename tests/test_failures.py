@@ -32,12 +32,25 @@ from amalia_mm.failures import EXTRA_OF, explain
         (SafetensorError('IoError(Os { code: 28, kind: StorageFull, message: "No space" })'), "disk is full"),
         (FileNotFoundError("Checkpoint file not found: a.ckpt"), "a.ckpt"),
         (MemoryError(), "too little memory"),
+        (
+            ValueError("loaded state dict has a different number of parameter groups"),
+            "a checkpoint of this model",
+        ),
     ],
 )
 def test_one_line_with_a_remedy(error, says):
     line = explain(error)
     assert says in line
     assert "\n" not in line
+
+
+def test_what_a_library_raises_for_our_error_is_ours():
+    """jsonargparse wraps what a constructor says in lines about unions and subtypes."""
+    own = InputError("decoder", field="hidden_size", found=0, wanted="at least 1", remedy="correct it")
+    wrapped = ValueError("Does not validate against any of the Union subtypes")
+    wrapped.__cause__ = ValueError("again")
+    wrapped.__cause__.__cause__ = own
+    assert explain(wrapped) == str(own)
 
 
 def test_a_bug_is_not_explained_away():

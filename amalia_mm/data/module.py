@@ -7,6 +7,7 @@ is the trainer's step. They know nothing of models: an audio geometry is all the
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -61,9 +62,14 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         max_positions: int | None,
     ) -> None:
         super().__init__()
-        if not shards:
-            remedy = "name at least one folder of shards and its weight"
-            raise InputError("data", field="shards", found="none", wanted="folder: weight", remedy=remedy)
+        require("shards", shards or "none", bool(shards), "at least one folder of shards and its weight")
+        for folder, weight in shards.items():
+            require(
+                "shards", f"{folder}: {weight}", 0 < weight < math.inf, "a weight above 0; or leave it out"
+            )
+        require("seed", seed, seed >= 0, "at least 0")
+        require("num_workers", num_workers, num_workers >= 0, "at least 0")
+        require("max_bad_fraction", max_bad_fraction, 0 <= max_bad_fraction <= 1, "from 0 to 1")
         self.shards = shards
         self.tokenizer = tokenizer
         self.val_shards = val_shards or []
@@ -192,6 +198,7 @@ class TextData(ShardData[TextBatch]):
         too_long: TooLong = "split",
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
+        require_rows(row_tokens, rows_per_batch)
         self.too_long: TooLong = too_long
         self.row_tokens = row_tokens
         self.rows_per_batch = rows_per_batch
@@ -307,6 +314,18 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
 
     def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
         return partial(collate_speech, blank=tokenizer.vocab_size)
+
+
+def require_rows(row_tokens: int, rows_per_batch: int) -> None:
+    """Raise `InputError` where there could be no row."""
+    require("row_tokens", row_tokens, row_tokens >= 2, "at least 2")
+    require("rows_per_batch", rows_per_batch, rows_per_batch >= 1, "at least 1")
+
+
+def require(name: str, found: object, holds: bool, wanted: str) -> None:
+    """Raise `InputError` where a value of the data's configuration cannot be."""
+    if not holds:
+        raise InputError("data", field=name, found=found, wanted=wanted, remedy="correct the value")
 
 
 def _geometry(value: AudioGeometry | Mapping[str, Any] | None) -> AudioGeometry | None:

@@ -11,7 +11,7 @@ from amalia_mm.batch import PreferenceBatch, TextBatch
 from amalia_mm.data.collate import collate_pairs
 from amalia_mm.data.eligible import Eligible, eligible_pairs
 from amalia_mm.data.index import ShardIndex
-from amalia_mm.data.module import ShardData, TextData
+from amalia_mm.data.module import ShardData, TextData, require_rows
 from amalia_mm.data.order import Order, PackedOrder
 from amalia_mm.data.reader import Folder, Reader
 from amalia_mm.data.steps import Collate, Loader, finite_loader
@@ -49,6 +49,7 @@ class PairData(ShardData[PreferenceBatch]):
         max_positions: int | None = None,
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
+        require_rows(row_tokens, rows_per_batch)
         self.row_tokens = row_tokens
         self.rows_per_batch = rows_per_batch
         self._tasks: TextData | None = None

@@ -28,19 +28,30 @@ def turns_of_row(row: Mapping[str, Any], where: str) -> tuple[Turn, ...] | None:
     """Return the turns of a row, None where it has none.
 
     They are `messages` (`role`, `content`), `conversations` (`from`, `value`; the shape of ShareGPT), or an
-    `instruction` with its `input` (if any) and `output`.
+    `instruction` with its `input` (if any) and `output`; what `system` says, if it is there, stands before them.
 
     Raises:
         InputError: A field is of another type than it should be, or who speaks is unknown.
     """
     for field in _SHAPES:
         if row.get(field) is not None:
-            return turns_in(row[field], field, where)
+            return after_system(row, turns_in(row[field], field, where), where)
     if row.get("instruction") is None:
         return None
     asked = [required(row, "instruction", where), optional(row, "input", where)]
     answer = required(row, "output", where)
-    return Turn("user", "\n".join(part for part in asked if part)), Turn("assistant", answer)
+    turns = Turn("user", "\n".join(part for part in asked if part)), Turn("assistant", answer)
+    return after_system(row, turns, where)
+
+
+def after_system(row: Mapping[str, Any], turns: tuple[Turn, ...], where: str) -> tuple[Turn, ...]:
+    """Return turns after what the row's `system` says, which many sets keep beside them."""
+    said = optional(row, "system", where)
+    if not said or turns[:1] == (Turn("system", said),):
+        return turns
+    if turns and turns[0].role == "system":
+        fail(where, "system", "beside messages that begin with another", "one of the two", _REMEDY)
+    return Turn("system", said), *turns
 
 
 def turns_in(messages: object, field: str, where: str) -> tuple[Turn, ...]:
@@ -71,5 +82,6 @@ def fault_of_row(row: Mapping[str, Any], turns: Sequence[Turn], where: str) -> I
     field = next((name for name in _SHAPES if row.get(name) is not None), "instruction")
     if fault.turn is not None and field in _SHAPES:
         role_field, text_field, _ = _SHAPES[field]
-        field = f"{field}[{fault.turn}].{role_field if fault.field == 'role' else text_field}"
+        number = fault.turn - (len(turns) - len(row[field]))  # a `system` beside them is none of them
+        field = f"{field}[{number}].{role_field if fault.field == 'role' else text_field}"
     return InputError(where, field=field, found=fault.found, wanted=fault.wanted, remedy=_REMEDY)

@@ -117,7 +117,7 @@ def read_text(path: Path) -> tuple[list[Written], Counter[str]]:
 
     - `.txt`: a document is what stands between blank lines, or a line where the file has no blank lines;
     - `.jsonl`: a document is a `text`; a conversation is `messages` (`role`, `content`), `conversations` (`from`,
-      `value`), or an `instruction` with its `input` (if any) and `output`;
+      `value`), or an `instruction` with its `input` (if any) and `output`; `system` beside them stands before them;
     - `.tsv` with a header: a document is a `text`.
 
     A folder is read with those below it; files with other endings are counted and not read.

@@ -14,7 +14,7 @@ from amalia_mm.data.conversation import fault_in
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
-from amalia_mm.prepare.conversations import turns_in
+from amalia_mm.prepare.conversations import after_system, turns_in
 from amalia_mm.prepare.rows import fail, json_rows, optional, required
 from amalia_mm.prepare.sentences import split_of
 from amalia_mm.variety import Variety
@@ -27,8 +27,9 @@ def write_preferences(paths: Sequence[Path], output: Path, split: Split | None =
 
     Rows hold `chosen` and `rejected`, and what stands before both: `prompt`, a string or a list of messages (`role`,
     `content`), or `messages`. Either side may also be a whole list of messages that ends with the answer; without a
-    prompt, what the two have in common is it. `"prompt": ""` makes a pair of plain documents. `variety` and `licence`
-    are kept. The split follows from the words of the prompt, so one prompt never stands on two sides.
+    prompt, what the two have in common is it. `"prompt": ""` makes a pair of plain documents. `system` stands before
+    the prompt; `variety` and `licence` are kept. The split follows from the words of the prompt, so one prompt never
+    stands on two sides.
 
     Args:
         paths: JSONL files.
@@ -61,7 +62,7 @@ def pair_of_row(row: Mapping[str, Any], where: str, identity: str, source: str) 
     (chosen_before, chosen), (rejected_before, rejected) = (
         _side(row, name, where) for name in ("chosen", "rejected")
     )
-    shared = _shared_prompt(before, chosen_before, rejected_before, where)
+    shared = after_system(row, _shared_prompt(before, chosen_before, rejected_before, where), where)
     if chosen == rejected:
         fail(where, "rejected", "the same as chosen", "two different answers", _REMEDY)
     asked = "\n".join(turn.text for turn in shared) or chosen

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from amalia_mm.batch import TextBatch
+from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
@@ -63,6 +64,10 @@ class Language(SummedStep[_DecoderOnly]):
         spare_rows: int = 0,
     ) -> None:
         super().__init__(optim)
+        if z_weight < 0:
+            raise InputError(
+                "model", field="z_weight", found=z_weight, wanted="at least 0", remedy="correct the value"
+            )
         self.spare_rows = spare_rows
         self.z_weight = z_weight
         self.activation_checkpointing = activation_checkpointing

@@ -49,6 +49,24 @@ class OptimConfig:
     """Muon's peak learning rate, on the same schedule."""
     muon_momentum: float = 0.95
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps", "muon_lr"):
+            self._require(name, getattr(self, name) > 0, "above 0")
+        for name in ("warmup_steps", "weight_decay"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("final_fraction", "decay_fraction"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        for name in ("beta1", "beta2", "muon_momentum"):
+            self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        self._require(
+            "lr_scales", all(scale >= 0 for scale in self.lr_scales.values()), "factors of at least 0"
+        )
+
+    def _require(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            found, remedy = getattr(self, name), "correct the value"
+            raise InputError("model.optim", field=name, found=found, wanted=wanted, remedy=remedy)
+
 
 def lr_factor(config: OptimConfig, max_steps: int) -> Callable[[int], float]:
     """Return the function from the optimiser step (0, 1, ...) to the part of the peak learning rate."""

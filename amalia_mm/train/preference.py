@@ -41,6 +41,8 @@ class Preference(Language):
         sft_weight: Weight of the chosen side's negative log-likelihood a token; 0 leaves it out.
         by_length: Divide the log-ratios of each side by its tokens.
         lora: Low-rank changes to train in place of the decoder's own weights; the model folder holds the two merged.
+        activation_checkpointing: Keep one activation a layer, and compute the rest again on the way back.
+        compile: Compile what a layer computes (`torch.compile`).
         live_reference: Let the decoder without its low-rank changes read every batch as the reference: no sidecar,
             and a third more work a step. Needs `lora`.
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
@@ -58,10 +60,23 @@ class Preference(Language):
         sft_weight: float = 0.0,
         by_length: bool = False,
         lora: LoraConfig | None = None,
+        activation_checkpointing: bool = False,
+        compile: bool = False,  # noqa: A002 (what everyone calls it)
         live_reference: bool = False,
         spare_rows: int = 0,
     ) -> None:
-        super().__init__(decoder, optim, tokenizer, init_from, changed, freeze, lora, spare_rows=spare_rows)
+        super().__init__(
+            decoder,
+            optim,
+            tokenizer,
+            init_from,
+            changed,
+            freeze,
+            lora,
+            activation_checkpointing=activation_checkpointing,
+            compile=compile,
+            spare_rows=spare_rows,
+        )
         self.objective = PreferenceObjective(beta, sft_weight, by_length)
         self.live_reference = live_reference
         self.reference: Reference | None = None

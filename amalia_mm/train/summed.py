@@ -120,8 +120,9 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         wanted = checkpoint.get("frozen_sha256")
         if wanted not in (None, self._frozen_hash):
             where = f"init_from[{', '.join(self.init_from)}]"
-            found, wanted = f"frozen parameters {self._frozen_hash}", f"{wanted}, which the run began with"
-            remedy = "put those weights back, or start the run over"
+            found = f"frozen parameters {self._frozen_hash}" if self._frozen_names() else "nothing frozen"
+            wanted = f"{wanted}, which the run began with"
+            remedy = "put those weights back, and that recipe, or start the run over"
             raise InputError(where, found=found, wanted=wanted, remedy=remedy)
         own = self.state_dict()
         # With sharded weights the strategy has loaded them already.

@@ -1,7 +1,8 @@
 """How fast a decoder learns: tokens a second, and the part of the machine's multiplications that it uses (MFU).
 
 The work counted is the model's own, as in Chowdhery et al. 2022 (PaLM, arXiv 2204.02311), appendix B: six operations a
-token for each weight that multiplies, and attention inside of the documents; what is computed again is not counted.
+token for each weight that multiplies (four where it is frozen), and attention inside of the documents; what is computed
+again is not counted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from amalia_mm.train.language import Language
 class Throughput(Callback):
     """Adds `tokens_per_s` and `mfu` to the figures of each step of a decoder's training; padding is no token.
 
+    The time of validation is not counted; waiting for batches is.
+
     Args:
         peak_tflops: What one device multiplies at most, in 10^12 operations a second. None: what the product of two
             large matrices reaches in the run's precision, measured once at the start.
@@ -32,6 +35,7 @@ class Throughput(Callback):
         self._num_operations = torch.zeros((), dtype=torch.float64)
         self._step = 0
         self._begun = 0.0
+        self._stopped = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the peak, and start the clock."""
@@ -42,6 +46,14 @@ class Throughput(Callback):
             self.peak_tflops = measured_tflops(pl_module.device, torch.bfloat16 if is_bf16 else torch.float32)
         self._step = trainer.global_step
         self._begun = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._stopped = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock go on."""
+        self._begun += time.perf_counter() - self._stopped
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -75,15 +87,18 @@ def work_of(batch: TextBatch, decoder: Decoder) -> tuple[Tensor, Tensor]:
     num_pairs = ((batch.positions + 1) * is_read).sum().double().cpu()
     config = decoder.config
     width = config.num_attention_heads * config.head_width
-    operations = 6 * num_weights(decoder) * num_tokens
+    operations = operations_a_token(decoder) * num_tokens
     return num_tokens, operations + 12 * config.num_hidden_layers * width * num_pairs
 
 
-def num_weights(decoder: Decoder) -> int:
-    """Return how many weights multiply a token: all matrices but the table of embeddings, and the output layer."""
-    config = decoder.config
-    inside = sum(p.numel() for p in decoder.model.layers.parameters() if p.ndim == 2)
-    return inside + config.vocab_size * config.hidden_size
+def operations_a_token(decoder: Decoder) -> int:
+    """Return the operations of all matrices but the table of embeddings, and of the output layer, for one token.
+
+    Each weight is multiplied forward, on the way back, and once more for its own gradient where it is trained.
+    """
+    inside = [p for p in decoder.model.layers.parameters() if p.ndim == 2]
+    output = (decoder.lm_head or decoder.model.embed_tokens).weight
+    return sum((6 if p.requires_grad else 4) * p.numel() for p in [*inside, output])
 
 
 def measured_tflops(device: torch.device, dtype: torch.dtype) -> float:

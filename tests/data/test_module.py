@@ -61,6 +61,16 @@ def ready(data: ShardData[Any]) -> Any:
     return data
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"shards": {}}, {"shards": {"x": float("nan")}}, {"row_tokens": 1}, {"rows_per_batch": 0}, {"seed": -1}],
+)
+def test_settings_that_cannot_be_are_told_in_one_line(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"data: {name}: found"):
+        TextData(**{"shards": {"x": 1.0}, "tokenizer": "t", **wrong})
+
+
 def test_only_training_goes_from_short_to_long(heard: Make, speech: Path) -> None:
     """A validation that stops early would otherwise be of the shortest clips alone."""
     data = heard(shards={str(speech): 1.0}, val_shards=[str(speech)], shortest_first_epochs=1, max_rows=2)

@@ -185,6 +185,34 @@ def test_the_conversations_of_sharegpt_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [ASK, ANSWER]},
+        {"messages": [SYSTEM, ASK, ANSWER]},
+        {"instruction": "Olá.", "output": "Bom dia."},
+    ],
+)
+def test_what_the_system_says_beside_the_turns_stands_before_them(
+    tmp_path: Path, row: dict[str, object]
+) -> None:
+    """It was left out without a word."""
+    written, _ = read_text(_jsonl(tmp_path / "t.jsonl", [{**row, "system": "Sê breve."}]))
+    wanted = Turn("system", "Sê breve."), Turn("user", "Olá."), Turn("assistant", "Bom dia.")
+    assert written[0].turns == wanted
+
+
+def test_two_systems_are_one_too_many_and_the_turns_keep_their_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _jsonl(tmp_path / "t.jsonl", [{"messages": [SYSTEM, ASK, ANSWER], "system": "Sê longo."}])
+    with pytest.raises(InputError, match="t.jsonl:1: system: found beside messages"):
+        read_text(path)
+    rows = [{"messages": [ASK, ASK, ANSWER], "system": "Sê breve."}, {"messages": [ASK, ANSWER]}]
+    read_text(_jsonl(tmp_path / "u.jsonl", rows))
+    assert "u.jsonl:1: messages[1].role: found two turns of the user in a row" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("messages", "told"),
     [
         ([ASK, ASK, ANSWER], "messages[1].role: found two turns of the user in a row"),

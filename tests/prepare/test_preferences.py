@@ -34,6 +34,14 @@ def test_one_pair_in_the_shapes_that_people_keep(row: dict[str, object]) -> None
     assert record.rejected == "Sei lá."
 
 
+def test_what_the_system_says_stands_before_the_prompt() -> None:
+    row = {"prompt": "Onde fica o banco?", "chosen": "Ali, à esquerda.", "rejected": "Sei lá."}
+    assert pair_of_row({**row, "system": "Sê breve."}, "x", "a", "x").turns == (
+        Turn("system", "Sê breve."),
+        *TURNS,
+    )
+
+
 def test_an_empty_prompt_makes_a_pair_of_documents() -> None:
     record = pair_of_row(
         {"prompt": "", "chosen": "O comboio.", "rejected": "O trem.", "variety": "pt-PT"}, "x", "a", "x"

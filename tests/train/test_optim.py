@@ -15,6 +15,17 @@ def test_warm_up_is_a_straight_line_to_the_peak() -> None:
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lr": -1.0}, {"warmup_steps": -1}, {"decay_fraction": 2.0}, {"beta1": 1.0}, {"lr_scales": {"a": -1.0}}],
+)
+def test_what_would_move_weights_the_wrong_way_is_refused(wrong: dict[str, object]) -> None:
+    """AdamW takes a negative rate without a word, and climbs."""
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"model.optim: {name}: found"):
+        OptimConfig(**{"lr": 1e-3, **wrong})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
 def test_every_schedule_ends_at_its_final_fraction_and_never_rises_after_warm_up(schedule: str) -> None:
     config = OptimConfig(lr=1.0, warmup_steps=10, schedule=schedule, final_fraction=0.05)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from amalia_mm.batch import TextBatch
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.train import cli
-from amalia_mm.train.throughput import measured_tflops, num_weights, work_of
+from amalia_mm.train.throughput import measured_tflops, operations_a_token, work_of
 
 
 def _batch(num_rows: int, num_positions: int) -> TextBatch:
@@ -19,17 +19,20 @@ def _batch(num_rows: int, num_positions: int) -> TextBatch:
     return TextBatch(ids, ids, torch.ones_like(ids), positions)
 
 
-@pytest.mark.parametrize("is_tied", [True, False])
-def test_the_operations_are_those_that_torch_counts(is_tied: bool) -> None:
+@pytest.mark.parametrize(("is_tied", "is_frozen"), [(True, False), (False, False), (False, True)])
+def test_the_operations_are_those_that_torch_counts(is_tied: bool, is_frozen: bool) -> None:
     torch.manual_seed(0)
     decoder = Decoder(DecoderConfig(61, 32, 48, 2, 4, 2, tie_word_embeddings=is_tied))
+    if is_frozen:
+        decoder.requires_grad_(False)
+        decoder.model.embed_tokens.requires_grad_(True)  # what is learned lies below all that is frozen
     batch = _batch(3, 16)
     with FlopCounterMode(display=False) as counter:
         decoder(batch.ids).square().sum().backward()
     tokens, operations = work_of(batch, decoder)
     products = sum(n for op, n in counter.get_flop_counts()["Global"].items() if "mm" in str(op))
     assert tokens == 48
-    assert products == 6 * num_weights(decoder) * 48
+    assert products == operations_a_token(decoder) * 48
     assert operations - products == 12 * 2 * 32 * 3 * (16 * 17 / 2)
 
 
@@ -39,7 +42,7 @@ def test_padding_is_no_token_and_documents_do_not_see_each_other() -> None:
     documents, positions = torch.tensor([[1, 1, 1, 2, 2, 0]]), torch.tensor([[0, 1, 2, 0, 1, 0]])
     tokens, operations = work_of(TextBatch(ids, ids, documents, positions), decoder)
     assert tokens == 5
-    assert operations == 6 * num_weights(decoder) * 5 + 12 * 2 * 32 * (1 + 2 + 3 + 1 + 2)
+    assert operations == operations_a_token(decoder) * 5 + 12 * 2 * 32 * (1 + 2 + 3 + 1 + 2)
 
 
 def test_the_run_folder_has_both(toy_data, tmp_path) -> None:
