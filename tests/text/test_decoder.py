@@ -44,10 +44,12 @@ def test_real_sizes_have_the_published_number_of_parameters(name, total):
 
 @pytest.mark.parametrize(("config", "total"), [(SMALL_3M, 3_082_496), (MEDIUM_100M, 100_092_672)])
 def test_the_sizes_of_the_benchmarks_are_what_their_names_say(config, total):
-    decoder = Decoder(config).eval()
-    assert num_parameters(decoder) == total
+    with torch.device("meta"):
+        assert num_parameters(Decoder(config)) == total
+    # One layer and few words of the same shapes: drawing 100 million numbers takes seconds.
+    decoder = Decoder(replace(config, num_hidden_layers=1, vocab_size=512)).eval()
     llama, ids = llama_like(decoder), torch.randint(512, (1, 9))
-    assert num_parameters(llama) == total
+    assert num_parameters(llama) == num_parameters(decoder)
     torch.testing.assert_close(llama(ids).logits, decoder(ids))
 
 

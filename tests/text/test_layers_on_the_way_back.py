@@ -24,6 +24,7 @@ def _gradients(decoder: Decoder, ids: Tensor, documents: Tensor) -> list[Tensor]
 
 
 def _assert_near(found: list[Tensor], wanted: list[Tensor]) -> None:
+    # Compiled, norms go through other sums: 5e-6 of each. One with an eps of 1e-6 in place of 1e-5 would be 8e-4 away.
     for ours, theirs in zip(found, wanted, strict=True):
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
 
@@ -53,29 +54,24 @@ def test_fewer_activations_are_kept() -> None:
 
 
 def test_one_compilation_serves_all_layers_and_all_packings() -> None:
-    """Lengths of documents are other ones at every step: compiled in, every step would take seconds."""
-    decoder = _decoder()
-    wanted, counter = [], CompileCounterWithBackend("eager")
+    """Lengths of documents are other ones at every step: compiled in, every step would take seconds.
+
+    The last packing is computed with every activation kept, the others with layers computed again.
+    """
+    decoder, ids = _decoder(), torch.randint(61, (1, 600))
     packings = [torch.arange(600)[None] // size + 1 for size in (50, 100, 77, 300)]
-    ids = torch.randint(61, (1, 600))
-    wanted = [_gradients(decoder, ids, documents) for documents in packings]
+    wanted, counter = (
+        [_gradients(decoder, ids, each) for each in packings],
+        CompileCounterWithBackend("eager"),
+    )
     torch._dynamo.reset()
-    decoder.compile_layers(backend=counter)
-    found = []
-    for step, documents in enumerate(packings):
-        found.append(_gradients(decoder, ids, documents))
-        if step == 0:
-            after_first = counter.frame_count
-    assert 0 < after_first <= 4  # parts before and after attention; one for each layer would be 12
-    assert counter.frame_count == after_first
-    for ours, theirs in zip(found, wanted, strict=True):
-        _assert_near(ours, theirs)
-
-
-def test_recomputed_layers_can_be_compiled() -> None:
-    ids, documents = torch.randint(61, (2, 20)), torch.ones(2, 20, dtype=torch.int64)
-    wanted = _gradients(_decoder(), ids, documents)
-    decoder = _decoder()
     decoder.recompute_layers()
-    decoder.compile_layers(backend="eager")
-    _assert_near(_gradients(decoder, ids, documents), wanted)
+    decoder.compile_layers(backend=counter)
+    counts = []
+    for packing, theirs in zip(packings, wanted, strict=True):
+        for block in decoder.model.layers:
+            block.recomputes = packing is not packings[-1]
+        _assert_near(_gradients(decoder, ids, packing), theirs)
+        counts.append(counter.frame_count)
+    assert 0 < counts[0] <= 4  # parts before and after attention; one for each layer would be 12
+    assert counts == [counts[0]] * 4
