@@ -137,7 +137,8 @@ def _likelihoods(scores: Tensor, rules: Sequence[Sampling], is_cut: bool) -> tup
     def column(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=scores.device)[:, None]
 
-    scores = scores / column([rule.temperature for rule in rules])
+    # Divided by less, scores would not be finite any more.
+    scores = scores / column([max(rule.temperature, 1e-30) for rule in rules])
     order: Tensor | None = None
     if is_cut:
         # Stable: equal scores, common in bfloat16, must not change places with the batch.

@@ -84,7 +84,9 @@ def test_the_same_seed_draws_the_same_and_another_draws_another(decoder):
     assert drawn(8) != first
 
 
-@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])
+@pytest.mark.parametrize(
+    "narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}, {"temperature": 1e-50}]
+)
 def test_the_narrowest_draw_is_greedy(decoder, narrow):
     ids, documents = pad_prompts(PROMPTS)
     sampling = Sampling(**{"max_new_tokens": 8, "temperature": 1.0} | narrow)
