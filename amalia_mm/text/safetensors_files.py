@@ -120,7 +120,7 @@ class SafetensorsFiles:
         if not hasattr(target, "device_mesh"):
             target.copy_(place.file.get_tensor(name))
             return
-        own, part = _own_part(target)
+        own, part = own_part(target)
         if own.numel():
             own.copy_(place.file.get_slice(name)[part])
 
@@ -130,7 +130,7 @@ class SafetensorsFiles:
         return torch.equal(first.file.get_tensor(name), second.file.get_tensor(other))
 
 
-def _own_part(sharded: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+def own_part(sharded: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
     """Return this rank's part of a sharded tensor, and where in the whole it is."""
     # Imported late: it takes seconds, and only training on several devices needs it.
     from torch.distributed.tensor import DTensor

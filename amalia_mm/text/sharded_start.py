@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from amalia_mm.lora import LoraConfig, LoraLinear, add_lora
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.norm import RMSNorm
 from amalia_mm.text.parallel import shard
+from amalia_mm.text.safetensors_files import own_part
 
 
 def new_sharded(
@@ -63,12 +62,8 @@ def without_lora(decoder: Decoder) -> Decoder:
 @torch.no_grad()
 def keep_own_part(whole: Tensor, parameter: Tensor) -> None:
     """Copy a whole tensor, the same on every rank, into this rank's slice of a sharded parameter."""
-    assert isinstance(parameter, DTensor)
-    own = parameter.to_local()
-    shape, offset = compute_local_shape_and_global_offset(
-        parameter.shape, parameter.device_mesh, parameter.placements
-    )
-    own.copy_(whole[tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))])
+    own, part = own_part(parameter)
+    own.copy_(whole[part])
 
 
 def _draw_as_constructed(module: nn.Linear | nn.Embedding) -> None:
