@@ -35,8 +35,9 @@ class Turn:
 class Example:
     """One record, decoded and ready to render.
 
-    Exactly one of `text` (a plain document, for pre-training) and `turns` (a conversation) is filled. A turn
-    with audio is fed by `waveform`, or by `path`, a simulated CTC path that stands in for it.
+    Exactly one of `text` (a plain document, for pre-training) and `turns` (a conversation) is filled; neither where
+    the record was tokenised before. A turn with audio is fed by `waveform`, or by `path`, a simulated CTC path that
+    stands in for it.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""`amalia shards write | write-text | write-pairs | verify | stats | show | index`: folders of shards, by hand.
+"""`amalia shards write | write-text | write-pairs | verify | stats | show | index | tokenize`: shards by hand.
 
 Each action imports its room only when it is called. It knows nothing of what shards are used for.
 """
@@ -65,6 +65,13 @@ def add_shards(commands: Commands) -> None:
     index.add_argument("folders", nargs="+", type=Path)
     index.add_argument("--tokenizer", type=Path)
     index.set_defaults(run=_index)
+
+    tokenize = actions.add_parser(
+        "tokenize", help="keep text as token ids beside its shards: training reads those"
+    )
+    tokenize.add_argument("folders", nargs="+", type=Path)
+    tokenize.add_argument("--tokenizer", type=Path, required=True)
+    tokenize.set_defaults(run=_tokenize)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -136,6 +143,17 @@ def _index(options: argparse.Namespace) -> int:
             counts = index_tokens(folder, Tokenizer.load(options.tokenizer))
             tokens = f"\t{int(counts.num_tokens.sum())} tokens"
         result(f"{folder}\t{len(index)} records{tokens}")
+    return 0
+
+
+def _tokenize(options: argparse.Namespace) -> int:
+    from amalia_mm.data.token_ids import write_token_ids
+    from amalia_mm.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(options.tokenizer)
+    for folder in options.folders:
+        num_tokens = write_token_ids(folder, tokenizer).num_tokens
+        result(f"{folder}\t{len(num_tokens)} records\t{int(num_tokens.sum())} tokens")
     return 0
 
 

@@ -166,6 +166,18 @@ def test_recordings_become_shards_that_are_checked_counted_and_shown(amalia, spe
     code, out, _ = amalia("shards", "index", tmp_path / "shards", "--tokenizer", toy_data / "tokenizer")
     assert code == 0
     assert "tokens" in out
+    code, _, err = amalia("shards", "tokenize", tmp_path / "shards", "--tokenizer", toy_data / "tokenizer")
+    assert code == 2 and "found a clip; wanted text alone" in complaint(err)
+
+
+def test_text_is_tokenised_once(amalia, tmp_path, toy_data):
+    shutil.copytree(toy_data / "shards/text", tmp_path / "text")
+    words = "shards", "tokenize", tmp_path / "text", "--tokenizer", toy_data / "tokenizer"
+    code, out, err = amalia(*words)
+    assert code == 0, err
+    assert out.split("\t")[1] == "150 records" and out.endswith(" tokens\n")
+    (ids,) = (tmp_path / "text").glob("tokens-*.ids")
+    assert ids.stat().st_size == 4 * int(out.split("\t")[2].split()[0])
 
 
 def test_a_shard_cut_in_half_is_one_line(amalia, toy_data, tmp_path):

@@ -29,6 +29,7 @@ from amalia_mm.data.order import BudgetOrder, Order, PackedOrder
 from amalia_mm.data.parts import conversation_parts
 from amalia_mm.data.reader import Folder, Reader
 from amalia_mm.data.steps import BatchT, Collate, Loader, Steps, endless_loader, finite_loader
+from amalia_mm.data.token_ids import load_token_ids
 from amalia_mm.data.tokens import index_tokens, load_tokens
 from amalia_mm.data.visits import Source, source_names
 from amalia_mm.errors import InputError
@@ -95,7 +96,9 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         for name in wanted:
             if name not in self._folders:
                 index = ShardIndex.load(name)
-                self._folders[name] = Folder(index, load_tokens(index, self._text_tokenizer))
+                counts = load_tokens(index, self._text_tokenizer)
+                ids = load_token_ids(index, self._text_tokenizer, counts)
+                self._folders[name] = Folder(index, counts, ids)
 
     @property
     def clip_s(self) -> float | None:

@@ -175,7 +175,12 @@ def count_text_tokens(record: Record, tokenizer: Tokenizer) -> int:
         return to_item(
             to_example(record, None, where=record.id, tokenizer=tokenizer), tokenizer
         ).num_own_tokens
-    if record.text is not None and not record.is_transcription:
-        return len(render_document(record.text, tokenizer))
-    rendered = render(turns_of(record), tokenizer, (1,) if record.is_heard else ())
+    rendered = rendered_text(record, tokenizer)
     return len(rendered) - sum(rendered.is_audio)
+
+
+def rendered_text(record: Record, tokenizer: Tokenizer) -> Rendered:
+    """Return the tokens of a document or conversation, one placeholder standing for what is heard in it."""
+    if record.text is not None and not record.is_transcription:
+        return render_document(record.text, tokenizer)
+    return render(turns_of(record), tokenizer, (1,) if record.is_heard else ())

@@ -10,6 +10,7 @@ import torch
 
 from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.batch import Example
 from amalia_mm.data.collate import Item
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import ShardIndex, read_record
@@ -17,9 +18,11 @@ from amalia_mm.data.order import Ref
 from amalia_mm.data.parts import split_turns
 from amalia_mm.data.pipeline import to_example, to_item
 from amalia_mm.data.schema import Record
+from amalia_mm.data.token_ids import TokenIds
 from amalia_mm.data.tokens import TokenCounts
 from amalia_mm.errors import InputError
 from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.variety import Variety
 
 
 class StaleCountsError(InputError):
@@ -28,10 +31,11 @@ class StaleCountsError(InputError):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of shards with the token counts of its records."""
+    """A folder of shards with the token counts of its records, and their token ids where they are kept."""
 
     index: ShardIndex
     counts: TokenCounts
+    ids: TokenIds | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Reader:
         """
         folder = self.folders[ref.source]
         where = folder.index.where(ref.record)
+        if folder.ids is not None and ref.part < 0 and self.max_side_tokens is None:
+            return _of_ids(folder, folder.ids, ref, where)
         record, audio = read_record(folder.index, ref.record, with_audio=self.paths is None)
         self._check_kind(record, where)
         if ref.part >= 0:
@@ -139,3 +145,19 @@ class Reader:
             return None
         words = np.random.SeedSequence([self.seed, ref.source, ref.record, ref.appearance]).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
+def _of_ids(folder: Folder, ids: TokenIds, ref: Ref, where: str) -> Item:
+    """Return the piece of a text that is kept as token ids, and the token after it, which is its last label."""
+    index, total = folder.index, int(folder.counts.num_tokens[ref.record])
+    num_tokens = total - ref.start_token if ref.num_tokens < 0 else ref.num_tokens
+    stop = min(ref.start_token + num_tokens + 1, total)
+    example = Example(
+        id=index.strings["id"][ref.record],
+        task=index.coded["task"][ref.record],
+        variety=Variety(index.coded["variety"][ref.record]),
+        speaker=index.coded["speaker"][ref.record],
+        source=index.coded["source"][ref.record],
+    )
+    rendered = ids.rendered(ref.record, ref.start_token, stop)
+    return Item(example, rendered, num_tokens=num_tokens, source=ref.source, where=where)

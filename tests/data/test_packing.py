@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amalia_mm.data.packing import pack_rows, split_documents
+from amalia_mm.prepare.corpora import read_text
+from amalia_mm.text.chat import render_document
+from amalia_mm.text.tokenizer import Tokenizer
 
 ROW_TOKENS = 16
 
@@ -49,6 +55,31 @@ def test_short_documents_leave_almost_nothing_empty() -> None:
     lengths = np.random.default_rng(0).integers(5, 60, 20_000)
     num_rows = pack_rows(lengths, 256).max() + 1
     assert lengths.sum() / (num_rows * 256) > 0.995
+
+
+@pytest.fixture(scope="module")
+def real_lengths(shared_data: Path) -> np.ndarray:
+    """Tokens of newspaper sentences, a novel's paragraphs and whole laws."""
+    text = shared_data / "text"
+    found = [
+        written for name in ("bosque/bosque_pt-PT.tsv", "eltec") for written in read_text(text / name)[0]
+    ]
+    documents = [written.text for written in found[:5500]]
+    documents += [path.read_text() for path in sorted(text.glob("legislacao/**/*.md"))[:3]]
+    tokenizer = Tokenizer.train(documents[:500], 1000)
+    return np.array([len(render_document(document, tokenizer)) for document in documents])
+
+
+@pytest.mark.parametrize("row_tokens", [512, 2048])
+def test_real_documents_fill_their_rows(
+    real_lengths: np.ndarray, row_tokens: int, record_property: Callable[[str, object], None]
+) -> None:
+    """98 of 100 positions of a row are read, whatever the lengths of the documents."""
+    _, _, pieces = split_documents(real_lengths, row_tokens)
+    num_rows = int(pack_rows(pieces, row_tokens).max()) + 1
+    fill = pieces.sum() / (num_rows * row_tokens)
+    record_property("fill", float(fill))
+    assert fill >= 0.98
 
 
 def test_the_work_grows_with_the_lengths_not_the_documents() -> None:
