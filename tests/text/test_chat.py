@@ -76,6 +76,18 @@ def test_what_is_typed_never_opens_or_closes_a_turn(tokenizer):
     assert attack in tokenizer.decode(rendered.ids)
 
 
+def test_role_and_content_have_the_ids_that_they_have_apart(tokenizer):
+    """With a tokenizer made here: what models learned from before checkpoints had tokens across line breaks."""
+
+    @given(st.lists(st.sampled_from(["pão", " ", "\n", "▁", "\t", "🙂", "e\u0301", "\u0301", "<s>", "12."])))
+    def same(pieces):
+        text = "".join(pieces)
+        ids = render([Turn("user", text)], tokenizer).ids
+        assert ids[2:-2] == tokenizer.encode("user\n") + tokenizer.encode(text)
+
+    same()
+
+
 def test_every_mask_is_as_long_as_the_ids(tokenizer):
     turns = st.lists(
         st.builds(
