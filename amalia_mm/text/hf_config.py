@@ -44,65 +44,18 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "chunk_size_feed_forward": (0, None),
 }
 """Keys whose other values change the computation; an absent one means the first value here."""
-_HARMLESS = {
-    *(
-        "_name_or_path",
-        "name_or_path",
-        "transformers_version",
-        "_attn_implementation_autoset",
-        "unsloth_version",
-    ),
-    *(
-        "_attn_implementation",
-        "attn_implementation",
-        "use_cache",
-        "pretraining_tp",
-        "is_decoder",
-        "torchscript",
-    ),
-    *("return_dict", "return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores"),
-    *(
-        "id2label",
-        "label2id",
-        "problem_type",
-        "finetuning_task",
-        "task_specific_params",
-        "tokenizer_class",
-        "prefix",
-    ),
-    *(
-        "max_length",
-        "min_length",
-        "do_sample",
-        "early_stopping",
-        "num_beams",
-        "num_beam_groups",
-        "temperature",
-    ),
-    *(
-        "diversity_penalty",
-        "top_k",
-        "top_p",
-        "typical_p",
-        "repetition_penalty",
-        "length_penalty",
-        "bad_words_ids",
-    ),
-    *(
-        "no_repeat_ngram_size",
-        "encoder_no_repeat_ngram_size",
-        "num_return_sequences",
-        "remove_invalid_values",
-    ),
-    *(
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "decoder_start_token_id",
-        "sep_token_id",
-        "suppress_tokens",
-    ),
-    *("begin_suppress_tokens", "exponential_decay_length_penalty", "tf_legacy_loss", "use_bfloat16"),
-}
+_HARMLESS = frozenset(
+    """
+    _name_or_path name_or_path transformers_version _attn_implementation_autoset unsloth_version
+    _attn_implementation attn_implementation use_cache pretraining_tp is_decoder torchscript return_dict
+    return_dict_in_generate output_attentions output_hidden_states output_scores id2label label2id problem_type
+    finetuning_task task_specific_params tokenizer_class prefix max_length min_length do_sample early_stopping
+    num_beams num_beam_groups temperature diversity_penalty top_k top_p typical_p repetition_penalty
+    length_penalty bad_words_ids no_repeat_ngram_size encoder_no_repeat_ngram_size num_return_sequences
+    remove_invalid_values forced_bos_token_id forced_eos_token_id decoder_start_token_id sep_token_id
+    suppress_tokens begin_suppress_tokens exponential_decay_length_penalty tf_legacy_loss use_bfloat16
+    """.split()  # noqa: SIM905 (one name a line would fill a page)
+)
 """What says nothing about the logits: names, versions, switches of output, defaults of generation."""
 
 
