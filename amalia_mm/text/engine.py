@@ -52,6 +52,8 @@ class Event:
 class _Row:
     handle: int
     request: Request
+    inputs: Tensor
+    """The request's, as they were when it was added."""
     chooser: Chooser
     num_left: int
     last: int = -1
@@ -125,7 +127,7 @@ class Engine:
             seen += inputs.tolist()
         chooser = Chooser(request.sampling, seen, self._config.vocab_size)
         handle, self._num_added = self._num_added, self._num_added + 1
-        self._waiting.append(_Row(handle, request, chooser, request.sampling.max_new_tokens))
+        self._waiting.append(_Row(handle, request, inputs, chooser, request.sampling.max_new_tokens))
         return handle
 
     def cancel(self, handle: int) -> None:
@@ -176,7 +178,7 @@ class Engine:
         pieces: list[Piece] = []
         num_read = 0
         while self._waiting and len(self._rows) < self._slots.num_slots:
-            inputs = torch.as_tensor(self._waiting[0].request.inputs)
+            inputs = self._waiting[0].inputs
             num_read += len(inputs)
             if pieces and num_read > self._max_read:
                 break

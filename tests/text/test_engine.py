@@ -138,6 +138,14 @@ def test_a_beginning_of_embeddings_such_as_an_audio_is_read_once_too(decoder):
         assert tokens[handle] == alone(decoder, Request(whole, GREEDY))
 
 
+def test_a_conversation_that_grows_while_it_waits_is_read_as_it_was(decoder):
+    engine, tokens, prompt = Engine(decoder, max_length=20), {}, [5, 6]
+    engine.add(Request(prompt, GREEDY))
+    prompt += [7] * 40
+    run(engine, tokens)
+    assert tokens[0] == alone(decoder, Request([5, 6], GREEDY))
+
+
 def test_a_cancelled_row_makes_room_for_one_that_waits(decoder):
     engine, tokens = Engine(decoder, num_slots=2, max_length=40), {}
     asked = prompts(4)
