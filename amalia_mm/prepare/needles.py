@@ -1,6 +1,6 @@
 """Needles in a haystack: conversations about small facts hidden in long text, to learn and to measure a long context.
 
-A needle is a sentence that says somebody's number; around it stands text that has nothing to do with it. Who answers
+A needle is a sentence that says somebody's password; around it stands text that has nothing to do with it. Who answers
 must find the one sentence of that name, wherever it stands (Mohtashami & Jaggi 2023, arXiv 2305.16300: passkeys).
 It knows tokens and records; it does not know what documents the hay is made of, nor models.
 """
@@ -15,29 +15,40 @@ from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 
 NAMES = (
-    *("o Abel", "a Alda", "o Bento", "a Berta", "o Caio", "a Célia", "o Dinis", "a Dora", "o Elói", "a Elsa"),
-    *("o Fausto", "a Flora", "o Gil", "a Graça", "o Hugo", "a Hilda", "o Ivo", "a Iva", "o Júlio", "a Júlia"),
     *(
-        "o Lino",
-        "a Lídia",
+        "o Abel",
+        "a Alda",
+        "o André",
+        "a Ana",
+        "o António",
+        "a Berta",
+        "o Carlos",
+        "a Célia",
+        "o Diogo",
+        "a Dora",
+    ),
+    *("o Elói", "a Eva", "o Fausto", "a Flora", "o Gil", "a Graça", "o Hugo", "a Inês", "o Ivo", "a Joana"),
+    *(
+        "o João",
+        "a Laura",
+        "o Luís",
+        "a Maria",
         "o Mário",
-        "a Mara",
-        "o Nuno",
-        "a Noa",
-        "o Óscar",
+        "a Marta",
+        "o Miguel",
         "a Olga",
-        "o Paulo",
-        "a Piedade",
+        "o Nuno",
+        "a Paula",
     ),
     *(
-        "o Raul",
+        "o Paulo",
+        "a Rita",
+        "o Pedro",
         "a Rosa",
-        "o Saul",
+        "o Rui",
         "a Sara",
-        "o Tomé",
-        "a Tília",
-        "o Ulisses",
-        "a Úrsula",
+        "o Tiago",
+        "a Teresa",
         "o Vasco",
         "a Vera",
     ),
@@ -45,7 +56,38 @@ NAMES = (
 """Each with its article, which European Portuguese asks for before a person's name."""
 DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where measured needles stand, as a part of the haystack; every depth as often as any other."""
-_NUM_CODES = 1000
+_WORDS = (
+    *(
+        "barco",
+        "bolo",
+        "cadeira",
+        "café",
+        "cama",
+        "carro",
+        "casa",
+        "chave",
+        "chá",
+        "cinema",
+        "comboio",
+        "copo",
+    ),
+    *("cão", "faca", "flor", "gato", "gelado", "leite", "limão", "livro", "lua", "mar", "maçã", "mesa"),
+    *("museu", "pato", "pera", "ponte", "porta", "praia", "prato", "pão", "rio", "rosa", "rua", "saco"),
+    *(
+        "sal",
+        "sol",
+        "sopa",
+        "teatro",
+        "torre",
+        "uva",
+        "vaca",
+        "banana",
+        "queijo",
+        "laranja",
+        "cavalo",
+        "papel",
+    ),
+)
 _CONTRACTED = {"o": "do", "a": "da"}
 
 
@@ -55,7 +97,7 @@ class NeedleTask:
 
     Args:
         num_tokens: Most tokens of a whole conversation.
-        num_needles: Sentences with a number in each haystack; all but those asked for mislead.
+        num_needles: Passwords in each haystack; all but those asked for mislead.
         num_questions: How many of them are asked for, in training; a measured conversation asks for one.
     """
 
@@ -122,7 +164,7 @@ def measured_conversations(
 @dataclass(frozen=True)
 class _Needle:
     name: str
-    code: str
+    word: str
 
     @property
     def _of(self) -> str:
@@ -131,16 +173,20 @@ class _Needle:
 
     @property
     def sentence(self) -> str:
-        return f"O número {self._of} é {self.code}."
+        return f"A senha {self._of} é {self.word}."
 
     @property
     def question(self) -> str:
-        return f"Qual é o número {self._of}?"
+        return f"Qual é a senha {self._of}?"
+
+    @property
+    def answer(self) -> str:
+        return f"{self.word}."
 
 
 def _needles(num: int, rng: random.Random) -> list[_Needle]:
-    codes = rng.sample(range(_NUM_CODES), num)
-    return [_Needle(name, f"{code:03d}") for name, code in zip(rng.sample(NAMES, num), codes, strict=True)]
+    pairs = zip(rng.sample(NAMES, num), rng.sample(_WORDS, num), strict=True)
+    return [_Needle(name, word) for name, word in pairs]
 
 
 def _least(
@@ -182,5 +228,5 @@ def _conversation(straw: Sequence[str], asked: Sequence[_Needle]) -> tuple[Turn,
     turns: list[Turn] = []
     for number, needle in enumerate(asked):
         question = needle.question if number else " ".join([*straw, needle.question])
-        turns += [Turn("user", question), Turn("assistant", f"{needle.code}.")]
+        turns += [Turn("user", question), Turn("assistant", needle.answer)]
     return tuple(turns)

@@ -23,8 +23,8 @@ RECIPES = sorted((ROOT / "recipes").glob("*/recipe.yaml"))
 TRAINING = [path for path in RECIPES if "model" in yaml.safe_load(path.read_text(encoding="utf-8"))]
 FRAGMENTS = sorted((ROOT / "configs").glob("*/*.yaml"))
 RUN = "runs/quickstart/"
-BESIDE = {"05_dpo": "runs/varieties/"}
-"""Recipes that are no stage of the quickstart, and the run folder that they are about."""
+BESIDE = {"03_long_context": ("runs/long/", RUN), "05_dpo": ("runs/varieties/", "runs/varieties/")}
+"""Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
     "decoder": "--model.init_args.decoder",
     "encoder": "--model.init_args.encoder",
@@ -127,15 +127,15 @@ def test_a_recipe_is_short_and_explained(recipe):
 @pytest.mark.parametrize("recipe", TRAINING, ids=label)
 def test_a_recipe_reads_what_an_earlier_one_writes(recipe):
     content = read_recipe(recipe)
-    run = BESIDE.get(recipe.parent.name, RUN)
-    assert content["run_folder"] == run + recipe.parent.name
+    home, run = BESIDE.get(recipe.parent.name, (RUN, RUN))
+    assert content["run_folder"] == home + recipe.parent.name
     arguments = content["data"]["init_args"]
     tokenizer = read_recipe(ROOT / "recipes/01_tokenizer/recipe.yaml")
     assert arguments["tokenizer"] == tokenizer["output"].replace(RUN, run)
     assert content["model"]["init_args"]["decoder"]["vocab_size"] == tokenizer["vocab_size"]
     for folder in (*arguments["shards"], *arguments["val_shards"]):
-        assert folder.startswith(run + "shards/")
-    if run != RUN:
+        assert folder.startswith((run + "shards/", home))
+    if recipe.parent.name in BESIDE:
         return
     stage = next(stage for stage in STAGES if stage.name == recipe.parent.name)
     assert {"00_corpus", "01_tokenizer"} <= needed(stage)

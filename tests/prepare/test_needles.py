@@ -26,8 +26,9 @@ def count_words(turns):
     return sum(4 + len(turn.text.split()) for turn in turns)
 
 
-def asked_name(question):
-    return re.search(r"Qual é o número (d[oa] \S+)\?$", question)[1]
+def said_of(question, answer):
+    name = re.search(r"Qual é a senha (d[oa] \S+)\?$", question)[1]
+    return f"A senha {name} é {answer}"
 
 
 @pytest.mark.parametrize("num_tokens", [70, 150, 400])
@@ -40,8 +41,7 @@ def test_training_conversations_fit_and_each_answer_stands_once_in_the_hay(num_t
     for turns in found:
         assert [turn.role for turn in turns] == ["user", "assistant"] * 3
         for question, answer in zip(turns[::2], turns[1::2], strict=True):
-            said = f"O número {asked_name(question.text)} é {answer.text}"
-            assert turns[0].text.count(said) == 1
+            assert turns[0].text.count(said_of(question.text, answer.text)) == 1
     if num_tokens > 100:
         assert min(lengths) < 0.6 * num_tokens, "short ones as well: a model must not learn one length"
 
@@ -52,7 +52,7 @@ def test_a_measured_needle_stands_at_its_depth_in_a_full_haystack():
         assert len(turns) == 2
         assert count_words(turns) > 0.85 * 400
         question, answer = turns
-        before, _, after = question.text.partition(f"O número {asked_name(question.text)} é {answer.text}")
+        before, _, after = question.text.partition(said_of(question.text, answer.text))
         depth = len(before.split()) / (len(before.split()) + len(after.split()))
         assert depth == pytest.approx(DEPTHS[number % len(DEPTHS)], abs=0.06)
 
@@ -60,8 +60,8 @@ def test_a_measured_needle_stands_at_its_depth_in_a_full_haystack():
 def test_the_names_of_a_haystack_and_their_numbers_differ():
     task = NeedleTask(400, num_needles=30, num_questions=1)
     (turns,) = training_conversations(task, HAY, count_words, random.Random(3), 1)
-    said = re.findall(r"O número (d[oa] \S+) é (\d{3})\.", turns[0].text)
-    assert len(said) == len({name for name, _ in said}) == len({code for _, code in said}) == 30
+    said = re.findall(r"A senha (d[oa] \S+) é (\S+)\.", turns[0].text)
+    assert len(said) == len({name for name, _ in said}) == len({word for _, word in said}) == 30
 
 
 def test_needles_that_do_not_fit_are_refused():
