@@ -29,6 +29,8 @@ SPACE = "▁"
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _ALPHABET = (SPACE, *"\n0123456789abcdefghijklmnopqrstuvwxyzàáâãçéêíóôõú.,?!-")
 _ROLES = "system user assistant"
+_OWN_BESIDE = (ChatFormat(), "never", BOS)
+"""Chat format, first space and beginning of a tokenizer that is made here."""
 
 
 class Tokenizer:
@@ -69,10 +71,11 @@ class Tokenizer:
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((self.im_end_id, self.eos_id, *files.stop_ids)))
         """Ids at which an answer ends: that of a turn, of a document, and what generation_config.json says."""
         whole = hashlib.sha256(files.serialised.encode())
-        if self.chat_format != ChatFormat():
-            whole.update(repr(self.chat_format).encode())
+        self._beside = (self.chat_format, files.first_space, files.bos)
+        if self._beside != _OWN_BESIDE:
+            whole.update(repr(self._beside).encode())
         self.fingerprint: str = whole.hexdigest()
-        """sha256 of the `tokenizer.json`, and of the chat format where it is not plain, in hexadecimal."""
+        """sha256, in hexadecimal, of all that ids follow from: the `tokenizer.json`, and what other files change."""
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -129,7 +132,15 @@ class Tokenizer:
         return cls(read_tokenizer_files(Path(folder)))
 
     def save(self, folder: Path | str) -> None:
-        """Write `tokenizer.json` and the `tokenizer_config.json` with which transformers loads the same."""
+        """Write `tokenizer.json` and the `tokenizer_config.json` with which transformers loads the same.
+
+        Raises:
+            ValueError: It is a checkpoint's, of which these two files do not say everything.
+        """
+        if self._beside != _OWN_BESIDE:
+            raise ValueError(
+                f"a tokenizer with a chat template or spaces of its own: copy {self._files.path.parent}"
+            )
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE_NAME).write_text(self._files.serialised, encoding="utf-8")

@@ -123,11 +123,16 @@ def test_a_checkpoints_conversations_are_transformers(vocabulary, tmp_path, temp
 
 def test_a_model_file_alone_gives_the_same_conversations(texts, tmp_path):
     train(tmp_path, texts)
+    fingerprints = set()
     for settings_of_llama in ({}, {"legacy": True}, {"add_prefix_space": False}):
         config = {"tokenizer_class": "LlamaTokenizer", "chat_template": WITH_SYSTEM, **settings_of_llama}
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
         for turns in CONVERSATIONS:
             check_same(tmp_path, turns)
+        fingerprints.add(Tokenizer.load(tmp_path).fingerprint)
+    assert len(fingerprints) == 3, "ids that are kept under it are other ids"
+    with pytest.raises(ValueError, match=f"chat template or spaces of its own: copy {tmp_path}"):
+        Tokenizer.load(tmp_path).save(tmp_path / "less")
 
 
 def test_any_contents_are_rendered_the_same(vocabulary, tmp_path):
