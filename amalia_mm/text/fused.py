@@ -5,6 +5,7 @@ It computes what `Decoder.hidden` and `Decoder.logits` compute, up to rounding, 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -96,7 +97,8 @@ class FusedDecoder:
         self._norm = decoder.model.norm.weight.detach()
         # A table that is also looked up in stays as it is.
         self._head = self._embeddings.t() if decoder.lm_head is None else _joined(decoder.lm_head)
-        self._places = [(weight, weight.data_ptr()) for weight in decoder.parameters()]
+        # Weak: with 8 bits, the decoder's own weights may go.
+        self._places = [(weakref.ref(weight), weight.data_ptr()) for weight in decoder.parameters()]
         self._rotary = decoder.rotary
         self.dtype, self.device = self._embeddings.dtype, self._embeddings.device
         self._num_heads = decoder.config.num_attention_heads
@@ -110,7 +112,8 @@ class FusedDecoder:
         Raises:
             ValueError: A position beyond the decoder's, or the decoder's weights are elsewhere by now.
         """
-        if any(weight.data_ptr() != place for weight, place in self._places):
+        alive = ((weight(), place) for weight, place in self._places)
+        if any(weight is not None and weight.data_ptr() != place for weight, place in alive):
             raise ValueError("the decoder was trained or moved after this was made of it: make a new one")
         x = torch.cat([self._embed(piece.inputs) for piece in pieces])
         lengths = [len(piece.inputs) for piece in pieces]

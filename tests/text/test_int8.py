@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
+import weakref
 
 import pytest
 import torch
@@ -88,7 +90,12 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
 
 def test_an_engine_generates_with_8_bits():
     pytest.importorskip("torchao")
-    engine = Engine(Decoder(SIZES), 2, max_length=32, int8=True)
+    decoder = Decoder(SIZES)
+    engine = Engine(decoder, 2, max_length=32, int8=True)
+    weight = weakref.ref(decoder.model.layers[0].mlp.down_proj.weight)
+    del decoder
+    gc.collect()
+    assert weight() is None, "half the memory: the decoder's own weights can go"
     for prompt in ([1, 2, 3], [4]):
         engine.add(Request(prompt, Sampling(5)))
     assert sum(len(engine.step()) for _ in range(6)) == 10
