@@ -95,6 +95,7 @@ class FusedDecoder:
         if int8:
             self._blocks = [_in_int8(block) for block in self._blocks]
         self._norm = decoder.model.norm.weight.detach()
+        self._eps = torch.tensor(decoder.config.rms_norm_eps, device=self._norm.device)
         # A table that is also looked up in stays as it is.
         self._head = self._embeddings.t() if decoder.lm_head is None else _joined(decoder.lm_head)
         # Weak: with 8 bits, the decoder's own weights may go.
@@ -210,7 +211,14 @@ class FusedDecoder:
         return _product(F.silu(gates).mul_(values), block.down, added=x)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), weight.shape, weight.float(), self.config.rms_norm_eps).to(x.dtype)
+        """Return (n d) divided by its root mean square, computed in float32.
+
+        Not `F.rms_norm`: on a CPU that is eight small products, and a tenth of the time of a small decoder.
+        """
+        wide = x.float()
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scale = torch.addcmul(self._eps, length, length, value=1 / x.shape[-1]).rsqrt_()
+        return (wide * scale).mul_(weight).to(x.dtype)
 
     def _logits(self, x: Tensor) -> Tensor:
         return _product(self._normed(x, self._norm), self._head).float()
