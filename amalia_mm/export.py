@@ -81,7 +81,7 @@ def export(run: Path | str | None, to: str, output: Path | None = None) -> Expor
             "--to",
             found="gguf",
             wanted="a format that a maintained package can write",
-            remedy="export --to hf and give that folder to convert_hf_to_gguf.py of llama.cpp: no package on PyPI has "
+            remedy="export --to hf and give that folder to convert_hf_to_gguf.py of llama.cpp: no package has "
             "that converter (gguf has the container alone)",
         )
     if to not in FORMATS:

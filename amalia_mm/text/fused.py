@@ -160,16 +160,18 @@ class FusedDecoder:
             mask = torch.zeros_like(is_past, dtype=self.dtype).masked_fill_(~is_past, -torch.inf)
             mask = mask[:, None, None]
         rows = torch.arange(num_rows, device=self.device)
-        for block, stored in zip(self._blocks, slots.layers, strict=True):
+        # Cut for all layers at once: on a small decoder every look at a tensor counts.
+        keys, values = (part.unbind(0) for part in slots.stored[:, :num_rows, :, :end].chunk(2, dim=2))
+        places = slots.stored[:, :num_rows, :, end - 1].unbind(0)
+        for layer, block in enumerate(self._blocks):
             query, new = self._project(x, block, rotations)
             if is_even:
-                stored[:num_rows, :, end - 1] = new
+                places[layer].copy_(new)
             else:
-                stored[rows, :, positions] = new
+                slots.layers[layer][rows, :, positions] = new
             # Heads of one group are queries of one key: no key or value is repeated.
             query = query.view(num_rows, self._num_groups, -1, self._width)
-            keys, values = stored[:num_rows, :, :end].chunk(2, dim=1)
-            mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+            mixed = F.scaled_dot_product_attention(query, keys[layer], values[layer], attn_mask=mask)
             x = self._leave(x, mixed.reshape(num_rows, -1), block)
         slots.lengths[:num_rows] = [length + 1 for length in lengths]
         return self._logits(x)

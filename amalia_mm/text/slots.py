@@ -40,12 +40,15 @@ class Slots:
         self.max_length = max_length
         self.lengths: list[int] = []
         """How many positions of each running row are filled."""
-        shape = (num_slots, 2 * config.num_key_value_heads, max_length, config.head_width)
+        shape = (
+            *(config.num_hidden_layers, num_slots, 2 * config.num_key_value_heads),
+            *(max_length, config.head_width),
+        )
         # Zeros: positions beyond a shorter row are masked, but what is not a number would survive the mask.
-        self.layers = [
-            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
-        ]
-        """(s 2g l w) of each layer: the keys of each row's g groups, then their values."""
+        self.stored = torch.zeros(shape, dtype=dtype, device=device)
+        """(n s 2g l w) of n layers: the keys of each row's g groups, then their values."""
+        self.layers = self.stored.unbind(0)
+        """(s 2g l w) of each layer, the same memory."""
 
     @property
     def num_rows(self) -> int:
