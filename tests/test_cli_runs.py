@@ -38,6 +38,33 @@ def test_frozen_parts_that_have_changed_since_are_told(amalia, toy_data, tmp_pat
     assert "init_from[" in complaint(err) and "put those weights back" in err
 
 
+def test_what_is_frozen_or_moved_otherwise_is_told(amalia, toy_data, tmp_path):
+    """Gone on with, other parameters would move than the state of the optimiser is of."""
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 1)
+    recipe["data"]["init_args"]["num_workers"], recipe["checkpoint"] = 0, {"every_n_train_steps": 1}
+    path = toy_recipe.write(recipe, tmp_path / "a.yaml")
+    assert amalia("fit", "-c", path)[0] == 0
+    on = ("fit", "-c", path, "--ckpt_path", tmp_path / "run/last.ckpt", "--trainer.max_steps", "2")
+    code, _, err = amalia(*on, "--model.init_args.freeze", '["embed_tokens"]')
+    assert code == 2 and "wanted nothing frozen, which the run began with" in complaint(err)
+    code, _, err = amalia(*on, "--model.init_args.optim.decay_embeddings", "true")
+    assert code == 2 and "wanted a checkpoint of this model" in complaint(err)
+
+
+def test_gradients_are_clipped_in_bf16(amalia, toy_data, tmp_path):
+    """Lightning refuses it for a fused optimiser: every run in the precision of GPUs ended at its first step."""
+    recipe = toy_recipe.language(toy_data, tmp_path / "run", 2)
+    recipe["data"]["init_args"]["num_workers"] = 0
+    recipe["trainer"] |= {"precision": "bf16-mixed", "gradient_clip_val": 1e-3}
+    recipe["throughput"] = {"peak_tflops": 1.0}
+    recipe["model"]["init_args"]["optim"] = {"lr": 1.0, "warmup_steps": 0, "eps": 1.0, "weight_decay": 0.0}
+    code, _, err = amalia("fit", "-c", toy_recipe.write(recipe, tmp_path / "a.yaml"))
+    assert code == 0, err
+    first, second = toy_recipe.figures(tmp_path / "run")
+    # With such an eps a step is as long as its gradient: clipped, it leaves the loss where it was.
+    assert first["grad_norm"] > 0.1 and abs(second["loss"] - first["loss"]) < 0.5
+
+
 def test_a_run_that_was_moved_or_is_named_otherwise_goes_on(amalia, toy_data, tmp_path, monkeypatch):
     """What is frozen is known by its values, not by where it came from; what is trained is in the checkpoint."""
     monkeypatch.chdir(tmp_path)

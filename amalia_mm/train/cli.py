@@ -198,5 +198,6 @@ def _quieten() -> None:
         ".*The number of training batches.*",
         ".*LightningCLI's args parameter is intended.*",
         ".*Total length of `list` across ranks is zero.*",
+        ".*sync_dist=True.* when logging on epoch level.*",  # our means are of all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -14,6 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict_loader
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -113,13 +114,23 @@ class Sharded(ModelParallelStrategy):
         assert self.model is not None
         options = StateDictOptions(ignore_frozen_params=True, strict=False)
         weights = {"state_dict": get_model_state_dict(self.model, options=options)}
-        state_dict_loader.load(weights, checkpoint_id=path)
+        _load(weights, path)
         set_model_state_dict(self.model, weights["state_dict"], options=options)
         for number, optimizer in enumerate(self.optimizers):
             state = {f"optimizer_{number}": get_optimizer_state_dict(self.model, optimizer)}
-            state_dict_loader.load(state, checkpoint_id=path)
+            _load(state, path)
             set_optimizer_state_dict(self.model, optimizer, optim_state_dict=state[f"optimizer_{number}"])
         return torch.load(path / METADATA, map_location="cpu", weights_only=True)
+
+
+def _load(state: dict[str, Any], path: Path) -> None:
+    """Fill a state with what is in a checkpoint; `InputError` where that is of another model, or damaged."""
+    try:
+        state_dict_loader.load(state, checkpoint_id=path)
+    except CheckpointException as error:
+        reason, _ = next(iter(error.failures.values()))
+        remedy = "give the recipe that it comes from, or another checkpoint"
+        raise InputError(path, found=reason, wanted="a checkpoint of this model", remedy=remedy) from error
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor] | None:

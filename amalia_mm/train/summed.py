@@ -83,6 +83,22 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         self._watched.clear()
         self.step_losses = {**_means(totals), "grad_norm": grad_norm}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients as the trainer says.
+
+        Lightning's own way refuses fused optimisers in bf16, for the sake of a scaler that only fp16 has.
+        """
+        if gradient_clip_val is None or gradient_clip_val <= 0:
+            return
+        plugin = self.trainer.precision_plugin
+        clip = plugin.clip_grad_by_value if gradient_clip_algorithm == "value" else plugin.clip_grad_by_norm
+        clip(optimizer, gradient_clip_val)
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add the sums of a validation batch; the means are taken once at the end."""
         _add(self._validation, self.loss_terms(batch))
@@ -117,11 +133,12 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         Raises:
             InputError: They are not those that the run began with.
         """
-        wanted = checkpoint.get("frozen_sha256")
-        if wanted not in (None, self._frozen_hash):
+        hash_wanted = checkpoint.get("frozen_sha256")
+        hash_found = self._frozen_hash if self._frozen_names() else None
+        if hash_wanted != hash_found:
             where = f"init_from[{', '.join(self.init_from)}]"
-            found = f"frozen parameters {self._frozen_hash}" if self._frozen_names() else "nothing frozen"
-            wanted = f"{wanted}, which the run began with"
+            found = "nothing frozen" if hash_found is None else f"frozen parameters {hash_found}"
+            wanted = f"{hash_wanted or 'nothing frozen'}, which the run began with"
             remedy = "put those weights back, and that recipe, or start the run over"
             raise InputError(where, found=found, wanted=wanted, remedy=remedy)
         own = self.state_dict()

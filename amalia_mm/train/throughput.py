@@ -103,7 +103,7 @@ def operations_a_token(decoder: Decoder) -> int:
 
 def measured_tflops(device: torch.device, dtype: torch.dtype) -> float:
     """Return what the product of two matrices reaches, in 10^12 operations a second: the best of five."""
-    size = 1024 if device.type == "cpu" else 8192
+    size = 512 if device.type == "cpu" else 8192
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(5):

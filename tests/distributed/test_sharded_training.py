@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 import toy_recipe
 import yaml
+from command_line import complaint
 from forked import finish, ranks
 from safetensors.torch import load_file
 from torch.distributed.checkpoint import FileSystemReader
@@ -127,6 +128,25 @@ def test_a_checkpoint_holds_trained_parameters_alone_and_no_half_written_one_is_
     assert {path.name for path in folder.parent.iterdir()} == {
         *("config.yaml", "metrics.jsonl", "last.ckpt", "model"),
     }
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"lora": KINDS["lora"]["lora"]}, "last.ckpt: found Missing key in checkpoint state_dict: "),
+        (
+            {"freeze": ["embed_tokens", r"layers\.0\.", "lm_head"]},
+            "which the run began with; put those weights",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_recipe_is_told_in_one_line(root, toy_data, tmp_path, changed, told):
+    settings = {"init_from": {str(root / "begun"): ["decoder"]}, **changed}
+    saved = "--ckpt_path", str(root / "frozen" / "two" / "last.ckpt")
+    own = words(toy_data, tmp_path / "run", settings, "--trainer", str(FRAGMENT), *saved)
+    for process in ranks(own, own):
+        code, errors = process.wait()
+        assert code == 2 and told in complaint(errors), errors
 
 
 def test_a_new_decoder_is_drawn_in_slices_and_is_the_one_of_one_process(root):
