@@ -7,6 +7,7 @@ from a run or from a Hugging Face checkpoint. A folder that is exported and read
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -196,13 +197,14 @@ def _history(folder: Path) -> str:
                 continue
             seen.add(before.resolve())
             if not (before / CARD).is_file():
-                told.append(
-                    f"## Before that: {', '.join(parts)} of `{name}`\n\nThe card is no longer there.\n"
-                )
+                told.append(f"## Before that: {', '.join(parts)} of `{name}`\n\nNo card was found there.\n")
                 continue
             text = (before / CARD).read_text(encoding="utf-8")
             if text.startswith(_FRONT_MATTER):
-                text = text.split(_FRONT_MATTER, 2)[-1]
+                # Cards of the Hub tell the licence there and often nowhere else.
+                front, _, text = text.removeprefix(_FRONT_MATTER).partition(_FRONT_MATTER)
+                licence = re.search(r"^license(?:_name)?:.*", front, re.MULTILINE)
+                text = f"{licence.group() if licence else ''}\n{text or front}"
             text = text.replace("\n#", "\n##").removeprefix("# ")
             told.append(f"## Before that: {', '.join(parts)} of `{name}`\n\n{text.strip()}\n")
             if (before / CONFIG).is_file():

@@ -115,7 +115,17 @@ def test_the_card_tells_the_sources_of_every_stage_and_how_to_load(run):
     assert "apply_chat_template" in card
     shutil.rmtree(run / "02_pretrain")
     again = export(run, "hf", run / "again").folder
-    assert "The card is no longer there." in (again / "README.md").read_text()
+    assert "No card was found there." in (again / "README.md").read_text()
+
+
+def test_the_card_tells_the_licence_of_the_checkpoint_it_began_with(run, checkpoint):
+    """It stands in the front matter of the Hub's cards, which was left out."""
+    path = run / "02_pretrain" / "model" / "config.yaml"
+    config = yaml.safe_load(path.read_text()) | {"init_from": {str(checkpoint): ["decoder"]}}
+    path.write_text(yaml.safe_dump(config))
+    card = (export(run, "hf").folder / "README.md").read_text()
+    assert card.count("license: apache-2.0") == 1
+    assert card.index(f"Before that: decoder of `{checkpoint}`") < card.index("license: apache-2.0")
 
 
 def test_from_hugging_face_to_ours_and_back_is_bit_identical(checkpoint, tmp_path):
