@@ -24,10 +24,10 @@ from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import CARD, CONFIG, TOKENIZER, check_entries, load_model, read_config, save_model
 from amalia_mm.text.chat_format import TEMPLATE
-from amalia_mm.text.checkpoint import CONFIG_NAME as HF_CONFIG
 from amalia_mm.text.checkpoint import load_hf, save_hf
 from amalia_mm.text.decoder import Decoder
 from amalia_mm.text.hf_config import SpecialIds
+from amalia_mm.text.hub import checkpoint_folder, is_checkpoint
 from amalia_mm.text.tokenizer import BOS, EOS, UNK, Tokenizer
 from amalia_mm.text.tokenizer_files import (
     CONFIG_NAME,
@@ -70,9 +70,9 @@ def export(run: Path | str | None, to: str, output: Path | None = None) -> Expor
     """Write a model in another format and return where, and which of its parts have no place there.
 
     Args:
-        run: A model, stage or run folder, or a Hugging Face folder; None as `resolve_model`.
+        run: A model, stage or run folder, or a Hugging Face folder or Hub id; None as `resolve_model`.
         to: One of `FORMATS`.
-        output: A new or empty folder; by default one beside the model, with the format in its name.
+        output: A new or empty folder; by default one beside the model, with the format in its name; of a Hub id, here.
 
     Raises:
         InputError: There is no model, the output holds something already, or no well-kept program writes the format.
@@ -100,15 +100,19 @@ def export(run: Path | str | None, to: str, output: Path | None = None) -> Expor
 
 
 def _load(run: Path | str | None) -> _Source:
-    """Return the model of a run, or of a Hugging Face folder."""
-    if run is not None and (Path(run) / HF_CONFIG).is_file() and not (Path(run) / CONFIG).is_file():
-        folder = Path(run)
+    """Return the model of a run, or of a Hugging Face folder or Hub id."""
+    if run is not None and is_checkpoint(run) and not (Path(run) / CONFIG).is_file():
+        folder = checkpoint_folder(run)
         tokenizer, decoder = Tokenizer.load(folder), load_hf(folder)
         check_entries(tokenizer, decoder.config, folder)
-        card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
-        config = {"decoder": asdict(decoder.config), "made_by": {"version": __version__, "from": str(folder)}}
+        # What is fetched lies in a cache; what is made of it goes into the current folder.
+        home = Path(run) if Path(run).exists() else Path(Path(run).name)
+        card = (
+            (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else f"# {home.name}\n"
+        )
+        config = {"decoder": asdict(decoder.config), "made_by": {"version": __version__, "from": str(run)}}
         model = SpeechTextModel(encoder=None, projector=None, decoder=decoder)
-        return _Source(model, tokenizer, folder, config, card or f"# {folder.name}\n", folder)
+        return _Source(model, tokenizer, folder, config, card, home)
     folder = resolve_model(run)
     loaded = load_model(folder)
     config = {name: value for name, value in loaded.config.items() if name != "format"}

@@ -73,7 +73,7 @@ def add_model_commands(commands: Commands) -> None:
     export.add_argument(
         "run_folder",
         nargs="?",
-        help="a run, stage, model or Hugging Face folder (default as --model elsewhere)",
+        help="a run, stage, model or Hugging Face folder, or a Hub id (default as --model elsewhere)",
     )
     export.add_argument(
         "--to",

@@ -160,6 +160,23 @@ def test_a_base_model_that_learned_turns_here_ends_them_in_transformers_too(run,
     assert converted.generation_config.eos_token_id == converted.config.eos_token_id == 2, "no turns learned"
 
 
+def test_a_hub_id_becomes_a_folder_here_and_not_in_the_cache(amalia, checkpoint, tmp_path, monkeypatch):
+    cache = tmp_path / "hub" / "models--someone--tiny"
+    shutil.copytree(checkpoint, cache / "snapshots" / "0123abc")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0123abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = amalia("export", "someone/tiny", "--to", "folder")
+    assert (code, out) == (0, "tiny_folder\n")
+    assert "license: apache-2.0" in (tmp_path / "tiny_folder" / "README.md").read_text()
+    assert load_model(tmp_path / "tiny_folder").config["made_by"]["from"] == "someone/tiny"
+    code, _, err = amalia("export", "someone/else", "--to", "folder")
+    assert code == 2
+    assert "someone/else: found no such folder here, and from the Hub " in complaint(err)
+
+
 def test_a_sentencepiece_checkpoint_keeps_its_own_file(checkpoint, tmp_path):
     import sentencepiece
 

@@ -12,6 +12,7 @@ from amalia_mm.errors import InputError
 FILES = (
     *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "*.jinja"),
+    *("added_tokens.json", "README.md"),
 )
 """What is fetched: no pickles, no code."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
