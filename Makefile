@@ -37,7 +37,7 @@ format: $(INSTALLED) ## Format the code and mend what ruff can
 bench: $(INSTALLED) ## Measure ours beside a peer, in one run: runs/bench/bench.json; SUITE=decoder for one suite
 	@$(BIN)/python -m pytest -m benchmark --benchmark-group-by=group --benchmark-columns=median,iqr,rounds $(ARGS) tests/benchmarks/$(SUITE)
 
-soak: $(INSTALLED) ## Set up, then run the tests of hours of audio (long; not part of `make test`)
+soak: $(INSTALLED) ## Set up, then run the tests of load and size: hours of audio, memory at 1.7B (long; not part of `make test`)
 	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 clean: ## Remove what tools leave behind; runs/ and .venv stay

@@ -21,7 +21,7 @@ from amalia_mm.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _TOLD = {
-    "split": "%s: %d of %d records are conversations longer than a row of %d tokens; they come in %d parts",
+    "split": "%s: %d of %d records are conversations longer than a row of %d tokens; they give %d parts that fit",
     "cut": "%s: %d of %d records are conversations longer than a row of %d tokens; they are cut where rows end"
     " (as whole questions with answers they would be %d parts: too_long: split)",
 }

@@ -24,6 +24,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.train.callbacks import GracefulStop, SeedEveryStep, StepProgress
 from amalia_mm.train.precision import ALLOWED, native_precision
 from amalia_mm.train.run_folder import RunFolder
+from amalia_mm.train.strategy import Sharded
 from amalia_mm.train.throughput import Throughput
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -75,8 +76,13 @@ class AmaliaCLI(LightningCLI):
             _check_checkpoint(self.config[self.config.subcommand].get("ckpt_path"))
 
     def before_fit(self) -> None:
-        """Refuse what would fail late: a precision that makes waveforms bf16, or a run without an end."""
+        """Refuse what would fail late: a precision that makes waveforms bf16, a run without an end, a strange start."""
         trainer: Trainer = self.trainer
+        start = self.config[self.config.subcommand].get("ckpt_path")
+        if start is not None and Path(start).is_dir() and not isinstance(trainer.strategy, Sharded):
+            found, wanted = f"{start}, the checkpoint of sharded weights", "that of a run with whole ones"
+            remedy = "go on with the trainer it was begun with, or give its model folder as init_from"
+            raise InputError("--ckpt_path", found=found, wanted=wanted, remedy=remedy)
         if str(trainer.precision) not in ALLOWED:
             raise InputError(
                 "trainer",

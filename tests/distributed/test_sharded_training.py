@@ -63,7 +63,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def root(toy_data, tmp_path_factory) -> Path:
-    """Of each kind a run in one process, the same in two with half of each weight, and that from its fourth step."""
+    """Of each kind a run in two processes with half of each weight, and the same from its fourth step."""
     root = tmp_path_factory.mktemp("runs")
     torch.manual_seed(1)
     begun = torch.nn.Module()
@@ -73,7 +73,6 @@ def root(toy_data, tmp_path_factory) -> Path:
     for kind, settings in KINDS.items():
         (root / kind).mkdir()
         settings = {"init_from": {str(root / "begun"): ["decoder"]}, **settings}
-        fit(words(toy_data, root / kind / "one", settings))
         options = "--trainer", str(FRAGMENT)
         sharded.append(words(toy_data, root / kind / "two", settings, *options))
         saved = "--ckpt_path", str(root / kind / "two" / "last.ckpt")
@@ -88,23 +87,12 @@ def runs(root, request) -> Path:
     return root / request.param
 
 
-def test_two_sharded_processes_are_one_process(runs, record_property):
-    one, two = figures(runs / "one"), figures(runs / "two")
-    assert sorted(one) == sorted(two) == [*range(1, STEPS + 1)]
-    assert min(line["grad_norm"] for line in one.values()) > 0.1, "clipping must act"
-    for name in ("loss", "grad_norm"):
-        record_property(f"relative_difference_of_{name}", furthest(one, two, name))
-        assert furthest(one, two, name) <= 1e-5
-
-
-def test_the_model_folder_is_written_once_and_whole(runs):
-    weights = [load_file(runs / run / "model" / "weights.safetensors") for run in ("one", "two")]
-    assert weights[0].keys() == weights[1].keys()
-    assert not [name for name in weights[0] if "lora" in name]
-    for name, value in weights[0].items():
-        assert (weights[1][name] - value).abs().max() <= 1e-4, name
-    configs = [yaml.safe_load((runs / run / "model" / "config.yaml").read_text()) for run in ("one", "two")]
-    assert configs[0]["decoder"] == configs[1]["decoder"]
+@pytest.fixture(scope="module")
+def alone_too(root, toy_data) -> None:
+    """The same runs in one process."""
+    for kind, settings in KINDS.items():
+        settings = {"init_from": {str(root / "begun"): ["decoder"]}, **settings}
+        fit(words(toy_data, root / kind / "one", settings))
 
 
 def test_a_sharded_run_goes_on_exactly(runs):
@@ -113,6 +101,25 @@ def test_a_sharded_run_goes_on_exactly(runs):
     assert {step: line["loss"] for step, line in again.items()} == {step: two[step]["loss"] for step in again}
     whole, parted = (runs / run / "model" / "weights.safetensors" for run in ("two", "again"))
     assert whole.read_bytes() == parted.read_bytes()
+
+
+def test_two_sharded_processes_are_one_process(runs, alone_too, record_property):
+    one, two = figures(runs / "one"), figures(runs / "two")
+    assert sorted(one) == sorted(two) == [*range(1, STEPS + 1)]
+    assert min(line["grad_norm"] for line in one.values()) > 0.1, "clipping must act"
+    for name in ("loss", "grad_norm"):
+        record_property(f"relative_difference_of_{name}", furthest(one, two, name))
+        assert furthest(one, two, name) <= 1e-5
+
+
+def test_the_model_folder_is_written_once_and_whole(runs, alone_too):
+    weights = [load_file(runs / run / "model" / "weights.safetensors") for run in ("one", "two")]
+    assert weights[0].keys() == weights[1].keys()
+    assert not [name for name in weights[0] if "lora" in name]
+    for name, value in weights[0].items():
+        assert (weights[1][name] - value).abs().max() <= 1e-4, name
+    configs = [yaml.safe_load((runs / run / "model" / "config.yaml").read_text()) for run in ("one", "two")]
+    assert configs[0]["decoder"] == configs[1]["decoder"]
 
 
 def test_a_checkpoint_holds_trained_parameters_alone_and_no_half_written_one_is_left(runs):
@@ -147,6 +154,13 @@ def test_a_checkpoint_of_another_recipe_is_told_in_one_line(root, toy_data, tmp_
     for process in ranks(own, own):
         code, errors = process.wait()
         assert code == 2 and told in complaint(errors), errors
+
+
+def test_one_process_does_not_go_on_from_the_checkpoint_of_two(root, toy_data, tmp_path, amalia, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["amalia"])
+    saved = "--ckpt_path", str(root / "frozen" / "two" / "last.ckpt")
+    code, _, err = amalia(*words(toy_data, tmp_path / "run", {}, *saved))
+    assert code == 2 and "wanted that of a run with whole ones" in complaint(err)
 
 
 def test_a_new_decoder_is_drawn_in_slices_and_is_the_one_of_one_process(root):
