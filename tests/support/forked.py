@@ -45,18 +45,22 @@ class Forked:
 
     def kill(self) -> None:
         """End it as `kill -9` does, and wait until it is gone."""
-        self._process.kill()
-        self._process.join()
+        self._end()
+        self._errors.unlink(missing_ok=True)
 
     def wait(self, timeout_s: float = 50) -> tuple[int, str]:
         """Return the exit code and what was written to stderr; a process that hangs is killed, and told."""
         self._process.join(timeout_s)
         code = self._process.exitcode
-        self.kill()
+        self._end()
         errors = self._errors.read_text()
         self._errors.unlink()
         assert code is not None, f"it hung for {timeout_s} s: {errors[-3000:]}"
         return code, errors
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.join()
 
     def finish(self, timeout_s: float = 50) -> None:
         """Wait for an end without an error."""
