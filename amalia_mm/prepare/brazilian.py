@@ -60,6 +60,7 @@ _THIRD = {
     "dás": "dá",
     "consegues": "consegue",
     "sabes": "sabe",
+    "pensas": "pensa",
     "estás": "está",
     "vais": "vai",
     "fazes": "faz",

@@ -12,7 +12,8 @@ from amalia_mm.data.schema import Record
 from amalia_mm.portuguese.contrast import find_markers, load_contrasts, markers
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.brazilian import ENCLISIS, PROGRESSIVE, to_brazilian
-from amalia_mm.prepare.varieties import HELD_OUT_GRAMMAR, write_varieties
+from amalia_mm.prepare.contrasted import MEASURED_GRAMMAR
+from amalia_mm.prepare.varieties import write_varieties
 
 
 @pytest.mark.parametrize(
@@ -77,18 +78,27 @@ def test_documents_are_half_and_half_and_each_of_one_variety(run: Path) -> None:
     assert any(find_markers(text, markers(contrasts, "brazilian")) for text in texts["pt-BR"])
 
 
-def test_no_preference_shows_a_contrast_that_is_measured(run: Path) -> None:
+def rows(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_no_contrast_is_preferred_and_measured(run: Path) -> None:
     """Held out by contrast: what is measured must follow from other contrasts, not from more of the same."""
-    measured = [json.loads(line) for line in (run / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
+    measured, watched = rows(run / "pairs.jsonl"), rows(run / "validation/pairs.jsonl")
     names = {pair["contrast"] for pair in measured}
-    patterns = {f"grammar/{name}" for some in HELD_OUT_GRAMMAR.values() for name in some}
-    num_grammar = sum(pair["contrast"] in patterns for pair in measured)
-    assert 2 * num_grammar == len(measured) > 0
+    assert names >= MEASURED_GRAMMAR and names - MEASURED_GRAMMAR
+    others = {pair["contrast"] for pair in watched}
+    assert others and not others & names
     pairs = [*records(run / "shards/preferences-train"), *records(run / "shards/preferences-val")]
     assert pairs
     for pair in pairs:
         shown = to_brazilian(pair.text or "")[1]
-        assert shown and not shown & (names | set(HELD_OUT_GRAMMAR)), pair.text
+        assert shown and not shown & (names | others | MEASURED_GRAMMAR), pair.text
+
+
+def test_a_pair_differs_in_the_one_contrast_that_it_names(run: Path) -> None:
+    for pair in rows(run / "pairs.jsonl"):
+        assert to_brazilian(pair["european"]) == (pair["brazilian"], frozenset({pair["contrast"]}))
 
 
 def test_no_member_of_a_measured_pair_is_read(run: Path) -> None:
