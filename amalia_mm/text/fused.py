@@ -22,12 +22,12 @@ MAX_ROWS_ONE_BY_ONE = 4
 """Where torch has no fast product of this type, so many rows go through the weights one by one; see `_is_slow`."""
 
 Weight = Tensor | Int8Weight
-"""Inputs before outputs where it is a tensor."""
+"""(d o) where it is a tensor."""
 
 
 @dataclass(frozen=True)
 class FusedBlock:
-    """The weights of a layer, those that read the same input in one matrix, inputs before outputs."""
+    """The weights of a layer, those that read the same input in one matrix."""
 
     first_norm: Tensor
     query_key_value: Weight
@@ -102,6 +102,7 @@ class FusedDecoder:
         self._places = [(weakref.ref(weight), weight.data_ptr()) for weight in decoder.parameters()]
         self._rotary = decoder.rotary
         self.dtype, self.device = self._embeddings.dtype, self._embeddings.device
+        self._is_slow = _is_slow(self._embeddings)
         self._num_heads = decoder.config.num_attention_heads
         self._num_groups = decoder.config.num_key_value_heads
         self._width = decoder.config.head_width
@@ -183,7 +184,7 @@ class FusedDecoder:
 
     def _project(self, x: Tensor, block: FusedBlock, rotations: _Turns) -> tuple[Tensor, Tensor]:
         """Return queries (n h w) and what is stored (n 2g w), keys and queries turned."""
-        joined = _product(self._normed(x, block.first_norm), block.query_key_value)
+        joined = self._product(self._normed(x, block.first_norm), block.query_key_value)
         joined = joined.view(len(x), -1, self._width)
         num_turned = self._num_heads + self._num_groups
         rotations.turn(joined[:, :num_turned])
@@ -208,9 +209,9 @@ class FusedDecoder:
 
     def _leave(self, x: Tensor, mixed: Tensor, block: FusedBlock) -> Tensor:
         """Return the layer's output (n d) from its input and what its attention mixed."""
-        x = _product(mixed, block.output, added=x)
-        gates, values = _product(self._normed(x, block.second_norm), block.gate_up).chunk(2, dim=-1)
-        return _product(F.silu(gates).mul_(values), block.down, added=x)
+        x = self._product(mixed, block.output, added=x)
+        gates, values = self._product(self._normed(x, block.second_norm), block.gate_up).chunk(2, dim=-1)
+        return self._product(F.silu(gates).mul_(values), block.down, added=x)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return (n d) divided by its root mean square, computed in float32.
@@ -223,32 +224,31 @@ class FusedDecoder:
         return (wide * scale).mul_(weight).to(x.dtype)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return _product(self._normed(x, self._norm), self._head).float()
+        return self._product(self._normed(x, self._norm), self._head).float()
+
+    def _product(self, x: Tensor, weight: Weight, added: Tensor | None = None) -> Tensor:
+        """Return the product (n o) of x (n d) and a weight (d o), with what is to be added to it (n o)."""
+        if isinstance(weight, Int8Weight):
+            product = weight.product(x)
+            return product if added is None else product.add_(added)
+        if not self._is_slow:
+            return torch.mm(x, weight) if added is None else torch.addmm(added, x, weight)
+        if len(x) <= MAX_ROWS_ONE_BY_ONE:
+            rows = [torch.mv(weight.t(), row) for row in x]
+            product = torch.stack(rows) if len(rows) > 1 else rows[0][None]
+            return product if added is None else product.add_(added)
+        wide = torch.mm(x.float(), weight.float())
+        return (wide if added is None else wide.add_(added)).to(x.dtype)
 
 
-def _product(x: Tensor, weight: Weight, added: Tensor | None = None) -> Tensor:
-    """Return the product (n o) of x (n d) and a weight (d o), with what is to be added to it (n o)."""
-    if isinstance(weight, Int8Weight):
-        product = weight.product(x)
-        return product if added is None else product.add_(added)
-    if not _is_slow(x):
-        return torch.mm(x, weight) if added is None else torch.addmm(added, x, weight)
-    if len(x) <= MAX_ROWS_ONE_BY_ONE:
-        rows = [torch.mv(weight.t(), row) for row in x]
-        product = torch.stack(rows) if len(rows) > 1 else rows[0][None]
-        return product if added is None else product.add_(added)
-    wide = torch.mm(x.float(), weight.float())
-    return (wide if added is None else wide.add_(added)).to(x.dtype)
-
-
-def _is_slow(x: Tensor) -> bool:
+def _is_slow(weight: Tensor) -> bool:
     """Whether products of many rows in this type are slower than widening the weights first.
 
     Torch has fast ones in bfloat16 for processors with the instructions, and plain loops for the others.
     """
-    if x.device.type != "cpu" or x.dtype == torch.float32:
+    if weight.device.type != "cpu" or weight.dtype == torch.float32:
         return False
-    return not (torch.cpu._is_avx512_bf16_supported() and x.dtype == torch.bfloat16)
+    return not (torch.cpu._is_avx512_bf16_supported() and weight.dtype == torch.bfloat16)
 
 
 def _fused(block: Block) -> FusedBlock:
@@ -272,24 +272,37 @@ def _joined(*maps: nn.Module) -> Tensor:
     """Return the weights of linear maps side by side, (d o); theirs become views of it, but for changes that are on."""
     if any(isinstance(linear, LoraLinear) and linear.gate is not False for linear in maps):
         with torch.no_grad():
-            return torch.cat([_changed(linear).t() for linear in maps], dim=1)
+            return _side_by_side([_changed(linear) for linear in maps])
     weights = [_weight(linear) for linear in maps]
     lengths = [len(weight) for weight in weights]
     total, width = sum(lengths), weights[0].shape[1]
     first = weights[0].detach()
-    starts = [first.data_ptr() + sum(lengths[:i]) * first.element_size() for i in range(len(weights))]
+    stride = (width, 1) if _is_slow(first) else (1, total)
+    starts = [first.storage_offset() + sum(lengths[:i]) * stride[0] for i in range(len(weights))]
     is_joined = all(
-        weight.stride() == (1, total) and weight.data_ptr() == start
+        weight.stride() == stride
+        and weight.storage_offset() == start
+        and weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
         for weight, start in zip(weights, starts, strict=True)
     )
     if is_joined:
-        return first.as_strided((width, total), (total, 1))
+        return first.as_strided((width, total), stride[::-1])
     # Training may go on with these weights: they must not be inference tensors.
     with torch.inference_mode(False), torch.no_grad():
-        joined = torch.cat([weight.detach().t() for weight in weights], dim=1)
+        joined = _side_by_side([weight.detach() for weight in weights])
         for weight, part in zip(weights, joined.split(lengths, dim=1), strict=True):
             weight.data = part.t()
     return joined
+
+
+def _side_by_side(weights: list[Tensor]) -> Tensor:
+    """Return weights (o d) as one (d o), in memory as a product of one row reads them fastest.
+
+    That is inputs before outputs in float32, and the other way round where rows go through the weights one by one.
+    """
+    if _is_slow(weights[0]):
+        return torch.cat(weights).t()
+    return torch.cat([weight.t() for weight in weights], dim=1)
 
 
 def _changed(linear: nn.Module) -> Tensor:
