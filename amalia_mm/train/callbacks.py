@@ -127,6 +127,10 @@ class GracefulStop(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give the signals back after a run that failed: Lightning has put these handlers back last of all."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

@@ -175,6 +175,8 @@ def main(argv: Sequence[str]) -> None:
         )
     except ArgumentError as error:
         raise _one_line(argv, error) from error
+    finally:
+        stop.give_back()
     if stop.received is not None:
         raise KeyboardInterrupt
 

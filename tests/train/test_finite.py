@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,10 @@ def test_the_run_stops_at_the_step_and_names_its_records(
         {**toy_recipe.language(toy_data, run, 20), "data": _without_workers(toy_data, run)},
         tmp_path / "r.yaml",
     )
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(InputError, match=r"step 8, .*\.tar: record .*loss: found") as error:
         cli.main(["fit", "-c", str(recipe)])
+    assert signal.getsignal(signal.SIGINT) is before, "a later Ctrl-C would go to a run that is over"
     assert "more" in str(error.value)
     assert len(toy_recipe.figures(run)) == 7
     kept = torch.load(run / "last.ckpt", weights_only=True)
