@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is loaded. By default its threads wait for each other by spinning, which on a busy machine
     # makes a step thirty times slower; sleeping at once makes it twice as slow on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # oneDNN keeps a program for every shape of a product in bf16 it has met, 1,024 of them by default. Batches of
+    # texts have other shapes at every step, and the quickstart's fine-tuning grew to twice its memory.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     try:
         with ctrl_c:
             code = _dispatch(words)

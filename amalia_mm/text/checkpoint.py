@@ -114,7 +114,9 @@ def save_hf(
     fresh = folder / "weights.writing"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
+    weights = {
+        name: _by_itself(value.detach().cpu().contiguous()) for name, value in decoder.state_dict().items()
+    }
     huggingface_hub.save_torch_state_dict(weights, fresh, max_shard_size=max_shard_size)
     for path in [*folder.glob("model*.safetensors"), folder / INDEX_NAME]:
         path.unlink(missing_ok=True)
@@ -125,6 +127,11 @@ def save_hf(
         path.chmod(mode)
         path.replace(folder / path.name)
     fresh.rmdir()
+
+
+def _by_itself(weight: Tensor) -> Tensor:
+    """Return a weight in a memory of its own: generation has joined some, and the writer takes those for shared."""
+    return weight if weight.untyped_storage().nbytes() == weight.nbytes else weight.clone()
 
 
 def check_same_decoder(

@@ -260,8 +260,6 @@ class Decoder(nn.Module):
         Raises:
             ValueError: A position at or beyond `max_positions`, or beyond the cache.
         """
-        if torch.is_grad_enabled():
-            self._part_weights()
         x = inputs if inputs.is_floating_point() else self.embed(inputs)
         if cache is not None:
             cache.admit(x.shape[0], x.shape[1], documents)
@@ -271,15 +269,6 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.advance(x.shape[1])
         return self.model.norm(x)
-
-    def _part_weights(self) -> None:
-        """Give weights that learn a memory of their own again, where generation has joined them.
-
-        Torch's fused optimisers go through memory as it lies, and would move other weights than these.
-        """
-        for weight in self.parameters():
-            if weight.requires_grad and not weight.is_contiguous():
-                weight.data = weight.data.contiguous()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return the embeddings (... d) of ids (...)."""

@@ -1,6 +1,7 @@
 """Weights in 8 bits, one scale an output: half the memory of bfloat16, quantised by torchao.
 
-torchao makes the numbers; the products of few rows are torch's own kernel for them, which is what torchao compiles to.
+torchao makes the numbers. What is multiplied with them is not rounded: a step of few rows reads them as they are
+(`few_rows.py`), and more positions go through weights that are widened first.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from torch import Tensor, nn
 
 from amalia_mm.errors import InputError
 
-MAX_ROWS_AT_ONCE = 4
-"""More rows go through weights that are widened first: the kernel is made for few."""
-
 
 @dataclass(frozen=True)
 class Int8Weight:
@@ -28,14 +26,14 @@ class Int8Weight:
     """(o) bfloat16."""
 
     def product(self, x: Tensor) -> Tensor:
-        """Return the product (n o) of x (n d), in the type of x; of few rows with x rounded to bfloat16."""
-        if len(x) <= MAX_ROWS_AT_ONCE:
-            return torch.ops.aten._weight_int8pack_mm(x.bfloat16(), self.numbers, self.scales).to(x.dtype)
-        return (torch.mm(x.float(), self.numbers.t().float()) * self.scales.float()).to(x.dtype)
+        """Return the product (n o) of x (n d), in the type of x."""
+        # Every number of 8 bits is one of bfloat16; where products in it are slow, they are taken in float32.
+        kind = torch.float32 if x.device.type == "cpu" else x.dtype
+        return (torch.mm(x.to(kind), self.numbers.t().to(kind)) * self.scales.to(kind)).to(x.dtype)
 
 
 def quantised(weight: Tensor) -> Int8Weight:
-    """Return a weight (d o) in 8 bits, in a memory of its own.
+    """Return a weight (o d) in 8 bits, in a memory of its own.
 
     Raises:
         InputError: torchao is not installed.
@@ -51,8 +49,8 @@ def quantised(weight: Tensor) -> Int8Weight:
             wanted="torchao, which quantises weights",
             remedy="install it: pip install 'amalia-mm[int8]', or leave int8 out",
         ) from error
-    linear = nn.Linear(weight.shape[0], weight.shape[1], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight.t().bfloat16().contiguous(), requires_grad=False)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight.bfloat16().contiguous(), requires_grad=False)
     torchao.quantize_(linear, torchao.Int8WeightOnlyConfig(version=2))
     numbers, scales = getattr(linear.weight, "qdata"), getattr(linear.weight, "scale")  # noqa: B009
     return Int8Weight(numbers.contiguous(), scales.flatten().bfloat16())

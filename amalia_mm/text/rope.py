@@ -216,6 +216,27 @@ class Rotary:
         return angles.cos(), angles.sin()
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The rotations of positions being read, (n 1 w), for both halves of a head at once."""
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def of(cls, cos: Tensor, sin: Tensor) -> Turns:
+        """Take both as (n w/2)."""
+        return cls(torch.cat([cos, cos], dim=-1)[:, None], torch.cat([-sin, sin], dim=-1)[:, None])
+
+    def turn(self, x: Tensor) -> None:
+        """Turn (n h w) where it lies, computed in float32."""
+        wide = x.float()
+        swapped = wide.roll(wide.shape[-1] // 2, -1)
+        wide.mul_(self.cos).addcmul_(swapped, self.sin)
+        if wide is not x:
+            x.copy_(wide)
+
+
 def _ends(positions: Tensor) -> Tensor:
     """Return, for each of positions (b t), the last position (b t) of the run it is in."""
     index = torch.arange(positions.shape[1], device=positions.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,6 +80,25 @@ def test_rows_of_all_kinds_that_join_and_leave_get_what_they_get_alone(decoder):
     for i, request in enumerate(requests):
         assert tokens.get(i, []) == alone(decoder, request)
     assert len({len(row) for row in tokens.values()}) > 2, "rows that all end together show little"
+
+
+@pytest.mark.parametrize("rules", [GREEDY, DRAWN, PLAIN])
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_in_bfloat16_and_8_bits_too_a_row_gets_what_it_gets_alone(decoder, rules, is_int8):
+    """One row went through products of its own, many through others: of eight rows, six were drawn otherwise."""
+    if is_int8:
+        pytest.importorskip("torchao")
+    decoder = Decoder(replace(decoder.config, dtype="bfloat16")).eval().requires_grad_(False)
+    requests = [Request(prompt, rules.for_row(i)) for i, prompt in enumerate(prompts(12))]
+    together, tokens = Engine(decoder, 8, max_length=40, int8=is_int8), {}
+    for request in requests:
+        together.add(request)
+    run(together, tokens)
+    for i, request in enumerate(requests):
+        engine, own = Engine(decoder, max_length=40, int8=is_int8), {}
+        engine.add(request)
+        run(engine, own)
+        assert tokens[i] == own[0]
 
 
 def test_what_is_drawn_depends_on_the_seed_of_the_row_alone(decoder):
@@ -237,26 +257,36 @@ def test_rows_of_a_padded_vocabulary_are_never_chosen(decoder, rules):
     assert max(tokens[0]) < 40
 
 
+@pytest.mark.parametrize("num_rows", [1, 3, 6])
 @pytest.mark.parametrize("is_tied", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.1)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @torch.no_grad()
-def test_the_fused_decoder_computes_what_the_decoder_does(is_tied, dtype, tolerance):
+def test_the_fused_decoder_computes_what_the_decoder_does(is_tied, dtype, num_rows):
+    """In float32 the same; in bfloat16 it is no further from exact than the decoder, which rounds as often or more."""
     torch.manual_seed(2)
     sizes = DecoderConfig(
         61, 32, 48, 3, 4, 2, tie_word_embeddings=is_tied, initializer_range=0.3, dtype=dtype
     )
     decoder = Decoder(sizes).eval()
+    exact = copy.deepcopy(decoder).float()
     before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
-    rows = [torch.randint(61, (length,)) for length in (9, 1, 5, 7, 3, 2)]
-    expected = [decoder(row[None])[0, -1].float() for row in rows]
-    fused, slots = FusedDecoder(decoder), Slots(6, 16, sizes, decoder.config.torch_dtype, torch.device("cpu"))
-    found = fused.read([Piece(slots.open(None), row) for row in rows], slots)
-    torch.testing.assert_close(found, torch.stack(expected), atol=tolerance, rtol=tolerance)
-    found = fused.step([4] * 6, slots)
+    rows = [torch.randint(61, (length,)) for length in (9, 1, 5, 7, 3, 2)[:num_rows]]
     longer = [torch.cat([row, torch.tensor([4])]) for row in rows]
-    expected = [decoder(row[None])[0, -1].float() for row in longer]
-    torch.testing.assert_close(found, torch.stack(expected), atol=tolerance, rtol=tolerance)
-    assert slots.lengths == [10, 2, 6, 8, 4, 3]
+    fused = FusedDecoder(decoder)
+    slots = Slots(num_rows, 16, sizes, decoder.config.torch_dtype, torch.device("cpu"))
+    found = [
+        fused.read([Piece(slots.open(None), row) for row in rows], slots),
+        fused.step([4] * num_rows, slots),
+    ]
+    for ours, texts in zip(found, (rows, longer), strict=True):
+        right, theirs = (
+            torch.stack([model(text[None])[0, -1].float() for text in texts]) for model in (exact, decoder)
+        )
+        if dtype == "float32":
+            torch.testing.assert_close(ours, right, atol=1e-5, rtol=1e-5)
+        else:
+            assert (ours - right).square().mean() <= 2 * (theirs - right).square().mean()
+    assert slots.lengths == [10, 2, 6, 8, 4, 3][:num_rows]
     for name, weight in decoder.state_dict().items():
         assert torch.equal(weight, before[name]), name
 
@@ -270,7 +300,7 @@ def test_no_weight_is_held_twice_and_what_changes_in_place_is_seen(decoder):
         for weight in decoder.parameters()
     }
     assert sum(storages.values()) == num_bytes
-    for one, other in zip(first._blocks, second._blocks, strict=True):
+    for one, other in zip(first._many._blocks, second._many._blocks, strict=True):
         assert one.gate_up.data_ptr() == other.gate_up.data_ptr()
         assert one.gate_up.untyped_storage().data_ptr() in storages
     prompt = torch.tensor([5, 6, 7])
@@ -285,7 +315,10 @@ def test_no_weight_is_held_twice_and_what_changes_in_place_is_seen(decoder):
 
 @pytest.mark.parametrize("generates_at", [0, 2])
 def test_training_goes_on_after_generation_as_it_would_have_without(decoder, generates_at):
-    """Joined weights lie between others, where torch's fused AdamW moved those: other losses, and no error."""
+    """Joined weights lay between others once, where torch's fused AdamW moved those: other losses, and no error.
+
+    What the engine reads afterwards are the weights as they have become.
+    """
     losses = []
     for at in (None, generates_at):
         trained, ids = copy.deepcopy(decoder), torch.arange(40).view(2, 20)
@@ -295,15 +328,25 @@ def test_training_goes_on_after_generation_as_it_would_have_without(decoder, gen
             if step == at:
                 engine = Engine(trained, num_slots=2)
                 engine.add(Request([1, 2], GREEDY))
-                engine.step()
+                run(engine, {})
             loss = functional.cross_entropy(trained(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
             losses[-1].append(loss.item())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    tokens: dict[int, list[int]] = {}
+    handle = engine.add(Request([1, 2], GREEDY))
+    run(engine, tokens)
+    assert tokens[handle] == alone(copy.deepcopy(trained), Request([1, 2], GREEDY))
+    assert tokens[handle] != alone(decoder, Request([1, 2], GREEDY))
+
+
+def test_weights_that_were_moved_are_not_read_where_they_no_longer_are(decoder):
+    engine = Engine(decoder)
+    decoder.lm_head.weight.data = decoder.lm_head.weight.data.clone()
     engine.add(Request([1, 2], GREEDY))
-    with pytest.raises(ValueError, match="trained or moved .*: make a new one"):
+    with pytest.raises(ValueError, match="weights were moved .*: make a new one"):
         engine.step()
 
 

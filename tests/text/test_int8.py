@@ -15,7 +15,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.engine import Engine, Request
 from amalia_mm.text.fused import FusedDecoder, Piece
-from amalia_mm.text.int8 import MAX_ROWS_AT_ONCE, quantised
+from amalia_mm.text.int8 import quantised
 from amalia_mm.text.sampling import Sampling
 from amalia_mm.text.slots import Slots
 
@@ -26,7 +26,7 @@ def logits(decoder: Decoder, num_rows: int, int8: bool) -> torch.Tensor:
     """What follows some prompts and one token more, (2n v)."""
     fused, dice = FusedDecoder(decoder, int8), torch.Generator().manual_seed(1)
     slots = Slots(num_rows, 32, SIZES, torch.float32, torch.device("cpu"))
-    rows = [torch.randint(97, (length,), generator=dice) for length in range(12, 12 + num_rows)]
+    rows = [torch.randint(97, (5 + number % 7,), generator=dice) for number in range(num_rows)]
     read = fused.read([Piece(slots.open(None), row) for row in rows], slots)
     return torch.cat([read, fused.step([5] * num_rows, slots)])
 
@@ -36,45 +36,36 @@ def with_rounded_weights(decoder: Decoder) -> Decoder:
     rounded = copy.deepcopy(decoder)
     for linear in rounded.model.layers.modules():
         if isinstance(linear, nn.Linear):
-            made = quantised(linear.weight.t())
+            made = quantised(linear.weight)
             linear.weight.data = made.numbers.float() * made.scales.float()[:, None]
     return rounded
 
 
-@pytest.mark.parametrize("num_rows", [4, 6])
+@pytest.mark.parametrize("num_rows", [1, 4, 20])
 def test_logits_are_those_of_a_decoder_with_rounded_weights(num_rows, record_property):
-    """Six rows go through weights that are widened, and nothing else is rounded.
-
-    Four go through torch's kernel, with inputs and outputs in bfloat16. Its step is 2^-8 to 2^-7 of a number, and
-    rounding is off by a step over sqrt(12): 0.16 %, for both sides together 0.23 %. A weight's step is the largest of
-    its output over 127, some 2.5 / 127 of a normal weight: 0.57 %. So the kernel adds less than half of what rounded
-    weights change, whatever the decoder makes of either.
-    """
+    """A step of few rows reads the numbers as they are, one of many widens them first: nothing else is rounded."""
     pytest.importorskip("torchao")
     torch.manual_seed(0)
     decoder = Decoder(SIZES).eval().requires_grad_(False)
     plain, eight = logits(decoder, num_rows, False), logits(decoder, num_rows, True)
     rounded = logits(with_rounded_weights(decoder), num_rows, False)
-    of_weights, of_kernel = ((each - rounded).square().mean().sqrt() for each in (plain, eight))
     record_property("change_by_spread", float((plain - eight).square().mean().sqrt() / plain.std()))
-    if num_rows > MAX_ROWS_AT_ONCE:
-        torch.testing.assert_close(eight, rounded, rtol=1e-4, atol=1e-4)
-    assert of_kernel < of_weights / 2
+    torch.testing.assert_close(eight, rounded, rtol=1e-4, atol=1e-4)
     # Of 16 random decoders, which forgive less than one that has learned, the worst had 0.06 of the spread.
-    assert 0 < of_weights < 0.1 * plain.std()
+    assert 0 < (plain - rounded).square().mean().sqrt() < 0.1 * plain.std()
 
 
 def test_eight_bits_are_the_nearest_numbers_of_each_output():
     """By hand: the largest weight of an output is 127 of its steps, and no weight moves further than half a step."""
     pytest.importorskip("torchao")
-    weight = torch.randn(48, 20) * torch.rand(20)
+    weight = torch.randn(20, 48) * torch.rand(20, 1)
     made = quantised(weight)
     assert made.numbers.shape == (20, 48)
-    step = weight.abs().amax(dim=0) / 127
+    step = weight.abs().amax(dim=1) / 127
     torch.testing.assert_close(made.scales.float(), step, rtol=0.02, atol=0)
     restored = made.numbers.float() * made.scales.float()[:, None]
     # A scale in bfloat16 is off by up to 1/256: half a step at 127.
-    assert ((restored - weight.t()).abs() <= 1.3 * step[:, None]).all()
+    assert ((restored - weight).abs() <= 1.3 * step[:, None]).all()
     for num_rows in (1, 9):
         x = torch.randn(num_rows, 48)
         torch.testing.assert_close(made.product(x), x @ restored.t(), rtol=0.02, atol=0.05)
