@@ -111,6 +111,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         """Return the endless batches of this process, from the trainer's step on."""
         first = 0
         if self.trainer is not None:
+            self._check_rows(self.trainer.world_size)
             first = self.trainer.global_step * self.trainer.accumulate_grad_batches
         steps, self.bad_records = self._steps(self.shards, self.seed)
         return endless_loader(steps, first, self.num_workers)
@@ -128,6 +129,18 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         for folder, (bad, read) in counts.items():
             if bad:
                 _LOG.warning("%s: %d bad records of %d read were left out", folder, bad, read)
+
+    def _check_rows(self, num_processes: int) -> None:
+        """Refuse batches of so few rows that some processes would never have one, and wait for the others."""
+        name, most = self._most_rows
+        require(
+            name, most, most >= num_processes, f"at least {num_processes}, one for each process: it is global"
+        )
+
+    @property
+    @abstractmethod
+    def _most_rows(self) -> tuple[str, int]:
+        """The option that says how many rows a global micro-batch has at most, and its value."""
 
     def _steps(
         self, weights: Mapping[str, float], seed: int, *, is_training: bool = True
@@ -205,6 +218,10 @@ class TextData(ShardData[TextBatch]):
         self.too_long: TooLong = too_long
         self.row_tokens = row_tokens
         self.rows_per_batch = rows_per_batch
+
+    @property
+    def _most_rows(self) -> tuple[str, int]:
+        return "rows_per_batch", self.rows_per_batch
 
     @property
     def piece_tokens(self) -> int:
@@ -287,6 +304,10 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self.shortest_first_epochs = shortest_first_epochs
         self.paths = paths
         self.augment = augment
+
+    @property
+    def _most_rows(self) -> tuple[str, int]:
+        return "max_rows", self.max_rows
 
     def _eligible(self, folder: Folder, weight: float) -> Eligible:
         return eligible_speech(

@@ -96,6 +96,10 @@ class PairData(ShardData[PreferenceBatch]):
         steps, _ = self._steps({name: 1.0}, seed=0, is_training=False)
         return finite_loader(steps, steps.order.num_batches(epoch=0), self.num_workers)
 
+    @property
+    def _most_rows(self) -> tuple[str, int]:
+        return "rows_per_batch", self.rows_per_batch
+
     def _eligible(self, folder: Folder, weight: float) -> Eligible:
         return eligible_pairs(folder, weight, self.row_tokens)
 

@@ -24,6 +24,10 @@ _SHAPES = MappingProxyType(
 _REMEDY = "correct the row"
 
 
+class UnknownSpeakerError(InputError):
+    """Somebody speaks who is none of system, user and assistant, such as a tool."""
+
+
 def turns_of_row(row: Mapping[str, Any], where: str) -> tuple[Turn, ...] | None:
     """Return the turns of a row, None where it has none.
 
@@ -31,7 +35,8 @@ def turns_of_row(row: Mapping[str, Any], where: str) -> tuple[Turn, ...] | None:
     `instruction` with its `input` (if any) and `output`; what `system` says, if it is there, stands before them.
 
     Raises:
-        InputError: A field is of another type than it should be, or who speaks is unknown.
+        InputError: A field is of another type than it should be.
+        UnknownSpeakerError: A message is of somebody else than system, user and assistant.
     """
     for field in _SHAPES:
         if row.get(field) is not None:
@@ -39,7 +44,8 @@ def turns_of_row(row: Mapping[str, Any], where: str) -> tuple[Turn, ...] | None:
     if row.get("instruction") is None:
         return None
     asked = [required(row, "instruction", where), optional(row, "input", where)]
-    answer = required(row, "output", where)
+    required(row, "output", where)
+    answer = str(row["output"])  # as it stands, as in messages
     turns = Turn("user", "\n".join(part for part in asked if part)), Turn("assistant", answer)
     return after_system(row, turns, where)
 
@@ -66,11 +72,15 @@ def turns_in(messages: object, field: str, where: str) -> tuple[Turn, ...]:
         if not isinstance(message, Mapping):
             fail(where, place, repr(message), wanted, _REMEDY)
         role, text = message.get(role_field), message.get(text_field)
-        if not isinstance(role, str) or role not in roles:
+        if not isinstance(role, str):
             fail(where, f"{place}.{role_field}", repr(role), "one of " + ", ".join(roles), _REMEDY)
+        if role not in roles:
+            field, wanted = f"{place}.{role_field}", "one of " + ", ".join(roles)
+            raise UnknownSpeakerError(where, field=field, found=repr(role), wanted=wanted, remedy=_REMEDY)
         if not isinstance(text, str):
             fail(where, f"{place}.{text_field}", repr(text), "a string", _REMEDY)
-        turns.append(Turn(roles[role], writable(text, f"{place}.{text_field}", where).strip()))
+        # As it stands: an answer may begin with the spaces that its code needs.
+        turns.append(Turn(roles[role], writable(text, f"{place}.{text_field}", where)))
     return tuple(turns)
 
 

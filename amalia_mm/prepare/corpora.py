@@ -17,7 +17,7 @@ from typing import Any
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import InputError
-from amalia_mm.prepare.conversations import fault_of_row, turns_of_row
+from amalia_mm.prepare.conversations import UnknownSpeakerError, fault_of_row, turns_of_row
 from amalia_mm.prepare.rows import content_of, fail, json_rows, optional, required
 from amalia_mm.prepare.sentences import split_of
 from amalia_mm.variety import Variety
@@ -30,6 +30,7 @@ _SPLITS: Mapping[str, Split] = {
     "test": "test",
 }
 NOBODY_ANSWERS = "a conversation in which nobody answers"
+UNKNOWN_SPEAKER = "a conversation with somebody else than system, user and assistant"
 NOT_IN_TURNS = (
     "a conversation in which one says nothing, or speaks twice in a row, or the system not at first"
 )
@@ -189,7 +190,11 @@ def _read_tsv(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]
 def _read_jsonl(path: Path, source: str, notes: Counter[str]) -> Iterator[Written]:
     for where, row in json_rows(path):
         variety = _variety(row, where, notes)
-        turns = turns_of_row(row, where)
+        try:
+            turns = turns_of_row(row, where)
+        except UnknownSpeakerError as fault:
+            _leave_out(fault, UNKNOWN_SPEAKER, notes)
+            continue
         if turns is not None:
             # Some sets keep the whole conversation again as one text, or an empty one.
             notes.update(["text beside a conversation is not read"] * bool(row.get("text")))
@@ -198,9 +203,7 @@ def _read_jsonl(path: Path, source: str, notes: Counter[str]) -> Iterator[Writte
                 yield Written(where, source, variety, turns=turns)
                 continue
             reason = NOT_IN_TURNS if any(turn.role == "assistant" for turn in turns) else NOBODY_ANSWERS
-            notes[reason] += 1
-            if notes[NOT_IN_TURNS] + notes[NOBODY_ANSWERS] <= _MOST_TOLD:
-                _log.warning("left out: %s", fault)
+            _leave_out(fault, reason, notes)
         elif row.get("text") is None and "text" in row:
             notes["no text (null)"] += 1
         else:
@@ -210,6 +213,13 @@ def _read_jsonl(path: Path, source: str, notes: Counter[str]) -> Iterator[Writte
                 yield Written(where, source, variety, text)
             else:
                 notes["an empty text"] += 1
+
+
+def _leave_out(fault: InputError, reason: str, notes: Counter[str]) -> None:
+    """Count a conversation that is not learned from; the first ones are named."""
+    notes[reason] += 1
+    if notes[NOT_IN_TURNS] + notes[NOBODY_ANSWERS] + notes[UNKNOWN_SPEAKER] <= _MOST_TOLD:
+        _log.warning("left out: %s", fault)
 
 
 _READERS = {".txt": _read_txt, ".jsonl": _read_jsonl, ".tsv": _read_tsv}

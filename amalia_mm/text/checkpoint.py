@@ -156,7 +156,8 @@ def check_same_decoder(
         if field.name in (*changed, *_OWN):
             continue
         mine, theirs = _meaning(wanted, field.name), _meaning(found, field.name)
-        if mine != theirs:
+        is_widened = field.name == "dtype" and mine == "float32"  # every number stays what it is
+        if mine != theirs and not is_widened:
             remedy = f"take the folder's {field.name}"
             if field.name in MAY_CHANGE:
                 remedy += f", or list {field.name} in `changed` if the run is to change it"
@@ -181,6 +182,7 @@ def _meaning(config: DecoderConfig, name: str) -> object:
 
 
 def _check_tensors(files: SafetensorsFiles, decoder: Decoder, folder: Path) -> None:
+    _check_index(files, folder)
     wanted = {name: tuple(value.shape) for name, value in decoder.named_parameters()}
     is_tied = decoder.config.tie_word_embeddings
     # Some writers add what follows from other tensors: rotary frequencies, a tied head.
@@ -194,6 +196,16 @@ def _check_tensors(files: SafetensorsFiles, decoder: Decoder, folder: Path) -> N
             wanted="the embeddings (tie_word_embeddings is true)",
             remedy="correct config.json, or ask for the folder again",
         )
+
+
+def _check_index(files: SafetensorsFiles, folder: Path) -> None:
+    """Raise `InputError` for a tensor that the folder's index names and its file does not hold."""
+    index = folder / INDEX_NAME
+    for name, file in _weight_map(index).items() if index.is_file() else ():
+        found = files.path_of(name).name if name in files.names else None
+        if found != file:
+            shown, remedy = f"it in {found}" if found else "it in no file", "copy the folder again, whole"
+            raise InputError(index, field=name, found=shown, wanted=f"it in {file}", remedy=remedy)
 
 
 def _copy(files: SafetensorsFiles, decoder: Decoder) -> None:

@@ -6,6 +6,7 @@ One engine is one model and one place for rows to be in. It has no threads and n
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -117,9 +118,12 @@ class Engine:
 
         Raises:
             InputError: Prompt and new tokens together exceed the decoder's positions, or those of a slot.
-            ValueError: An empty prompt, ids and embeddings of another shape, or ids that the decoder does not have.
+            ValueError: An empty prompt, ids and embeddings of another shape, ids that the decoder does not have, or
+                a prefix that another engine has read.
         """
         inputs = self._inputs(request.inputs)
+        if request.prefix is not None and request.prefix.engine() is not self:
+            raise ValueError("a prefix of another engine: let this one remember it")
         num_read = len(inputs) + (0 if request.prefix is None else request.prefix.length)
         self._check(num_read, request.sampling.max_new_tokens)
         seen: list[int] = [] if request.prefix is None else [*request.prefix.ids]
@@ -159,7 +163,7 @@ class Engine:
         slots.open(None)
         self._decoder.read([Piece(0, inputs)], slots)
         ids = () if inputs.is_floating_point() else tuple(inputs.tolist())
-        return Prefix(tuple(stored[0] for stored in slots.layers), len(inputs), ids)
+        return Prefix(tuple(stored[0] for stored in slots.layers), len(inputs), ids, weakref.ref(self))
 
     def step(self) -> list[Event]:
         """Return one event for each running row, the ones that just joined included; empty when nothing runs."""

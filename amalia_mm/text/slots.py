@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,8 @@ class Prefix:
     """Positions it takes."""
     ids: tuple[int, ...]
     """Its tokens, for repetition penalties; none where it was given as embeddings."""
+    engine: weakref.ref[object]
+    """Whose it is: another's keys and values would be those of other weights."""
 
 
 class Slots:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
@@ -97,8 +98,8 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     """Return the optimiser over the trainable parameters, and its schedule, to be stepped once a step.
 
     Raises:
-        InputError: A pattern of `lr_scales` or `muon` matches no trainable parameter (no matrix), or nothing is
-            trainable.
+        InputError: A pattern of `lr_scales` or `muon` matches no trainable parameter (no matrix), nothing is
+            trainable, or what is has fewer bits than float32.
     """
     scales = [(compiled(p, "model.optim", "lr_scales"), scale) for p, scale in config.lr_scales.items()]
     by_muon = [compiled(p, "model.optim", "muon") for p in config.muon]
@@ -113,6 +114,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
+        _check_exact(name, parameter)
         pattern, scale = next(((p.pattern, scale) for p, scale in scales if p.search(name)), ("", 1.0))
         unused["lr_scales"].discard(pattern)
         moving = {p.pattern for p in by_muon if parameter.ndim == 2 and p.search(name)}
@@ -136,6 +138,22 @@ def build_optimizer(module: nn.Module, config: OptimConfig, max_steps: int) -> t
     else:
         optimizer = AdamW(made, betas=betas, eps=config.eps, fused=True)
     return optimizer, LambdaLR(optimizer, lr_factor(config, max_steps))
+
+
+def _check_exact(name: str, parameter: nn.Parameter) -> None:
+    """Refuse to train weights of half precision: a step of less than 1/256 of a weight would not move it at all.
+
+    At a rate of 1e-5 that is most steps of most weights, and the loss still falls a little: nobody would notice.
+    """
+    if parameter.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            "model",
+            field=name,
+            found=f"weights to train of type {str(parameter.dtype).removeprefix('torch.')}",
+            wanted="float32: small steps vanish in fewer bits",
+            remedy="set model.decoder.dtype to float32 (trainer.precision bf16-mixed still computes in bfloat16), "
+            "or train low-rank changes (model.lora)",
+        )
 
 
 def _check(

@@ -68,8 +68,11 @@ class Throughput(Callback):
             return
         # Figures are read at every step, so the device has finished by now.
         seconds = time.perf_counter() - self._begun
-        pl_module.step_losses["tokens_per_s"] = self._num_tokens * trainer.world_size / seconds
-        pl_module.step_losses["mfu"] = self._num_operations / seconds / (self.peak_tflops * 1e12)
+        # Each process has its own share: the last rows of an epoch do not go evenly into all.
+        done = torch.stack([self._num_tokens, self._num_operations]).to(pl_module.device)
+        tokens, operations = trainer.strategy.reduce(done, reduce_op="sum").cpu()
+        pl_module.step_losses["tokens_per_s"] = tokens / seconds
+        pl_module.step_losses["mfu"] = operations / seconds / (trainer.world_size * self.peak_tflops * 1e12)
         self._num_tokens = torch.zeros((), dtype=torch.float64)
         self._num_operations = torch.zeros((), dtype=torch.float64)
         self._step, self._begun = trainer.global_step, time.perf_counter()

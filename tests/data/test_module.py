@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,11 +145,9 @@ def test_processes_share_the_global_batch(heard: Make, world_size: int) -> None:
             for name, is_heard in zip(batch.text.record_ids, heard_rows, strict=True)
         }
 
-    whole = batches(heard(shards=speech_only(heard)), 6)
-    parts = [
-        batches(at(heard(shards=speech_only(heard)), rank=rank, world_size=world_size), 6)
-        for rank in range(world_size)
-    ]
+    make = partial(heard, shards=speech_only(heard), max_rows=9)
+    whole = batches(make(), 6)
+    parts = [batches(at(make(), rank=rank, world_size=world_size), 6) for rank in range(world_size)]
     for step, batch in enumerate(whole):
         own = [part[step] for part in parts]
         learned = [part for part in own if (part.text.labels != IGNORE).any()]
@@ -163,6 +162,15 @@ def test_processes_share_the_global_batch(heard: Make, world_size: int) -> None:
         for part in own:
             if not (part.text.labels != IGNORE).any():
                 assert (part.num_ctc_ids == -1).all()
+
+
+def test_fewer_rows_than_processes_are_refused(text: Make) -> None:
+    """With one row for eight processes, seven waited at every step and carried no loss, and nobody was told."""
+    with pytest.raises(
+        InputError, match=r"data: rows_per_batch: found 3; wanted at least 4, one for each process"
+    ):
+        at(text(rows_per_batch=3), rank=0, world_size=4).train_dataloader()
+    assert batches(at(text(rows_per_batch=4), rank=0, world_size=4), 1)
 
 
 def speech_only(heard: Make) -> dict[str, float]:

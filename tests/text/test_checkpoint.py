@@ -271,3 +271,31 @@ def test_a_file_of_the_index_that_is_missing_is_named(decoder, tmp_path):
     missing.unlink()
     with pytest.raises(InputError, match=missing.name):
         load_hf(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "file"), [("model.layers.7.extra", None), ("model.norm.weight", "other")])
+def test_a_tensor_that_the_index_promises_and_its_file_lacks_is_named(decoder, tmp_path, name, file):
+    save_hf(decoder, tmp_path, max_shard_size="20KB")
+    path = tmp_path / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    files = sorted(set(index["weight_map"].values()))
+    right = index["weight_map"].get(name)
+    index["weight_map"][name] = next(each for each in files if each != right)
+    path.write_text(json.dumps(index))
+    found = "no file" if file is None else right
+    with pytest.raises(InputError, match=f"{path.name}: {name}: found it in {found}; wanted it in "):
+        load_hf(tmp_path)
+
+
+def test_a_checkpoint_of_bfloat16_starts_a_run_in_float32(decoder, tmp_path):
+    """Every number stays what it is, so nobody needs to say that the type is to change; the way down must be said."""
+    decoder = Decoder(replace(decoder.config, dtype="bfloat16"))
+    save_hf(decoder, tmp_path)
+    wide = Decoder(replace(decoder.config, dtype="float32"))
+    load_hf_into(wide, tmp_path)
+    for found, wanted in zip(wide.parameters(), decoder.parameters(), strict=True):
+        assert found.dtype == torch.float32
+        assert torch.equal(found, wanted.float())
+    save_hf(wide, tmp_path)
+    with pytest.raises(InputError, match="dtype: found float32; wanted bfloat16"):
+        load_hf_into(decoder, tmp_path)

@@ -158,6 +158,14 @@ def test_a_beginning_of_embeddings_such_as_an_audio_is_read_once_too(decoder):
         assert tokens[handle] == alone(decoder, Request(whole, GREEDY))
 
 
+def test_what_another_engine_has_read_is_refused_before_it_could_end_the_rows_beside_it(decoder):
+    """Keys and values of other weights: of the same shape they were taken without a word."""
+    engine, other = Engine(decoder), Engine(copy.deepcopy(decoder))
+    with pytest.raises(ValueError, match="a prefix of another engine"):
+        engine.add(Request([3], GREEDY, prefix=other.remember([1, 2])))
+    assert engine.num_waiting == 0
+
+
 def test_a_conversation_that_grows_while_it_waits_is_read_as_it_was(decoder):
     engine, tokens, prompt = Engine(decoder, max_length=20), {}, [5, 6]
     engine.add(Request(prompt, GREEDY))

@@ -92,3 +92,15 @@ def test_the_schedule_moves_the_optimiser_of_torch() -> None:
         schedule.step()
     assert seen[:3] == pytest.approx([0.2, 0.4, 0.4])
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.4 * 0.02)
+
+
+def test_weights_of_half_precision_are_not_trained() -> None:
+    """At a rate of 1e-5, 85 of 100 weights of a bfloat16 checkpoint stayed where they were, and the loss still fell."""
+    module = nn.Linear(4, 4, dtype=torch.bfloat16)
+    with pytest.raises(
+        InputError, match=r"model: weight: found weights to train of type bfloat16; wanted float32"
+    ):
+        build_optimizer(module, OptimConfig(lr=1e-5), max_steps=10)
+    module.weight.requires_grad_(False)
+    module.bias.data = module.bias.data.float()
+    build_optimizer(module, OptimConfig(lr=1e-5), max_steps=10)
