@@ -53,7 +53,7 @@ def turns_of_row(row: Mapping[str, Any], where: str) -> tuple[Turn, ...] | None:
 def after_system(row: Mapping[str, Any], turns: tuple[Turn, ...], where: str) -> tuple[Turn, ...]:
     """Return turns after what the row's `system` says, which many sets keep beside them."""
     said = optional(row, "system", where)
-    if not said or turns[:1] == (Turn("system", said),):
+    if not said or (turns and turns[0].role == "system" and turns[0].text.strip() == said):
         return turns
     if turns and turns[0].role == "system":
         fail(where, "system", "beside messages that begin with another", "one of the two", _REMEDY)
@@ -66,21 +66,24 @@ def turns_in(messages: object, field: str, where: str) -> tuple[Turn, ...]:
     wanted = f"an object with {role_field} and {text_field}"
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         fail(where, field, repr(messages), f"a list, each {wanted}", _REMEDY)
-    turns: list[Turn] = []
     for number, message in enumerate(messages):
         place = f"{field}[{number}]"
         if not isinstance(message, Mapping):
             fail(where, place, repr(message), wanted, _REMEDY)
-        role, text = message.get(role_field), message.get(text_field)
+        role, known = message.get(role_field), "one of " + ", ".join(roles)
         if not isinstance(role, str):
-            fail(where, f"{place}.{role_field}", repr(role), "one of " + ", ".join(roles), _REMEDY)
+            fail(where, f"{place}.{role_field}", repr(role), known, _REMEDY)
         if role not in roles:
-            field, wanted = f"{place}.{role_field}", "one of " + ", ".join(roles)
-            raise UnknownSpeakerError(where, field=field, found=repr(role), wanted=wanted, remedy=_REMEDY)
+            # Before any text is looked at: who calls a tool says nothing.
+            place = f"{place}.{role_field}"
+            raise UnknownSpeakerError(where, field=place, found=repr(role), wanted=known, remedy=_REMEDY)
+    turns: list[Turn] = []
+    for number, message in enumerate(messages):
+        place, text = f"{field}[{number}].{text_field}", message.get(text_field)
         if not isinstance(text, str):
-            fail(where, f"{place}.{text_field}", repr(text), "a string", _REMEDY)
+            fail(where, place, repr(text), "a string", _REMEDY)
         # As it stands: an answer may begin with the spaces that its code needs.
-        turns.append(Turn(roles[role], writable(text, f"{place}.{text_field}", where)))
+        turns.append(Turn(roles[message[role_field]], writable(text, place, where)))
     return tuple(turns)
 
 

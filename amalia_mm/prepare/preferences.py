@@ -63,7 +63,7 @@ def pair_of_row(row: Mapping[str, Any], where: str, identity: str, source: str) 
         _side(row, name, where) for name in ("chosen", "rejected")
     )
     shared = after_system(row, _shared_prompt(before, chosen_before, rejected_before, where), where)
-    if chosen == rejected:
+    if chosen.strip() == rejected.strip():
         fail(where, "rejected", "the same as chosen", "two different answers", _REMEDY)
     asked = "\n".join(turn.text for turn in shared) or chosen
     answer = (*shared, Turn("assistant", chosen)) if shared else ()
@@ -103,8 +103,9 @@ def _side(row: Mapping[str, Any], name: str, where: str) -> tuple[tuple[Turn, ..
     if not isinstance(row.get(name), list):
         return None, required(row, name, where, wanted="an answer, or messages that end with one")
     turns = turns_in(row[name], name, where)
-    if not turns or turns[-1].role != "assistant" or not turns[-1].text:
-        found = f"a last message of role {turns[-1].role}" if turns and turns[-1].text else "no answer"
+    is_said = bool(turns and turns[-1].text.strip())
+    if not is_said or turns[-1].role != "assistant":
+        found = f"a last message of role {turns[-1].role}" if is_said else "no answer"
         fail(where, name, found, "messages that end with the assistant's answer", _REMEDY)
     return turns[:-1], turns[-1].text
 
@@ -125,10 +126,15 @@ def _shared_prompt(
         )
     first, wanted = next(iter(said.items()))
     for name, turns in said.items():
-        if turns != wanted:
+        if _essence(turns) != _essence(wanted):
             found = f"{_short(turns)} before the answer, where {first} has {_short(wanted)}"
             fail(where, name, found, "one prompt for both sides", _REMEDY)
     return wanted
+
+
+def _essence(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """Return what makes two prompts one: space around what is said does not tell them apart."""
+    return [(turn.role, turn.text.strip()) for turn in turns]
 
 
 def _short(turns: Sequence[Turn]) -> str:

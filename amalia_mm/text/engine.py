@@ -63,7 +63,9 @@ class _Row:
 class Engine:
     """Continues up to `num_slots` prompts at once; others wait for a slot.
 
-    A row gets the tokens it would get alone, up to rounding, whatever runs beside it and whenever it joined.
+    A row gets the tokens it would get alone, whatever runs beside it and whenever it joined, up to the rounding of
+    float32: on a processor with up to 16 rows in every type, elsewhere where the decoder is in float32. In fewer bits
+    a GPU's products of many rows are rounded otherwise than those of one, and a draw may fall otherwise.
 
     Args:
         decoder: Its weights are used where they are, not copied: see `FusedDecoder`. Dropout never acts.

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 import torch
 from numba import prange, types
+from numba.core import config
 from numba.extending import overload
 from numpy.typing import NDArray
 from torch import Tensor
@@ -42,9 +43,10 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 # Sums may be taken in any order, as in every fast product; what is no number stays none.
 _FAST = {"reassoc", "contract"}
-# The way to start threads that numba always has does not survive two callers at once.
+# The way to start threads that numba always has does not survive two callers at once. None survives a fork, as torch's
+# own do not: who generates on several cores and forks must not generate in the child.
 _ONE_AT_A_TIME = threading.Lock()
-_MOST_THREADS = numba.get_num_threads()
+_MOST_THREADS = int(getattr(config, "NUMBA_NUM_THREADS"))  # noqa: B009 (numba makes it as it starts)
 
 
 class FewRows:

@@ -5,6 +5,7 @@ It computes what `Decoder.hidden` and `Decoder.logits` compute, up to rounding, 
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from amalia_mm.text.decoder import Block, Decoder
-from amalia_mm.text.joined import in_int8, joined, joined_block
+from amalia_mm.text.joined import in_int8, is_merged, joined, joined_block
 from amalia_mm.text.many_rows import ManyRows
 from amalia_mm.text.rope import Turns
 from amalia_mm.text.slots import Slots
 
 if TYPE_CHECKING:
     from amalia_mm.text.few_rows import FewRows
+
+
+_JOINING = threading.Lock()
+"""Two that join the weights of one decoder at once would each give them another place."""
+_OUTDATED = "the decoder's weights were changed or moved after this was made of it: make a new one"
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,10 @@ class FusedDecoder:
     """Reads positions into slots and returns the logits of what follows.
 
     The decoder's weights are rearranged where they lie, a layer at a time: its parameters become views of the joined
-    matrices, so that nothing is held twice, and what changes them in place, as training does, is seen here. Where they
-    are moved afterwards, a new one must be made: `read` refuses. Low-rank changes are merged into matrices of their own
-    where they are on, and not looked at where they are off.
+    matrices, so that nothing is held twice, and what changes them in place, as training does, is seen here. Low-rank
+    changes are merged into matrices of their own where they are on, and not looked at where they are off. Where weights
+    are replaced or moved afterwards, or copies of them (merged, or of 8 bits) have become old, a new one must be made:
+    `read` refuses.
 
     Args:
         decoder: Whose weights these are.
@@ -55,13 +62,17 @@ class FusedDecoder:
     def __init__(self, decoder: Decoder, int8: bool = False) -> None:
         self.config = decoder.config
         self._embeddings = decoder.model.embed_tokens.weight.detach()
-        blocks = [joined_block(block) for block in decoder.model.layers if isinstance(block, Block)]
+        with _JOINING:
+            blocks = [joined_block(block) for block in decoder.model.layers if isinstance(block, Block)]
+            head = self._embeddings if decoder.lm_head is None else joined(decoder.lm_head)
         if int8:
             blocks = [in_int8(block) for block in blocks]
         norm = decoder.model.norm.weight.detach()
-        head = self._embeddings if decoder.lm_head is None else joined(decoder.lm_head)
         # Weak: with 8 bits, the decoder's own weights may go.
-        self._places = [(weakref.ref(weight), weight.data_ptr()) for weight in decoder.parameters()]
+        self._decoder = weakref.ref(decoder)
+        self._is_copied = int8 or any(is_merged(module) for module in decoder.modules())
+        self._marks = _marks(decoder, self._is_copied)
+        self._place = self._embeddings.data_ptr()
         self._rotary = decoder.rotary
         self.dtype, self.device = self._embeddings.dtype, self._embeddings.device
         self._num_heads = decoder.config.num_attention_heads
@@ -86,12 +97,12 @@ class FusedDecoder:
         Raises:
             ValueError: A position beyond the decoder's, or the decoder's weights are elsewhere by now.
         """
-        if self.dtype != torch.float32 and len(pieces) > 1:
+        if self.dtype != torch.float32 and self._few is not None and len(pieces) > 1:
             # Rounded products depend on how many rows they have; what a row is given must not.
             return torch.cat([self.read([piece], slots) for piece in pieces])
-        alive = ((weight(), place) for weight, place in self._places)
-        if any(weight is not None and weight.data_ptr() != place for weight, place in alive):
-            raise ValueError("the decoder's weights were moved after this was made of it: make a new one")
+        decoder = self._decoder()
+        if decoder is not None and _marks(decoder, self._is_copied) != self._marks:
+            raise ValueError(_OUTDATED)
         x = torch.cat([self._embed(piece.inputs) for piece in pieces])
         lengths = [len(piece.inputs) for piece in pieces]
         starts = [slots.lengths[piece.slot] for piece in pieces]
@@ -119,7 +130,16 @@ class FusedDecoder:
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], slots: Slots) -> Tensor:
-        """Return the logits (n v) float32 after one more token in each of the first n slots, all that run."""
+        """Return the logits (n v) float32 after one more token in each of the first n slots, all that run.
+
+        Raises:
+            ValueError: Another number of tokens than rows, or a row whose slot is full; weights as in `read`.
+        """
+        if len(tokens) != slots.num_rows or max(slots.lengths) >= slots.max_length:
+            found = f"{len(tokens)} tokens for {slots.num_rows} rows, at positions {slots.lengths}"
+            raise ValueError(f"{found}: wanted one token a row, and positions below {slots.max_length}")
+        if self._embeddings.data_ptr() != self._place:
+            raise ValueError(_OUTDATED)
         x = self._embed(torch.tensor(tokens, device=self.device))
         last = max(slots.lengths)
         if min(slots.lengths) == last:
@@ -186,3 +206,10 @@ class FusedDecoder:
             enable_gqa=self._num_groups != self._num_heads,
         )
         return mixed[0].transpose(0, 1).reshape(num_new, -1)
+
+
+def _marks(decoder: Decoder, is_copied: bool) -> list[tuple[int, int]]:
+    """Return by what each weight is known again: what it is, and where it lies or how often it was changed in place."""
+    return [
+        (id(weight), weight._version if is_copied else weight.data_ptr()) for weight in decoder.parameters()
+    ]

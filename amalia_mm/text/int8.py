@@ -1,7 +1,7 @@
 """Weights in 8 bits, one scale an output: half the memory of bfloat16, quantised by torchao.
 
-torchao makes the numbers. What is multiplied with them is not rounded: a step of few rows reads them as they are
-(`few_rows.py`), and more positions go through weights that are widened first.
+torchao makes the numbers. On a processor what is multiplied with them is not rounded: a step of few rows reads them as
+they are (`few_rows.py`), and more positions go through weights that are widened first.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Int8Weight:
 
     def product(self, x: Tensor) -> Tensor:
         """Return the product (n o) of x (n d), in the type of x."""
-        # Every number of 8 bits is one of bfloat16; where products in it are slow, they are taken in float32.
-        kind = torch.float32 if x.device.type == "cpu" else x.dtype
+        # Every number of 8 bits is one of bfloat16, but not the sum of many. In float16 it would overflow.
+        kind = torch.bfloat16 if x.dtype == torch.bfloat16 and x.device.type != "cpu" else torch.float32
         return (torch.mm(x.to(kind), self.numbers.t().to(kind)) * self.scales.to(kind)).to(x.dtype)
 
 

@@ -59,7 +59,7 @@ def in_int8(block: JoinedBlock) -> JoinedBlock:
 
 def joined(*maps: nn.Module) -> Tensor:
     """Return the weights of linear maps below one another, (o d); theirs become views of it, but for changes."""
-    if any(isinstance(linear, LoraLinear) and linear.gate is not False for linear in maps):
+    if any(map(is_merged, maps)):
         with torch.no_grad():
             return torch.cat([_changed(linear) for linear in maps])
     weights = [_weight(linear) for linear in maps]
@@ -83,8 +83,13 @@ def joined(*maps: nn.Module) -> Tensor:
     return whole
 
 
+def is_merged(module: nn.Module) -> bool:
+    """Return whether this is a linear map with a low-rank change that is on."""
+    return isinstance(module, LoraLinear) and module.gate is not False
+
+
 def _changed(linear: nn.Module) -> Tensor:
-    if not isinstance(linear, LoraLinear) or linear.gate is False:
+    if not isinstance(linear, LoraLinear) or not is_merged(linear):
         return _weight(linear)
     if linear.gate is not True:
         raise ValueError(

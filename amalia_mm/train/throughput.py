@@ -67,7 +67,8 @@ class Throughput(Callback):
         if trainer.global_step == self._step:
             return
         # Figures are read at every step, so the device has finished by now.
-        seconds = time.perf_counter() - self._begun
+        now = time.perf_counter()
+        seconds = now - self._begun
         # Each process has its own share: the last rows of an epoch do not go evenly into all.
         done = torch.stack([self._num_tokens, self._num_operations]).to(pl_module.device)
         tokens, operations = trainer.strategy.reduce(done, reduce_op="sum").cpu()
@@ -75,7 +76,7 @@ class Throughput(Callback):
         pl_module.step_losses["mfu"] = operations / seconds / (trainer.world_size * self.peak_tflops * 1e12)
         self._num_tokens = torch.zeros((), dtype=torch.float64)
         self._num_operations = torch.zeros((), dtype=torch.float64)
-        self._step, self._begun = trainer.global_step, time.perf_counter()
+        self._step, self._begun = trainer.global_step, now
 
 
 def work_of(batch: TextBatch, decoder: Decoder) -> tuple[Tensor, Tensor]:

@@ -244,6 +244,21 @@ def test_what_is_said_is_kept_as_it_stands(tmp_path: Path, row: dict[str, object
     assert written[0].turns[-1].text == CODE["content"]
 
 
+def test_a_conversation_with_a_tool_is_left_out_though_who_calls_it_says_nothing(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    messages = [ASK, call, {"role": "tool", "content": "4"}, ANSWER]
+    written, notes = read_text(
+        _jsonl(tmp_path / "t.jsonl", [{"messages": [ASK, ANSWER]}, {"messages": messages}])
+    )
+    assert len(written) == sum(notes.values()) == 1
+
+
+def test_a_system_said_twice_with_other_space_is_one(tmp_path: Path) -> None:
+    row = {"system": "Sê breve.\n", "messages": [{"role": "system", "content": "Sê breve. "}, ASK, ANSWER]}
+    written, _ = read_text(_jsonl(tmp_path / "t.jsonl", [row]))
+    assert [turn.role for turn in written[0].turns] == ["system", "user", "assistant"]
+
+
 def test_a_file_of_nothing_else_is_an_error_that_says_why(tmp_path: Path) -> None:
     path = _jsonl(tmp_path / "t.jsonl", [{"messages": [ASK]}])
     with pytest.raises(InputError, match=r"no text in it \(a conversation in which nobody answers\)"):

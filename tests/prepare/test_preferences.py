@@ -110,3 +110,24 @@ def test_pairs_become_shards_and_prompts_keep_to_their_split(tmp_path: Path) -> 
     path.write_text(json.dumps(next(row for row in rows if row["prompt"] in splits["train"])))
     with pytest.raises(InputError, match="no pair for test"):
         write_preferences([path], tmp_path / "none", "test")
+
+
+def messages(*said: str) -> list[dict[str, str]]:
+    return [{"role": "assistant" if i % 2 else "user", "content": text} for i, text in enumerate(said)]
+
+
+def test_space_around_a_prompt_does_not_make_it_another_and_answers_are_kept_as_they_stand():
+    """As in ultrafeedback_binarized, where prompts end with a line break in one place and not in the other."""
+    row = {"prompt": "Olá.", "chosen": messages("Olá.\n", "  a\n"), "rejected": messages("Olá.", "b")}
+    record = pair_of_row(row, "t.jsonl:1", "1", "t")
+    assert (record.turns[0].text, record.turns[1].text, record.rejected) == ("Olá.", "  a\n", "b")
+
+
+@pytest.mark.parametrize(
+    ("rejected", "told"),
+    [("a \n", "rejected: found the same as chosen"), (" \n", "rejected: found no answer")],
+)
+def test_space_alone_is_no_other_answer(rejected, told):
+    row = {"prompt": "Olá.", "chosen": messages("Olá.", "a"), "rejected": messages("Olá.", rejected)}
+    with pytest.raises(InputError, match=told):
+        pair_of_row(row, "t.jsonl:1", "1", "t")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from amalia_mm.errors import InputError
+from amalia_mm.lora import LoraConfig, add_lora, gate_lora
 from amalia_mm.text.checkpoint import load_hf, save_hf
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.engine import Engine, Request
@@ -350,12 +351,93 @@ def test_training_goes_on_after_generation_as_it_would_have_without(decoder, gen
     assert tokens[handle] != alone(decoder, Request([1, 2], GREEDY))
 
 
-def test_weights_that_were_moved_are_not_read_where_they_no_longer_are(decoder):
+def with_lora(decoder: Decoder) -> Decoder:
+    add_lora(decoder.model, LoraConfig(["q_proj$"], rank=2))
+    return decoder
+
+
+CHANGES = {
+    "moved": lambda decoder: setattr(decoder.lm_head.weight, "data", decoder.lm_head.weight.data.clone()),
+    "another parameter": lambda decoder: setattr(
+        decoder.lm_head, "weight", nn.Parameter(decoder.lm_head.weight.detach().clone())
+    ),
+    "assigned": lambda decoder: decoder.load_state_dict(
+        {name: weight.clone() for name, weight in decoder.state_dict().items()}, assign=True
+    ),
+}
+
+
+def change_in_place(name: str):
+    def change(decoder: Decoder) -> None:
+        with torch.no_grad():
+            dict(decoder.named_parameters())[name].mul_(2)
+
+    return change
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_are_not_read_where_they_no_longer_are(decoder, change):
     engine = Engine(decoder)
-    decoder.lm_head.weight.data = decoder.lm_head.weight.data.clone()
     engine.add(Request([1, 2], GREEDY))
-    with pytest.raises(ValueError, match="weights were moved .*: make a new one"):
+    engine.step()
+    CHANGES[change](decoder)
+    engine.add(Request([1, 2], GREEDY))
+    run(engine, {}, num_steps=11)
+    with pytest.raises(ValueError, match="weights were changed or moved .*: make a new one"):
         engine.step()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "is_int8", "name"),
+    [
+        (with_lora, False, "model.layers.0.self_attn.q_proj.lora_a"),
+        (with_lora, False, "model.layers.1.self_attn.k_proj.weight"),
+        (lambda decoder: decoder, True, "model.layers.0.mlp.down_proj.weight"),
+    ],
+)
+def test_copies_of_weights_that_have_been_trained_are_not_read(decoder, prepare, is_int8, name):
+    """Merged or of 8 bits, they stayed what they were, and generation went on with old layers below a new head."""
+    if is_int8:
+        pytest.importorskip("torchao")
+    decoder = prepare(decoder)
+    engine = Engine(decoder, int8=is_int8)
+    change_in_place(name)(decoder)
+    engine.add(Request([1, 2], GREEDY))
+    with pytest.raises(ValueError, match="weights were changed or moved .*: make a new one"):
+        engine.step()
+
+
+def test_one_engine_with_a_change_and_one_without_do_not_disturb_each_other(decoder):
+    decoder = with_lora(decoder).requires_grad_(False)
+    with torch.no_grad():
+        for layer in decoder.model.layers:
+            nn.init.normal_(layer.self_attn.q_proj.lora_b)
+    found = {}
+    changed = Engine(decoder)
+    gate_lora(decoder, False)
+    plain = Engine(decoder)
+    for name, engine in (("plain", plain), ("changed", changed)):
+        tokens: dict[int, list[int]] = {}
+        engine.add(Request([1, 2], GREEDY))
+        run(engine, tokens)
+        found[name] = tokens[0]
+    assert found["plain"] == alone(decoder, Request([1, 2], GREEDY))
+    gate_lora(decoder, True)
+    assert found["changed"] == alone(decoder, Request([1, 2], GREEDY)) != found["plain"]
+
+
+@torch.no_grad()
+def test_a_row_whose_slot_is_full_is_refused_before_anything_is_written(decoder):
+    """Compiled loops do not look where memory ends."""
+    fused, slots = FusedDecoder(decoder), Slots(2, 4, decoder.config, torch.float32, torch.device("cpu"))
+    fused.read([Piece(slots.open(None), torch.tensor([5, 6, 7, 8]))], slots)
+    before = slots.stored.clone()
+    with pytest.raises(ValueError, match=r"1 tokens for 1 rows, at positions \[4\]: wanted .* below 4"):
+        fused.step([1], slots)
+    slots.lengths[0] = 3
+    with pytest.raises(ValueError, match="2 tokens for 1 rows"):
+        fused.step([1, 2], slots)
+    assert torch.equal(slots.stored, before)
 
 
 def test_a_decoder_that_has_generated_is_saved_as_it_was(decoder, tmp_path):

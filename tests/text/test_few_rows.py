@@ -165,7 +165,6 @@ from amalia_mm.text.sampling import Sampling
 torch.set_num_threads(2)
 torch.manual_seed(0)
 decoder = Decoder(DecoderConfig(61, 32, 48, 2, 4, 2, initializer_range=0.3))
-complete(decoder, torch.tensor([[5]]), stop_ids=(), sampling=Sampling(1))  # joins the weights, once
 found = [None] * 4
 
 def caller(number):
