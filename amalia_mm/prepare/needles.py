@@ -8,8 +8,10 @@ It knows tokens and records; it does not know what documents the hay is made of,
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
@@ -148,10 +150,13 @@ def measured_conversations(
 ) -> Iterator[tuple[Turn, ...]]:
     """Yield conversations as long as `task.num_tokens` allows, each with one question, its needle at each of `DEPTHS`.
 
+    The passwords of one haystack begin with different letters: what is measured is whether the right one is found, not
+    whether a word is ended as another that begins alike.
+
     Arguments and errors as `training_conversations`.
     """
     for number in range(num):
-        needles = _needles(task.num_needles, rng)
+        needles = _needles(task.num_needles, rng, are_apart=True)
         asked, others = needles[0], needles[1:]
         _least(needles, [asked], count_tokens, task)
         straw = _straw(hay, task.num_tokens, needles, [asked], count_tokens, rng)
@@ -184,9 +189,17 @@ class _Needle:
         return f"{self.word}."
 
 
-def _needles(num: int, rng: random.Random) -> list[_Needle]:
-    pairs = zip(rng.sample(NAMES, num), rng.sample(_WORDS, num), strict=True)
-    return [_Needle(name, word) for name, word in pairs]
+def _needles(num: int, rng: random.Random, are_apart: bool = False) -> list[_Needle]:
+    names, words = rng.sample(NAMES, num), rng.sample(_WORDS, len(_WORDS) if are_apart else num)
+    if are_apart:
+        # One word of each letter first; where there are more needles than letters, a second one of each, and so on.
+        times: Counter[str] = Counter()
+        rounds: list[int] = []
+        for word in words:
+            rounds.append(times[word[0]])
+            times[word[0]] += 1
+        words = [word for _, word in sorted(zip(rounds, words, strict=True), key=itemgetter(0))]
+    return [_Needle(name, word) for name, word in zip(names, words[:num], strict=True)]
 
 
 def _least(

@@ -57,6 +57,16 @@ def test_a_measured_needle_stands_at_its_depth_in_a_full_haystack():
         assert depth == pytest.approx(DEPTHS[number % len(DEPTHS)], abs=0.06)
 
 
+@pytest.mark.parametrize(("num_needles", "most_alike"), [(8, 1), (20, 2)])
+def test_measured_passwords_begin_with_different_letters_as_far_as_there_are_any(num_needles, most_alike):
+    """Of 500 answers 67 were wrong, and nearly all ended a word as another that begins alike: prato as pato."""
+    task = NeedleTask(700, num_needles, num_questions=1)
+    for question, _ in measured_conversations(task, HAY, count_words, random.Random(1), 10):
+        letters = [word[0] for word in re.findall(r"A senha d[oa] \S+ é (\w+)\.", question.text)]
+        assert len(letters) == num_needles
+        assert max(map(letters.count, letters)) == most_alike
+
+
 def test_the_names_of_a_haystack_and_their_numbers_differ():
     task = NeedleTask(400, num_needles=30, num_questions=1)
     (turns,) = training_conversations(task, HAY, count_words, random.Random(3), 1)
