@@ -6,10 +6,12 @@ What all layers share about the positions being read (rotations, mask, cache) is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from amalia_mm.text.cache import KVCache
@@ -120,9 +122,42 @@ def _attend_by_document(
 
 def _rotate(x: Tensor, reading: Reading) -> Tensor:
     """Return (b h t w) turned by its positions, computed in float32, in the type it came in."""
+    if not torch.compiler.is_compiling():
+        turned: Tensor = _Turned.apply(x, reading.cos, reading.sin)
+        return turned
     first, second = x.float().chunk(2, dim=-1)
     cos, sin = reading.cos, reading.sin
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return the same, bit for bit, in half the memory."""
+    wide = x.float()
+    first, second = wide.chunk(2, dim=-1)
+    turned = torch.empty_like(wide)
+    one, two = turned.chunk(2, dim=-1)
+    torch.mul(first, cos, out=one).sub_(second * sin)
+    torch.mul(second, cos, out=two).add_(first * sin)
+    return turned.to(x.dtype)
+
+
+class _Turned(torch.autograd.Function):
+    """Rotation, whose gradient is the rotation back: torch's own goes through memory three times as often."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return x (b h t w) turned."""
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable  # a gradient of the gradient would be missing in silence
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (what the decorator makes of it)
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
+        """Return the gradient of x for that of the output, (b h t w)."""
+        cos, sin = ctx.saved_tensors
+        return _turned(gradients[0], cos, -sin), None, None
 
 
 def _is_start(documents: Tensor) -> Tensor:

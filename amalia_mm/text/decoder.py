@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -134,7 +135,37 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (b t d) from (b t d)."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(F.silu(gate) * up if torch.compiler.is_compiling() else _Gated.apply(gate, up))
+
+
+class _Gated(torch.autograd.Function):
+    """`silu(gate) * up`, bit for bit; on the way back `silu(gate)` is computed again in place of being kept."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        """Return what is passed on, (... i)."""
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable  # a gradient of the gradient would be wrong in silence
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (what the decorator makes of it)
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of gate and up for that of the output, (... i)."""
+        (gradient,) = gradients
+        gate, up = ctx.saved_tensors
+        of_gate = gradient * up
+        torch.ops.aten.silu_backward.grad_input(of_gate, gate, grad_input=of_gate)
+        return of_gate, F.silu(gate).mul_(gradient)
+
+
+def _narrowed(x: Tensor) -> Tensor:
+    """Return x in autocast's type where there is one: cast once, and not by each of the maps that read it."""
+    device = x.device.type
+    is_narrow = device != "meta" and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if is_narrow else x
 
 
 class Block(nn.Module):
@@ -165,8 +196,8 @@ class Block(nn.Module):
 
     def compute(self, x: Tensor, reading: Reading) -> Tensor:
         """Return what `forward` does, keeping every activation."""
-        x = x + self.dropout(self.self_attn(self.input_layernorm(x), reading))
-        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+        x = x + self.dropout(self.self_attn(_narrowed(self.input_layernorm(x)), reading))
+        return x + self.dropout(self.mlp(_narrowed(self.post_attention_layernorm(x))))
 
 
 class _Trunk(nn.Module):
