@@ -1,7 +1,7 @@
 """Generation beside transformers' `generate`, in turn, with the same weights, type and threads.
 
 Each peer is measured at its best: dynamic cache, static cache, batches of 1, 4, 8 and 16. Set AMALIA_BENCH_COMPILE=1 to
-let it compile as well (a static cache, minutes of compilation); ours runs without a compiler.
+let torch compile it as well (a static cache); ours needs no compiler on the machine, numba brings its own.
 """
 
 from __future__ import annotations
