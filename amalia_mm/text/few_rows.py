@@ -37,7 +37,7 @@ Matrix = tuple[Numbers, Floats]
 """The numbers (o d) of a weight and what those of each output are multiplied with (o), or nothing (0)."""
 
 MAX_ROWS = 16
-"""More rows are faster as torch's products (recipes/LOG.md)."""
+"""More rows are faster as torch's products, in bfloat16 where there are units for it from nine on (recipes/LOG.md)."""
 DTYPES = (torch.float32, torch.bfloat16)
 """Types of what is stored, and of weights, which may have 8 bits, too."""
 
@@ -59,6 +59,8 @@ class FewRows:
         eps: Of the norms.
         num_heads: Of queries.
     """
+
+    max_rows = MAX_ROWS
 
     def __init__(
         self, blocks: Sequence[JoinedBlock], norm: Tensor, head: Tensor, eps: float, num_heads: int
@@ -106,6 +108,16 @@ def _numbers(weight: Tensor) -> Numbers:
     return (weight.view(torch.uint16) if weight.dtype == torch.bfloat16 else weight).numpy()
 
 
+def _compile(function: Function, is_parallel: bool = False) -> Function:
+    """Return a function that is compiled when it is called first, and kept for other processes where there is room."""
+    options = {"fastmath": _FAST, "parallel": is_parallel}
+    try:
+        compiled: Any = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's own can be written to
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
 def _wide(value: Any) -> Any:
     """Return a number of `Numbers` as float32."""
     is_bits = value.dtype == np.uint16
@@ -118,16 +130,6 @@ def _like(value: Any, other: Any) -> Any:
         return value
     bits = int(value.view(np.uint32))
     return np.uint16((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) if value == value else np.uint16(0x7FC0)
-
-
-def _compile(function: Function, is_parallel: bool = False) -> Function:
-    """Return a function that is compiled when it is called first, and kept for other processes where there is room."""
-    options = {"fastmath": _FAST, "parallel": is_parallel}
-    try:
-        compiled: Any = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's own can be written to
-        compiled = numba.njit(**options)(function)
-    return compiled
 
 
 # The same two for numba, whose integers would grow to 64 bits on the way.

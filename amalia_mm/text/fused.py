@@ -81,14 +81,12 @@ class FusedDecoder:
         eps = decoder.config.rms_norm_eps
         self._many = ManyRows(blocks, norm, head, eps, self._width, self._num_heads + self._num_groups)
         self._few: FewRows | None = None
-        self._max_few_rows = 0
         if self.device.type == "cpu":
             # Imported late: numba takes half a second.
-            from amalia_mm.text.few_rows import DTYPES, MAX_ROWS, FewRows
+            from amalia_mm.text.few_rows import DTYPES, FewRows
 
             if self.dtype in DTYPES:
                 self._few = FewRows(blocks, norm, head, eps, self._num_heads)
-                self._max_few_rows = MAX_ROWS
 
     @torch.inference_mode()
     def read(self, pieces: Sequence[Piece], slots: Slots) -> Tensor:
@@ -147,7 +145,7 @@ class FusedDecoder:
         else:
             positions = torch.tensor(slots.lengths, device=self.device)
             cos, sin = (each[:, 0, 0] for each in self._rotary.at(positions[:, None]))
-        if self._few is not None and len(tokens) <= self._max_few_rows:
+        if self._few is not None and len(tokens) <= self._few.max_rows:
             logits = self._few.step(x, cos, sin, slots)
         else:
             logits = self._step_of_many(x, cos, sin, slots)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import numba
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -125,6 +126,24 @@ def test_a_row_is_given_the_same_whatever_the_others_are(num_threads, dtype):
         return few.step(rows, cos, sin, slots)
 
     torch.testing.assert_close(step(x), torch.cat([step(row[None]) for row in x]), rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_become_bfloat16_and_back_as_torch_has_them():
+    """To the nearest, the even of two: in Python, and as numba compiles the same beside it."""
+
+    @numba.njit
+    def compiled(value, other):
+        bits = few_rows._like(value, other)
+        return bits, few_rows._wide(bits)
+
+    ties = [1.00390625, 1.01171875, -1.00390625]  # half-way between two numbers of bfloat16
+    for value in (0.0, -0.0, 3.14159, -1e-30, 3.4e38, float("inf"), *ties):
+        wanted = torch.tensor(value).bfloat16()
+        bits = few_rows._like(np.float32(value), np.uint16(0))
+        found, back = compiled(np.float32(value), np.uint16(0))
+        assert int(bits) == int(found) == int(wanted.view(torch.uint16))
+        assert float(few_rows._wide(bits)) == float(back) == float(wanted)
+    assert np.isnan(few_rows._wide(few_rows._like(np.float32("nan"), np.uint16(0))))
 
 
 def test_what_is_no_number_stays_none():
