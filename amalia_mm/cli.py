@@ -18,8 +18,8 @@ from typing import NoReturn
 
 from amalia_mm import __version__
 from amalia_mm.ctrl_c import ctrl_c
-from amalia_mm.errors import InputError
 from amalia_mm.model_commands import add_model_commands
+from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
 from amalia_mm.shards_commands import add_shards
 from amalia_mm.terminal import note, prepare_streams
 
@@ -30,7 +30,6 @@ LIGHTNING = {
     "predict": "say what uses a model instead: `amalia transcribe`, `ask`, `chat`",
 }
 BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
-WORDS_HELP = "keep only the built-in sentences that need no other than the N commonest words"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="sub-commands", metavar="COMMAND", required=True)
     _add_quickstart(commands)
     add_model_commands(commands)
-    _add_preparation(commands)
+    add_preparation(commands)
     add_shards(commands)
     for name, says in LIGHTNING.items():
         commands.add_parser(name, help=says, add_help=False)
@@ -160,53 +159,6 @@ def _add_quickstart(commands: Commands) -> None:
     quickstart.set_defaults(run=_quickstart)
 
 
-def _add_preparation(commands: Commands) -> None:
-    corpus = commands.add_parser("corpus", help="write the built-in corpus, spoken and as shards")
-    corpus.add_argument("--output", type=Path, default=Path("runs/quickstart"), help="run folder")
-    corpus.add_argument("--text", type=Path, action="append", default=[], help="your own text as well")
-    corpus.add_argument(
-        "--speech", type=Path, action="append", default=[], help="your own recordings as well"
-    )
-    corpus.add_argument("--seed", type=int, default=0)
-    corpus.add_argument("--words", type=int, help=WORDS_HELP)
-    corpus.add_argument("--smoke", action="store_true", help="a few hundred sentences")
-    corpus.add_argument(
-        "--part",
-        choices=("text", "speech"),
-        help="only the text, or only the speech of the text that is there",
-    )
-    corpus.set_defaults(run=_corpus)
-
-    tokenizer = commands.add_parser("tokenizer", help="train a tokenizer on the text of shards")
-    tokenizer.add_argument("-c", "--config", type=Path, help="a recipe with shards, vocab_size and output")
-    tokenizer.add_argument("--shards", nargs="+", type=Path, help="folders of shards")
-    tokenizer.add_argument("--vocab_size", type=int)
-    tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
-    tokenizer.set_defaults(run=_tokenizer)
-
-    varieties = commands.add_parser(
-        "varieties", help="built-in text in two varieties, pairs to prefer and pairs to measure"
-    )
-    varieties.add_argument("--output", type=Path, default=Path("runs/varieties"), help="run folder")
-    varieties.add_argument("--seed", type=int, default=0)
-    varieties.add_argument("--smoke", action="store_true", help="a few hundred sentences")
-    varieties.set_defaults(run=_varieties)
-
-    needles = commands.add_parser(
-        "needles", help="facts hidden in long text, to learn and measure long context"
-    )
-    needles.add_argument("--haystack", type=Path, required=True, help="folder of shards with documents")
-    needles.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
-    needles.add_argument("--tokens", type=int, required=True, help="most tokens of a conversation")
-    needles.add_argument("--needles", type=int, default=4, help="facts in each haystack")
-    needles.add_argument("--questions", type=int, default=2, help="facts asked for, in training")
-    needles.add_argument("--train", type=int, default=4000, help="conversations to train on")
-    needles.add_argument("--test", type=int, default=200, help="conversations to measure with")
-    needles.add_argument("--output", type=Path, required=True)
-    needles.add_argument("--seed", type=int, default=0)
-    needles.set_defaults(run=_needles)
-
-
 def _quickstart(options: argparse.Namespace) -> int:
     from amalia_mm.quickstart import run
     from amalia_mm.quickstart_plan import DEFAULT_RUN, SMOKE_RUN, Options
@@ -222,85 +174,6 @@ def _quickstart(options: argparse.Namespace) -> int:
             speech=tuple(options.speech),
         )
     )
-
-
-def _corpus(options: argparse.Namespace) -> int:
-    for name in ("text", "words", "smoke") if options.part == "speech" else ():
-        if getattr(options, name):
-            wanted, remedy = f"no --{name} with --part speech", "leave one of them out"
-            raise InputError(f"--{name}", found=getattr(options, name), wanted=wanted, remedy=remedy)
-    from amalia_mm.evaluate.own_data import speech_lines, text_lines
-    from amalia_mm.quickstart_folder import taken_for_corpus
-    from amalia_mm.quickstart_plan import Options
-
-    made = Options(
-        options.output,
-        options.smoke,
-        seed=options.seed,
-        words=options.words,
-        text=tuple(options.text),
-        speech=tuple(options.speech),
-    )
-    with taken_for_corpus(made, options.part):
-        if options.part != "speech":
-            from amalia_mm.prepare.synthetic import write_text
-
-            write_text(
-                options.output,
-                seed=options.seed,
-                smoke=options.smoke,
-                num_words=options.words,
-                text=options.text,
-                speech=options.speech,
-            )
-        if options.part != "text":
-            from amalia_mm.prepare.spoken import write_speech
-
-            write_speech(options.output, seed=options.seed, speech=options.speech)
-    about_text = text_lines(options.output) if options.part != "speech" else []
-    for line in about_text + (speech_lines(options.output) if options.part != "text" else []):
-        note(line)
-    return 0
-
-
-def _tokenizer(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.tokenizer import parse_recipe, train_tokenizer
-    from amalia_mm.recipe_paths import read_recipe
-
-    values = read_recipe(options.config) if options.config else {}
-    values |= {
-        name: getattr(options, name) for name in ("shards", "vocab_size", "output") if getattr(options, name)
-    }
-    recipe = parse_recipe(values, str(options.config or "amalia tokenizer"))
-    tokenizer = train_tokenizer(recipe)
-    note(f"{recipe.output}: {tokenizer.vocab_size} entries")
-    return 0
-
-
-def _varieties(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.varieties import write_varieties
-
-    made = write_varieties(options.output, smoke=options.smoke, seed=options.seed)
-    note(
-        f"{options.output}: {made['sentences']} sentences, {made['preferences']} preferences, {made['pairs']} pairs"
-    )
-    return 0
-
-
-def _needles(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.needle_shards import write_needles
-    from amalia_mm.prepare.needles import NeedleTask
-
-    write_needles(
-        options.output,
-        options.haystack,
-        options.tokenizer,
-        NeedleTask(options.tokens, options.needles, options.questions),
-        num_train=options.train,
-        num_test=options.test,
-        seed=options.seed,
-    )
-    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

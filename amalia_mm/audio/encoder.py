@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from amalia_mm.audio.encoder_layer import EncoderLayer
 from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage
 from amalia_mm.audio.letters import LetterHead
+from amalia_mm.audio.spec_augment import SpecAugment
 
 
 class AudioEncoder(nn.Module, ABC):
@@ -165,95 +167,6 @@ class ConvTransformer(AudioEncoder):
         return self.norm(hidden) * valid[..., None], num_frames, letter_logits
 
 
-class EncoderLayer(nn.Module):
-    """One pre-norm transformer layer without causality: (k f e) to (k f e)."""
-
-    def __init__(
-        self, width: int, num_heads: int, feed_forward: int, dropout: float, kernel: int | None
-    ) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.convolution = None if kernel is None else ConvolutionModule(width, kernel)
-        self.attention_norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.attention_out = nn.Linear(width, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, feed_forward)
-        self.contract = nn.Linear(feed_forward, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, hidden: Tensor, attended: Tensor, valid: Tensor) -> Tensor:
-        """Return the next hidden frames.
-
-        Args:
-            hidden: (k f e).
-            attended: (k 1 1 f) bool, True on the frames to attend to.
-            valid: (k f) bool, True on the frames of a clip.
-        """
-        qkv = self.qkv(self.attention_norm(hidden))
-        query, key, value = rearrange(qkv, "k f (three h e) -> three k h f e", three=3, h=self.num_heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        hidden = hidden + self.dropout(self.attention_out(rearrange(mixed, "k h f e -> k f (h e)")))
-        if self.convolution is not None:
-            hidden = hidden + self.dropout(self.convolution(hidden, valid))
-        expanded = F.gelu(self.expand(self.feed_forward_norm(hidden)))
-        return hidden + self.dropout(self.contract(expanded))
-
-
-class ConvolutionModule(nn.Module):
-    """The Conformer's convolution (Gulati et al. 2020, 2.2), with a LayerNorm for the BatchNorm.
-
-    A LayerNorm sees one frame: neither padding nor the other clips of the batch can reach it.
-    """
-
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.gate = nn.Linear(width, 2 * width)
-        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.depthwise_norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
-        """Return (k f e) for hidden (k f e); `valid` (k f) bool is True on the frames of a clip."""
-        gated = F.glu(self.gate(self.norm(hidden)), dim=-1) * valid[..., None]
-        mixed = rearrange(self.depthwise(rearrange(gated, "k f e -> k e f")), "k e f -> k f e")
-        return self.out(F.silu(self.depthwise_norm(mixed)))
-
-
-class SpecAugment(nn.Module):
-    """Hides random stretches of time and bands of frequency of normalised mel frames (Park et al. 2019).
-
-    Draws from torch's global generator, once for each clip and mask; the hidden part becomes 0, the mean.
-    """
-
-    def __init__(
-        self,
-        num_time_masks: int,
-        max_time_mask_frames: int,
-        num_frequency_masks: int,
-        max_frequency_mask_bins: int,
-    ) -> None:
-        super().__init__()
-        self.num_time_masks = num_time_masks
-        self.max_time_mask_frames = max_time_mask_frames
-        self.num_frequency_masks = num_frequency_masks
-        self.max_frequency_mask_bins = max_frequency_mask_bins
-
-    def forward(self, mel: Tensor, num_frames: Tensor) -> Tensor:
-        """Return mel (k m f) with its masks."""
-        longest = (num_frames // 5).clamp(max=self.max_time_mask_frames)
-        for _ in range(self.num_time_masks):
-            hidden = _random_stretch(num_frames, longest, mel.shape[2])
-            mel = mel.masked_fill(rearrange(hidden, "k f -> k 1 f"), 0.0)
-        num_bins = torch.full_like(num_frames, mel.shape[1])
-        widest = num_bins.clamp(max=self.max_frequency_mask_bins)
-        for _ in range(self.num_frequency_masks):
-            hidden = _random_stretch(num_bins, widest, mel.shape[1])
-            mel = mel.masked_fill(rearrange(hidden, "k m -> k m 1"), 0.0)
-        return mel
-
-
 def normalise_clips(mel: Tensor, num_frames: Tensor) -> Tensor:
     """Return mel (k m f) with each bin at zero mean and unit variance over its clip, and zero beyond it."""
     valid = _is_frame(num_frames, mel.shape[2])[:, None]
@@ -268,15 +181,6 @@ def normalise_clips(mel: Tensor, num_frames: Tensor) -> Tensor:
 def _is_frame(num_frames: Tensor, size: int) -> Tensor:
     """Return (k size) bool, True on the frames of a clip and False on its padding."""
     return torch.arange(size, device=num_frames.device) < num_frames[:, None]
-
-
-def _random_stretch(num_positions: Tensor, longest: Tensor, size: int) -> Tensor:
-    """Return (k size) bool, True on one stretch a row of 0 to `longest` of its `num_positions` positions."""
-    draws = torch.rand(2, len(num_positions), device=num_positions.device)
-    width = (draws[0] * (longest + 1)).long()
-    start = (draws[1] * (num_positions - width + 1)).long()
-    positions = torch.arange(size, device=num_positions.device)
-    return (positions >= start[:, None]) & (positions < (start + width)[:, None])
 
 
 def _conv_stage(conv: nn.Conv1d) -> LengthStage:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from amalia_mm.audio.encoder import ConvTransformer, SpecAugment, normalise_clips
+from amalia_mm.audio.encoder import ConvTransformer, normalise_clips
+from amalia_mm.audio.spec_augment import SpecAugment
 
 
 def tiny(**changes) -> ConvTransformer:
