@@ -78,7 +78,7 @@ class PretrainedEncoder(AudioEncoder):
         self.backbone = self.build().to(getattr(torch, dtype))
         self.mix = LayerMix(self.num_layers + 1) if layer_mix else None
         if lora is not None:
-            add_lora(self.backbone, lora)
+            add_lora(self.backbone, lora if isinstance(lora, LoraConfig) else LoraConfig(**lora))
 
     @abstractmethod
     def build(self) -> nn.Module:

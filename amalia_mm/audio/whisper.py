@@ -101,17 +101,18 @@ class Whisper(PretrainedEncoder):
             features = features[:, : int(num_frames.max())]
         return features, num_frames
 
+    def mel(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the layers hear: log-mel (k m f) of the clips, or of the windows they fill in part; frames (k)."""
+        heard = waveforms[:, : self.window_samples]  # beyond it lies padding alone
+        if self.window == "unpadded":
+            return self.features(heard, num_samples)
+        heard = F.pad(heard, (0, self.window_samples - heard.shape[1]))
+        heard = heard.masked_fill(~is_frame(num_samples, self.window_samples), 0.0)
+        return self.features(heard, torch.full_like(num_samples, self.window_samples))
+
     def before(self, waveforms: Tensor, num_samples: Tensor) -> Hidden:
         """Return the frames of the convolutions with their positions."""
-        heard, heard_samples = (
-            waveforms[:, : self.window_samples],
-            num_samples,
-        )  # beyond it lies padding alone
-        if self.window != "unpadded":
-            heard = F.pad(heard, (0, self.window_samples - heard.shape[1]))
-            heard = heard.masked_fill(~is_frame(num_samples, self.window_samples), 0.0)
-            heard_samples = torch.full_like(num_samples, self.window_samples)
-        mel, num_frames = self.features(heard, heard_samples)
+        mel, num_frames = self.mel(waveforms, num_samples)
         frames = mel.to(self.dtype)
         for convolution, stage in zip(
             (self.backbone.conv1, self.backbone.conv2), self.stages[1:], strict=True
