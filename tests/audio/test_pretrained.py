@@ -187,9 +187,7 @@ def test_low_rank_changes_act_and_alone_learn(folders, title):
 def test_the_geometry_travels_to_the_data_with_its_longest_clip():
     """A link between instances carries plain values: a clip of 31 s would be cut, or fail in the middle of a run."""
     spec = yaml.safe_load((CONFIGS / "camoes_whisper.yaml").read_text())
-    geometry = geometry_of(
-        build_part(spec, AudioEncoder, "test"), lambda width, decoder: StackMLP(width, decoder), TINY_DECODER
-    )
+    geometry = geometry_of(build_part(spec, AudioEncoder, "test"), StackMLP, TINY_DECODER)
     assert geometry.max_samples == geometry.longest_samples == 480_000
     assert _geometry(dataclasses.asdict(geometry)) == geometry
     assert geometry.num_audio_tokens(160_000) == -(-500 // 3)
@@ -201,7 +199,9 @@ def test_the_geometry_travels_to_the_data_with_its_longest_clip():
 def test_hubert_gives_49_frames_for_a_second_and_whisper_1500_for_any_clip():
     with torch.device("meta"):
         hubert = build_part(yaml.safe_load((CONFIGS / "hubert_large.yaml").read_text()), Hubert, "test")()
-        whisper = build_part(yaml.safe_load((CONFIGS / "whisper_large_v3.yaml").read_text()), Whisper, "test")()
+        whisper = build_part(
+            yaml.safe_load((CONFIGS / "whisper_large_v3.yaml").read_text()), Whisper, "test"
+        )()
     assert hubert.geometry.num_audio_tokens(16_000) == 49
     assert [whisper.geometry.num_audio_tokens(n) for n in (1, 16_000, 480_000)] == [1500] * 3
 
@@ -222,7 +222,9 @@ def wav2vec_numbers(conv_bias):
     width, kernels = 1024, (10, 3, 3, 3, 3, 2, 2)
     convolutions = sum((512 if i else 1) * 512 * kernel for i, kernel in enumerate(kernels))
     convolutions += 7 * (2 * 512 + conv_bias * 512)
-    positions = width * width // 16 * 128 + width + 128  # weights by direction, biases, a length for each of 128
+    positions = (
+        width * width // 16 * 128 + width + 128
+    )  # weights by direction, biases, a length for each of 128
     layer = 4 * linear(width, width) + linear(4 * width, width) + linear(width, 4 * width) + 2 * 2 * width
     return convolutions + 2 * 512 + linear(width, 512) + positions + 2 * width + 24 * layer
 

@@ -56,7 +56,9 @@ def test_frames_in_bf16_are_as_near_to_float32_as_those_of_transformers(checkpoi
         features, num_frames = encoder(waveforms, num_samples)
         rounded = [checkpoint.theirs(clip).last_hidden_state for clip in clips]
     assert features.dtype == torch.float32
-    theirs = max(float((one.float() - other).square().mean()) for one, other in zip(rounded, exact, strict=True))
+    theirs = max(
+        float((one.float() - other).square().mean()) for one, other in zip(rounded, exact, strict=True)
+    )
     for row, frames in enumerate(exact):
         ours = float((features[row, : num_frames[row]] - frames[0]).square().mean())
         assert ours <= 2 * theirs + 1e-6
@@ -86,14 +88,18 @@ def test_gradients(checkpoint):
     checkpoint.theirs(clip).last_hidden_state.square().sum().backward()
     encoder(clip[None], torch.tensor([len(clip)]))[0].square().sum().backward()
     theirs = checkpoint.model.model.encoder if checkpoint.kind is Whisper else checkpoint.model
-    wanted = {name: parameter.grad for name, parameter in theirs.named_parameters() if parameter.grad is not None}
+    wanted = {
+        name: parameter.grad for name, parameter in theirs.named_parameters() if parameter.grad is not None
+    }
     checked = 0
     for name, parameter in encoder.backbone.named_parameters():
         if "embed_positions" in name:
             continue  # transformers does not train it
         assert parameter.grad is not None, name
         scale = wanted[name].abs().max().clamp(min=1.0)
-        torch.testing.assert_close(parameter.grad / scale, wanted[name] / scale, atol=1e-4, rtol=1e-4, msg=name)
+        torch.testing.assert_close(
+            parameter.grad / scale, wanted[name] / scale, atol=1e-4, rtol=1e-4, msg=name
+        )
         checked += 1
     assert checked > 20
 
@@ -118,7 +124,8 @@ def test_a_trimmed_window_is_the_start_of_the_whole_one(tmp_path):
     features, num_frames = checkpoint.encoder(window="trimmed")(waveforms, num_samples)
     assert num_frames.tolist() == [50, 28]
     wanted = [
-        checkpoint.theirs(clip).last_hidden_state[:, :size] for clip, size in zip(clips, (50, 28), strict=True)
+        checkpoint.theirs(clip).last_hidden_state[:, :size]
+        for clip, size in zip(clips, (50, 28), strict=True)
     ]
     assert largest_difference(features, num_frames, wanted) <= TOLERANCE
 
@@ -156,7 +163,8 @@ def test_kaldis_features(num_mels):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("title", "whole"), [("hubert large", HubertForCTC), ("wavlm base", WavLMForCTC), ("w2v-bert", Wav2Vec2BertForCTC)]
+    ("title", "whole"),
+    [("hubert large", HubertForCTC), ("wavlm base", WavLMForCTC), ("w2v-bert", Wav2Vec2BertForCTC)],
 )
 def test_a_checkpoint_with_a_head_gives_the_same_encoder(tmp_path, title, whole):
     """Fine-tuned for CTC, every name begins with the model's, and there is a head."""
@@ -177,7 +185,10 @@ def test_the_older_names_of_a_normed_convolution_are_read(tmp_path):
     waveforms, num_samples, _ = batch_of([8_000])
     wanted, _ = checkpoint.encoder()(waveforms, num_samples)
     path = tmp_path / "model.safetensors"
-    older = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
+    older = {
+        ".parametrizations.weight.original0": ".weight_g",
+        ".parametrizations.weight.original1": ".weight_v",
+    }
     renamed = {}
     for name, value in load_file(path).items():
         for new, old in older.items():

@@ -58,8 +58,18 @@ BASE = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 CASES = {
     "whisper 80": (Whisper, WhisperForConditionalGeneration, WhisperConfig, {**WHISPER, "num_mel_bins": 80}),
-    "whisper 128": (Whisper, WhisperForConditionalGeneration, WhisperConfig, {**WHISPER, "num_mel_bins": 128}),
-    "w2v-bert": (Wav2VecBert, Wav2Vec2BertModel, Wav2Vec2BertConfig, {**LAYERS, "conformer_conv_dropout": 0.0}),
+    "whisper 128": (
+        Whisper,
+        WhisperForConditionalGeneration,
+        WhisperConfig,
+        {**WHISPER, "num_mel_bins": 128},
+    ),
+    "w2v-bert": (
+        Wav2VecBert,
+        Wav2Vec2BertModel,
+        Wav2Vec2BertConfig,
+        {**LAYERS, "conformer_conv_dropout": 0.0},
+    ),
     "hubert base": (Hubert, HubertModel, HubertConfig, {**WAVEFORM, **BASE}),
     "hubert large": (Hubert, HubertModel, HubertConfig, {**WAVEFORM, **LARGE, "conv_bias": True}),
     "wavlm base": (WavLM, WavLMModel, WavLMConfig, {**WAVEFORM, **BASE, "max_bucket_distance": 40}),
@@ -90,7 +100,7 @@ class Checkpoint:
             return self.extractor(clip.numpy(), sampling_rate=16_000, return_tensors="pt")
 
     def theirs(self, clip: Tensor, **options: Any) -> Any:
-        """What transformers' own pipeline gives for one clip alone, `last_hidden_state` (1 f e) cut to what is heard."""
+        """What transformers' own pipeline gives for one clip alone; `last_hidden_state` is (1 f e)."""
         inputs = self.inputs(clip)
         model = self.model.model.encoder if self.kind is Whisper else self.model
         output = model(**inputs, **options)
@@ -127,6 +137,7 @@ def batch_of(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor, list[Te
     """Noise of some lengths with a slow swell: waveforms (k n), num_samples (k), and the clips."""
     generator = torch.Generator().manual_seed(seed)
     clips = [
-        0.1 * torch.randn(length, generator=generator) * torch.linspace(0.2, 1.0, length) for length in lengths
+        0.1 * torch.randn(length, generator=generator) * torch.linspace(0.2, 1.0, length)
+        for length in lengths
     ]
     return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths), clips
