@@ -25,6 +25,7 @@ from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import PROMPTS
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.sampling import Sampling
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
@@ -153,8 +154,13 @@ class Assistant:
         joint, decoder, ctc = self._by_pieces(audios, writers, batch_size, vad, progress)
         return joint, decoder, ctc
 
+    @property
+    def ctc_classes(self) -> CtcClasses:
+        """What the classes of the CTC head write, where there is one."""
+        return self._transcriber.classes
+
     def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """Return log p of every token in every frame of each waveform, (f v+1) on the CPU, blank last.
+        """Return log p of every class in every frame of each waveform, (f v+1) on the CPU, blank last.
 
         Raises:
             InputError: The model has no CTC head.

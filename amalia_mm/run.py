@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import Projector
+from amalia_mm.fusion.projectors import Projector, check_ctc_tokens, check_same_classes, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.hub import is_checkpoint
 from amalia_mm.lora import LoraConfig, add_lora, check_begun, gate_lora, is_change, merged_weights
@@ -213,7 +213,9 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
     with _fitting(where, "encoder"):
         encoder = build_part(config["encoder"], AudioEncoder, where)()
     with _fitting(where, "projector"):
-        projector = build_part(config["projector"], Projector, where)(encoder.width, decoder_config)
+        projector = projector_between(
+            encoder, build_part(config["projector"], Projector, where), decoder_config
+        )
     return SpeechTextModel(encoder=encoder, projector=projector, decoder=decoder)
 
 
@@ -260,6 +262,7 @@ def load_model(
     warm_start(model, init_from or {})
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     check_entries(tokenizer, model.decoder.config, folder / TOKENIZER)
+    check_ctc_tokens(model.projector, tokenizer, str(folder / CONFIG))
     return LoadedModel(model.eval().to(device), tokenizer, config, folder)
 
 
@@ -308,6 +311,8 @@ def warm_start(
                     remedy="remove one",
                 )
             given |= dict.fromkeys(wanted, folder)
+            if part in ("projector", "projector.head"):
+                check_same_classes(model.get_submodule("projector"), read_config(Path(folder)), folder)
             whole = model.get_submodule(part) if part in ("decoder", "encoder") else None
             if isinstance(whole, Decoder):
                 if is_checkpoint(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import torch
@@ -118,3 +119,11 @@ def _run(stages: tuple[LengthStage, ...], length: int) -> int:
     for stage in stages:
         length = stage(length)
     return length
+
+
+def rate_hz(sample_rate_hz: int, stages: tuple[LengthStage, ...]) -> Fraction:
+    """Return how many positions stages make of a second, exactly; what edges add or take is not in it."""
+    rate = Fraction(sample_rate_hz)
+    for stage in stages:
+        rate *= Fraction(stage.emits, stage.stride)
+    return rate

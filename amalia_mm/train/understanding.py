@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 import torch
 
@@ -16,14 +17,14 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior, Projector
+from amalia_mm.fusion.projectors import CtcPosterior, Projector, check_ctc_tokens, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.lora import LoraConfig, gate_lora
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
-from amalia_mm.train.geometry import geometry_of
+from amalia_mm.train.geometry import ctc_tokens_of, geometry_of
 from amalia_mm.train.losses import Loss, ctc, token_nll
 from amalia_mm.train.low_rank import add_to_decoder, audio_gate
 from amalia_mm.train.optim import OptimConfig
@@ -38,7 +39,7 @@ class Understanding(SummedStep[SpeechTextModel]):
     Args:
         decoder: The sizes of the decoder.
         encoder: Factory of the encoder.
-        projector: Factory of the projector, given the encoder's width and the decoder's sizes.
+        projector: Factory of the projector, given the size and rate of the encoder's frames and the decoder's sizes.
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
         ctc_weight: Weight of the CTC loss, summed over its tokens, beside the cross-entropy, summed over its own.
@@ -56,7 +57,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         self,
         decoder: DecoderConfig,
         encoder: Callable[[], AudioEncoder],
-        projector: Callable[[int, DecoderConfig], Projector],
+        projector: Callable[[int, DecoderConfig, Fraction], Projector],
         optim: OptimConfig,
         tokenizer: str,
         ctc_weight: float = 0.0,
@@ -85,6 +86,11 @@ class Understanding(SummedStep[SpeechTextModel]):
         return geometry_of(self.build_encoder, self.build_projector, self.decoder_config)
 
     @property
+    def ctc_tokens(self) -> dict[str, int] | None:
+        """What the classes of a CTC vocabulary of its own write, with the decoder's tokens; None without one."""
+        return ctc_tokens_of(self.build_encoder, self.build_projector, self.decoder_config)
+
+    @property
     def max_positions(self) -> int:
         """The most positions of a row that the decoder can read."""
         return self.decoder_config.max_positions
@@ -96,7 +102,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         tokenizer = Tokenizer.load(self.tokenizer)
         check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
         encoder = self.build_encoder()
-        projector = self.build_projector(encoder.width, self.decoder_config)
+        projector = projector_between(encoder, self.build_projector, self.decoder_config)
+        check_ctc_tokens(projector, tokenizer, self.tokenizer)
         if self.ctc_weight and not isinstance(projector, CtcPosterior):
             raise InputError(
                 "model",

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fusion": {"text", "audio", "batch", "units", "lora"},
     "voice": {"audio", "portuguese", "batch", "units", "lora"},
     "data": {
-        *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat"),
+        *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
         *("audio.geometry", "audio.io", "audio.features", "audio.augment"),
     },
     "run": {*_UNDERSTANDING, "lora", "hub", "safetensors_files"},
@@ -49,7 +49,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         *_UNDERSTANDING,
         *("assistant", "resolve", "run", "data", "portuguese", "batch", "units", "variety", "commit"),
     },
-    "prepare": {"data", "audio", "portuguese", "text.tokenizer", "batch", "units", "variety"},
+    "prepare": {
+        *(
+            "data",
+            "audio",
+            "portuguese",
+            "text.tokenizer",
+            "text.ctc_vocabulary",
+            "batch",
+            "units",
+            "variety",
+        ),
+    },
     "prepare.distil": {"data", "audio", "portuguese", "text.tokenizer", *_LEAVES, "assistant"},
     "halo": {"assistant", "portuguese", "voice.bank"},
     "serve": {"assistant", "halo", "portuguese"},
