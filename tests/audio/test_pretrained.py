@@ -20,7 +20,7 @@ from amalia_mm.audio.whisper import Whisper
 from amalia_mm.data.module import _geometry
 from amalia_mm.fusion.projectors import StackMLP
 from amalia_mm.lora import LoraConfig, LoraLinear
-from amalia_mm.run import build_part
+from amalia_mm.model_config import build_part
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.train.geometry import geometry_of
 

@@ -29,10 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
         *("audio.geometry", "audio.io", "audio.features", "audio.augment"),
     },
-    "run": {*_UNDERSTANDING, "lora", "hub", "safetensors_files"},
+    "model_config": {"audio", "fusion", "text", "lora"},
+    "run": {*_UNDERSTANDING, "model_config", "lora", "hub", "safetensors_files"},
     "evaluate.metrics": {"portuguese", "batch"},
     "train": {
         *_UNDERSTANDING,
+        "model_config",
         "run",
         "data",
         "batch",
@@ -43,11 +45,22 @@ MAY_IMPORT: dict[str, set[str]] = {
         "halo.emg",
         "ctrl_c",
     },
-    "resolve": {"run"},
+    "resolve": {"model_config", "run"},
     "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units"},
     "evaluate": {
         *_UNDERSTANDING,
-        *("assistant", "resolve", "run", "data", "portuguese", "batch", "units", "variety", "commit"),
+        *(
+            "assistant",
+            "resolve",
+            "model_config",
+            "run",
+            "data",
+            "portuguese",
+            "batch",
+            "units",
+            "variety",
+            "commit",
+        ),
     },
     "prepare": {
         *(
@@ -81,7 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preparation_commands": {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
-    "export": {"run", "resolve", "fusion", "text", "hub"},
+    "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
     "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},
