@@ -6,19 +6,17 @@ no speech comes back empty. It knows nothing of training, and of evaluation only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from amalia_mm.audio import vad as speech_detection
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.pieces import Clip, Writer, cut, write_each
 from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.fusion.transcriber import Transcriber
 from amalia_mm.portuguese.normalise import spoken_form
@@ -33,32 +31,13 @@ AudioSource = Path | str | bytes | Tensor
 
 CHUNK_S = 12.0
 """The longest piece heard at once by a model that does not say how long the clips were that it learned from."""
-MAX_PAUSE_S = 0.6
-"""A longer pause ends a piece of a long recording: a model hears best what it was trained on, utterances."""
-SPEECH_THRESHOLD = 0.4
-MIN_SPEECH_MS = 100
-"""More sensitive than the detector's own: at 0.5 and 250 ms one "bom dia" in thirty was taken for silence."""
 MAX_TOKENS_PER_S = 25
 """Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
 MAX_EXTRA_TOKENS = 16
 NUM_BEAMS = 12
 """Texts kept in mind while decoder and CTC write together."""
-POOL_BATCHES = 16
-"""Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""
 
 _SPOKEN_QUESTION = Turn("user", PROMPTS["answer"], has_audio=True)
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """A piece of one of the caller's audios; `part` counts the pieces."""
-
-    item: int
-    part: int
-    waveform: Tensor
-
-
-Writer = Callable[[Sequence[_Clip]], list[Written]]
 
 
 class Assistant:
@@ -211,7 +190,7 @@ class Assistant:
         """
         sampling = sampling or Sampling()
 
-        def write(clips: Sequence[_Clip]) -> list[Written]:
+        def write(clips: Sequence[Clip]) -> list[Written]:
             rules = [sampling.for_row(clip.item) for clip in clips]
             waveforms = [clip.waveform for clip in clips]
             return self._responder.write([[_SPOKEN_QUESTION]] * len(clips), waveforms, rules)
@@ -313,17 +292,7 @@ class Assistant:
         return waveform.float().cpu()
 
     def _pieces(self, waveform: Tensor, vad: bool) -> list[Tensor]:
-        """Return what of an audio goes to the model: the whole, its speech cut at pauses, or nothing."""
-        if not vad:
-            return list(waveform.tensor_split(-(-len(waveform) // self._chunk_samples)))
-        speech = speech_detection.speech_segments(
-            waveform, threshold=SPEECH_THRESHOLD, min_speech_ms=MIN_SPEECH_MS
-        )
-        if len(waveform) <= self._chunk_samples:
-            return [waveform] if speech else []
-        longest_s = samples_to_seconds(self._chunk_samples)
-        pieces = speech_detection.chunk(waveform, longest_s, max_pause_seconds=MAX_PAUSE_S, segments=speech)
-        return [waveform[piece.start_samples : piece.end_samples] for piece in pieces]
+        return cut(waveform, self._chunk_samples, vad=vad)
 
     def _by_pieces(
         self,
@@ -333,54 +302,24 @@ class Assistant:
         vad: bool,
         progress: bool,
     ) -> list[list[str]]:
-        """Return every writer's text of each audio: cut, sorted by length, batched, put together in order."""
-        texts: dict[tuple[int, int], list[Written]] = {}
+        """Return every writer's text of each audio."""
         clips = (
-            _Clip(item, part, piece)
+            Clip(item, part, piece)
             for item, audio in enumerate(audios)
             for part, piece in enumerate(self._pieces(self._waveform(audio), vad))
         )
-        with tqdm(desc="a ouvir", unit=" s", disable=not progress) as bar:
-            for batch in _by_length(clips, batch_size):
-                written = zip(*[write(batch) for write in writers], strict=True)
-                for clip, each in zip(batch, written, strict=True):
-                    texts[clip.item, clip.part] = list(each)
-                bar.update(round(sum(samples_to_seconds(len(clip.waveform)) for clip in batch)))
-        # What is shown is the first writer's; the others are there to be compared with it.
-        report_cuts(sum(each[0].is_cut for each in texts.values()), len(texts))
-        joined: list[list[list[str]]] = [[[] for _ in audios] for _ in writers]
-        for item, part in sorted(texts):
-            for writer, piece in enumerate(texts[item, part]):
-                joined[writer][item] += [piece.text] if piece.text else []
-        return [[" ".join(parts) for parts in of_writer] for of_writer in joined]
+        return write_each(clips, len(audios), writers, batch_size, progress)
 
     def _transcripts(self, num_beams: int) -> Writer:
-        def write(clips: Sequence[_Clip]) -> list[Written]:
+        def write(clips: Sequence[Clip]) -> list[Written]:
             limits = [self._transcript_limit(len(clip.waveform)) for clip in clips]
             return self._transcriber.write([clip.waveform for clip in clips], limits, num_beams)
 
         return write
 
-    def _write_ctc(self, clips: Sequence[_Clip]) -> list[Written]:
+    def _write_ctc(self, clips: Sequence[Clip]) -> list[Written]:
         heard = self.ctc_log_probs([clip.waveform for clip in clips])
         return [Written(self._transcriber.collapse(log_probs)) for log_probs in heard]
 
     def _transcript_limit(self, num_samples: int) -> int:
         return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))
-
-
-def _by_length(clips: Iterable[_Clip], batch_size: int) -> Iterator[list[_Clip]]:
-    """Yield batches of clips of like length, longest first in a pool: what overfills memory shows early."""
-    pool: list[_Clip] = []
-    for clip in clips:
-        pool.append(clip)
-        if len(pool) == POOL_BATCHES * batch_size:
-            yield from _cut(pool, batch_size)
-            pool = []
-    yield from _cut(pool, batch_size)
-
-
-def _cut(pool: list[_Clip], batch_size: int) -> Iterator[list[_Clip]]:
-    pool = sorted(pool, key=lambda clip: len(clip.waveform), reverse=True)
-    for start in range(0, len(pool), batch_size):
-        yield pool[start : start + batch_size]
