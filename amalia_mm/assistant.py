@@ -12,18 +12,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from amalia_mm.audio.channels import Channels, Side, open_recording, sides_of
 from amalia_mm.audio.geometry import AudioGeometry
-from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.recording import Recording
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.pieces import Clip, Writer, cut, write_each
+from amalia_mm.fusion.pieces import Clip, Writer, cut, joined, timed_transcript, write_each
 from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.fusion.transcriber import Transcriber
+from amalia_mm.fusion.word_times import TimedWritten, WordTimes
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.portuguese.spoken import read_out
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import PROMPTS
 from amalia_mm.text.sampling import Sampling
+from amalia_mm.transcript import Transcript, WordSource
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
 AudioSource = Path | str | bytes | Tensor
@@ -54,6 +58,7 @@ class Assistant:
         self.folder = loaded.folder
         self._responder = Responder(self.model, self.tokenizer)
         self._transcriber = Transcriber(self._responder, spoken_form)
+        self._word_times = WordTimes(self._responder, spoken_form, read_out)
 
     @classmethod
     def load(
@@ -90,6 +95,7 @@ class Assistant:
         vad: bool = True,
         progress: bool = False,
         num_beams: int = NUM_BEAMS,
+        channels: Side | None = None,
     ) -> list[str]:
         """Return what is said in each audio, "" where nobody speaks.
 
@@ -102,13 +108,62 @@ class Assistant:
                 piece; with 1, or without a CTC head, the decoder writes alone, faster.
             vad: Whether to look for speech first. Without it everything goes to the model, in equal windows.
             progress: Whether to show a bar on stderr.
+            channels: What is heard of a file with two channels; None: their mean, but two speakers are refused.
 
         Raises:
             InputError: An audio cannot be read or is shorter than one audio token, or the model has no ears.
         """
-        if num_beams < 1:
-            raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
-        return self._by_pieces(audios, [self._transcripts(num_beams)], batch_size, vad, progress)[0]
+        writers = [self._transcripts(num_beams)]
+        return self._by_pieces(audios, writers, batch_size, vad, progress, channels)[0]
+
+    @property
+    def word_source(self) -> WordSource | None:
+        """What the times of words are from: a CTC head over letters or over tokens; None where there is neither."""
+        return self._word_times.source
+
+    def transcribe_timed(
+        self,
+        audios: Sequence[AudioSource],
+        *,
+        batch_size: int = 16,
+        vad: bool = True,
+        progress: bool = False,
+        num_beams: int | None = NUM_BEAMS,
+        channels: Channels | None = None,
+    ) -> list[Transcript]:
+        """Return what `transcribe` does, with the times of pieces and, where a CTC head tells them, of words.
+
+        Args:
+            audios: As `transcribe`.
+            batch_size: As `transcribe`.
+            vad: As `transcribe`.
+            progress: As `transcribe`.
+            num_beams: As `transcribe`; None: by greedy CTC, as `transcribe_ctc`.
+            channels: As `transcribe`; with "split" a file of two channels has two transcripts, left and right.
+
+        Raises:
+            InputError: As `transcribe`, or as `transcribe_ctc`.
+        """
+        write = self._write_ctc if num_beams is None else self._transcripts(num_beams)
+
+        def write_timed(clips: Sequence[Clip]) -> list[Written]:
+            written = write(clips)
+            waveforms, speech = [clip.waveform for clip in clips], [clip.speech for clip in clips]
+            words = self._word_times.place(waveforms, [each.text for each in written], speech)
+            return [
+                TimedWritten(each.text, each.is_cut, own) for each, own in zip(written, words, strict=True)
+            ]
+
+        sides: list[tuple[AudioSource, Side | None]] = [
+            (audio, side) for audio in audios for side in sides_of(audio, channels)
+        ]
+        durations_s: list[float] = []
+        clips = self._clips(sides, vad, durations_s)
+        pieces = write_each(clips, len(sides), [write_timed], batch_size, progress)
+        return [
+            timed_transcript(own, duration_s, self.word_source, side if channels == "split" else None)
+            for own, duration_s, (_, side) in zip(pieces, durations_s, sides, strict=True)
+        ]
 
     def transcribe_ctc(
         self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
@@ -170,7 +225,7 @@ class Assistant:
             heard = self.transcribe([waveform])[0]
             if heard:
                 yield from self.reply([Turn("user", heard)], sampling=sampling)
-        elif self._pieces(waveform, vad=True):
+        elif any(True for _ in cut(Recording(waveform), self._chunk_samples, vad=True)):
             yield from self._responder.stream([_SPOKEN_QUESTION], [waveform], sampling or Sampling())
 
     def answer(
@@ -274,25 +329,16 @@ class Assistant:
         return self._responder.geometry
 
     def _waveform(self, audio: AudioSource) -> Tensor:
-        """Return (n) float32 of a source; `InputError` where it is no audio or too short for a token."""
-        geometry = self._need_ears()
-        where = str(audio) if isinstance(audio, (str, Path)) else "audio"
-        waveform = audio if isinstance(audio, Tensor) else load_audio(audio)
-        if waveform.ndim != 1:
-            raise ValueError(
-                f"a waveform has one axis, this one has {waveform.ndim}: {tuple(waveform.shape)}"
-            )
-        if len(waveform) < geometry.min_samples:
-            raise InputError(
-                where,
-                found=f"{len(waveform)} samples",
-                wanted=f"at least {geometry.min_samples} samples, one audio token",
-                remedy="give a longer recording",
-            )
-        return waveform.float().cpu()
+        return open_recording(audio, None, self._need_ears().min_samples).whole()
 
-    def _pieces(self, waveform: Tensor, vad: bool) -> list[Tensor]:
-        return cut(waveform, self._chunk_samples, vad=vad)
+    def _clips(
+        self, sides: Sequence[tuple[AudioSource, Side | None]], vad: bool, durations_s: list[float]
+    ) -> Iterator[Clip]:
+        """Yield the pieces of each audio as they are needed, and append how long it is before its first one."""
+        for item, (audio, side) in enumerate(sides):
+            recording = open_recording(audio, side, self._need_ears().min_samples)
+            durations_s.append(samples_to_seconds(recording.num_samples))
+            yield from cut(recording, self._chunk_samples, vad=vad, item=item)
 
     def _by_pieces(
         self,
@@ -301,16 +347,18 @@ class Assistant:
         batch_size: int,
         vad: bool,
         progress: bool,
+        channels: Side | None = None,
     ) -> list[list[str]]:
         """Return every writer's text of each audio."""
-        clips = (
-            Clip(item, part, piece)
-            for item, audio in enumerate(audios)
-            for part, piece in enumerate(self._pieces(self._waveform(audio), vad))
-        )
-        return write_each(clips, len(audios), writers, batch_size, progress)
+        sides: list[tuple[AudioSource, Side | None]] = [(audio, channels) for audio in audios]
+        clips = self._clips(sides, vad, [])
+        pieces = write_each(clips, len(audios), writers, batch_size, progress)
+        return [[joined(own, writer) for own in pieces] for writer in range(len(writers))]
 
     def _transcripts(self, num_beams: int) -> Writer:
+        if num_beams < 1:
+            raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
+
         def write(clips: Sequence[Clip]) -> list[Written]:
             limits = [self._transcript_limit(len(clip.waveform)) for clip in clips]
             return self._transcriber.write([clip.waveform for clip in clips], limits, num_beams)

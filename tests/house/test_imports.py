@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "portuguese": {"variety"},
     "text": _LEAVES,
     "audio": _LEAVES,
-    "fusion": {"text", "audio", "batch", "units", "lora"},
+    "transcript": set(),
+    "fusion": {"text", "audio", "batch", "units", "lora", "transcript"},
     "voice": {"audio", "portuguese", "batch", "units", "lora"},
     "data": {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat"),
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ctrl_c",
     },
     "resolve": {"run"},
-    "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units"},
+    "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units", "transcript"},
     "evaluate": {
         *_UNDERSTANDING,
         *("assistant", "resolve", "run", "data", "portuguese", "batch", "units", "variety", "commit"),
