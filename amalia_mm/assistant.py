@@ -166,14 +166,20 @@ class Assistant:
         ]
 
     def transcribe_ctc(
-        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+        self,
+        audios: Sequence[AudioSource],
+        *,
+        batch_size: int = 16,
+        vad: bool = True,
+        progress: bool = False,
+        channels: Side | None = None,
     ) -> list[str]:
         """Return the spoken form of each audio by greedy CTC, without the decoder; else as `transcribe`.
 
         Raises:
             InputError: As `transcribe`; also when the model has no CTC head.
         """
-        return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress)[0]
+        return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress, channels)[0]
 
     def transcribe_three_ways(
         self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
@@ -315,7 +321,9 @@ class Assistant:
     def _chunk_samples(self) -> int:
         # Longer than what it learned from is a guess: sentences without a pause between them, heard in pieces of
         # 12 s by a model of sentences of 2.5 s, came out with 25 to 37 % of their words wrong, and cut as here 8 to 21.
-        return seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
+        longest = seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
+        window = self._need_ears().pad_to_samples
+        return longest if window is None else min(longest, window)
 
     def _need_ears(self) -> AudioGeometry:
         if self._responder.geometry is None:

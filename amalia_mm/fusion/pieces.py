@@ -145,7 +145,7 @@ def timed_transcript(
             )
             for word in words
         )
-        start_s, end_s = (begin_s + samples_to_seconds(n) for n in astuple(piece.speech))
+        start_s, end_s = (samples_to_seconds(piece.start_samples + n) for n in astuple(piece.speech))
         segments.append(TimedText(written.text, start_s, end_s, moved))
     return Transcript(joined(pieces), duration_s, tuple(segments), word_source, channel)
 
