@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "portuguese": {"variety"},
     "text": _LEAVES,
     "audio": _LEAVES,
-    "fusion": {"text", "audio", "batch", "units", "lora"},
+    "transcript": set(),
+    "fusion": {"text", "audio", "batch", "units", "lora", "transcript"},
     "voice": {"audio", "portuguese", "batch", "units", "lora"},
     "data": {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ctrl_c",
     },
     "resolve": {"model_config", "run"},
-    "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units"},
+    "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units", "transcript"},
     "evaluate": {
         *_UNDERSTANDING,
         *(
@@ -94,8 +95,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preparation_commands": {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
+<<<<<<< HEAD
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
     "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
+=======
+    "export": {"run", "resolve", "fusion", "text"},
+    "model_commands": {
+        *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "transcribe_command"),
+    },
+    "subtitles": {"transcript"},
+    "transcribe_command": {"assistant", "subtitles", "terminal", "transcript"},
+>>>>>>> i4-longlive
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},
 }
