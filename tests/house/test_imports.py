@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
     "preparation_commands": {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
+        "variety",
     },
     "export": {"run", "resolve", "fusion", "text"},
     "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
