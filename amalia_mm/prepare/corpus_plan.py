@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from amalia_mm.data.schema import Split
@@ -210,23 +210,24 @@ def split_groups(sizes: Counter[str], name: str, val_share: float, test_share: f
     total = sum(sizes.values())
     shares: tuple[tuple[Split, float], ...] = (("test", test_share), ("val", val_share))
     for split, share in shares:
-        for group in _filled(left, sizes, share * total):
-            splits[group] = split
-        left = [group for group in left if group not in splits]
-    return splits | dict.fromkeys(left, "train")
+        if share > 0:
+            wanted_parts -= 1
+            chosen = _filled(left, sizes, share * total, len(left) - wanted_parts)
+            splits.update((group, split) for group in chosen)
+            left = [group for group in left if group not in splits]
+    splits.update((group, "train") for group in left)
+    return splits
 
 
-def _filled(groups: Sequence[str], sizes: Counter[str], wanted: float) -> Iterator[str]:
-    """Yield groups in order until they are `wanted` in all; the smallest alone where every one is too large."""
-    if wanted <= 0:
-        return
+def _filled(groups: Sequence[str], sizes: Counter[str], wanted: float, most: int) -> list[str]:
+    """Return groups in order until they are `wanted` in all, `most` groups; the smallest where each is too large."""
+    chosen: list[str] = []
     filled = 0
     for group in groups:
-        if filled < wanted and filled + sizes[group] <= _MOST_OVER * wanted:
+        if filled < wanted and len(chosen) < most and filled + sizes[group] <= _MOST_OVER * wanted:
             filled += sizes[group]
-            yield group
-    if not filled:
-        yield min(groups, key=lambda group: sizes[group])
+            chosen.append(group)
+    return chosen or [min(groups, key=lambda group: sizes[group])]
 
 
 def _id_key(number: int, row: CorpusRow) -> str | None:
