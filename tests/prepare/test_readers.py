@@ -153,6 +153,12 @@ def test_what_a_row_lacks_is_told_of_that_row_alone(tmp_path: Path) -> None:
     assert rows[2].audio is None and rows[0].where == f"{table}:2"
 
 
+def test_a_first_row_without_a_transcript_is_no_manifest_without_transcripts(tmp_path: Path) -> None:
+    rows = [{"audio": "a.wav", "text": None}, {"audio": "b.wav", "text": "olá"}]
+    found = list(FORMATS["manifest"](write_jsonl(tmp_path / "m.jsonl", rows), Reading()))
+    assert [row.text for row in found] == [None, "olá"]
+
+
 @pytest.mark.parametrize(
     ("layout", "wanted"), [("common-voice", r"\.tsv"), ("mls", "transcripts.txt"), ("fleurs", r"\.tsv")]
 )

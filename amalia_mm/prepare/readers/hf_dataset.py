@@ -58,7 +58,7 @@ def _rows(
     column = reading.fields.get("audio") or next((n for n in NAMES["audio"] if n in table.column_names), "")
     texts = table.drop_columns([column]).to_pylist() if column else table.to_pylist()
     for number, values in enumerate(texts):
-        fields = {name: text for name, value in values.items() if (text := text_of(value)) is not None}
+        fields = {name: text_of(value) for name, value in values.items()}
         embedded, audio_path = _audio(table, column, number)
         if column:
             fields[column] = audio_path

@@ -85,7 +85,7 @@ read_european = partial(read_manifest, variety=Variety.PT_PT)
 
 
 def row_of(
-    row: Mapping[str, str],
+    values: Mapping[str, str | None],
     where: str,
     home: Path,
     reading: Reading,
@@ -98,7 +98,7 @@ def row_of(
     """Return what a row of a manifest says.
 
     Args:
-        row: Its fields, all text.
+        values: Its fields, all text; None is a field that is there and empty.
         where: File and line.
         home: The folder that clips are relative to.
         reading: Names of fields.
@@ -107,14 +107,15 @@ def row_of(
         licence: Where it names none.
         variety: Where it names none.
     """
-    names = {thing: reading.fields.get(thing) or _first(row, NAMES[thing]) for thing in NAMES}
+    row = {name: value for name, value in values.items() if value is not None}
+    names = {thing: reading.fields.get(thing) or _first(values, NAMES[thing]) for thing in NAMES}
     if not seen:
         for thing in ("audio", "text"):
-            if names[thing] not in row:
+            if names[thing] not in values:
                 remedy = f"name the field: --field {thing}=NAME"
                 wanted = reading.fields.get(thing) or f"one of {', '.join(NAMES[thing])}"
-                raise InputError(where, field=thing, found=", ".join(row), wanted=wanted, remedy=remedy)
-    seen.update(row)
+                raise InputError(where, field=thing, found=", ".join(values), wanted=wanted, remedy=remedy)
+    seen.update(values)
     audio = row.get(names["audio"], "")
     split = row.get(names["split"], "").lower()
     if split and split not in SPLITS and fault is None:
@@ -143,10 +144,10 @@ def text_of(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _flat_rows(path: Path) -> Iterator[tuple[str, dict[str, str], Fault | None]]:
+def _flat_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None], Fault | None]]:
     for where, row in json_rows(path):
         texts = {str(name): text_of(value) for name, value in row.items()}
-        yield where, {name: text for name, text in texts.items() if text is not None}, _unwritable(texts)
+        yield where, texts, _unwritable(texts)
 
 
 def _unwritable(texts: Mapping[str, str | None]) -> Fault | None:
@@ -169,7 +170,7 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _first(row: Mapping[str, str], names: tuple[str, ...]) -> str:
+def _first(row: Mapping[str, str | None], names: tuple[str, ...]) -> str:
     return next((name for name in names if name in row), names[0])
 
 
