@@ -148,7 +148,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         if self._text_tokenizer is None or any(name not in self._folders for name in weights):
             raise ValueError("setup() must run before a loader is made")
         folders = [self._folders[name] for name in weights]
-        eligible = [self._eligible(f, w) for f, w in zip(folders, weights.values(), strict=True)]
+        eligible = [self._eligible(f, w, is_training) for f, w in zip(folders, weights.values(), strict=True)]
         left_out = {name: usable.left_out for name, usable in zip(weights, eligible, strict=True)}
         sizes = {name: len(folder.index) for name, folder in zip(weights, folders, strict=True)}
         check_left_out(left_out, sizes, self.max_bad_fraction)
@@ -164,7 +164,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         return steps, bad_records
 
     @abstractmethod
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         """Return the records of a folder that can be used."""
 
     @abstractmethod
@@ -236,7 +236,7 @@ class TextData(ShardData[TextBatch]):
             index = ShardIndex.load(name)
             conversation_parts(index, load_tokens(index, tokenizer), tokenizer, self.piece_tokens)
 
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         assert self._text_tokenizer is not None
         parts = conversation_parts(folder.index, folder.counts, self._text_tokenizer, self.piece_tokens)
         return eligible_text(folder, weight, parts, self.too_long)
@@ -305,11 +305,17 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self.paths = paths
         self.augment = augment
 
+    def setup(self, stage: str | None = None) -> None:
+        """Load indices and counts, and see that recordings to mix in are there; `InputError` names what is not."""
+        super().setup(stage)
+        if self.augment is not None and self.paths is None and stage in (None, "fit"):
+            self.augment.check_sounds()
+
     @property
     def _most_rows(self) -> tuple[str, int]:
         return "max_rows", self.max_rows
 
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         return eligible_speech(
             folder,
             weight,
@@ -318,6 +324,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_audio_tokens=self.max_audio_tokens,
             max_text_tokens=self.max_text_tokens,
             max_positions=self.max_positions,
+            speeds=tuple(self.augment.speeds) if is_training and self.augment is not None else (1.0,),
         )
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:

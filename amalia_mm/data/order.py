@@ -34,6 +34,8 @@ class Ref:
     """How often the record came before; with it, a record that comes twice can be varied twice."""
     part: int = -1
     """Which part of a conversation; -1 is the whole of it."""
+    speed: float = 1.0
+    """How fast a clip is said this time."""
 
 
 Row = tuple[Ref, ...]
@@ -66,6 +68,7 @@ class _Plan:
                 num_tokens=int(self.num_tokens[i]),
                 appearance=int(self.refs.appearance[i]),
                 part=int(self.refs.part[i]),
+                speed=float(self.refs.speed[i]),
             )
             for i in range(self.rows[row], self.rows[row + 1])
         )
