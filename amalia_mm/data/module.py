@@ -271,6 +271,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_text_tokens: Most text tokens of a global micro-batch, padding included and audio not.
         max_rows: Most rows of a global micro-batch.
         shortest_first_epochs: Epochs at the start of training that go from the shortest batch to the longest.
+        max_padding: Most of a batch's audio that is padding, as a share; None fills every batch (`BudgetOrder`).
         seed: Of the order, of augmentation and of paths.
         num_workers: Processes that read.
         paths: Simulates CTC paths in place of clips; None hears the clips.
@@ -295,8 +296,12 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         augment: Augment | None = None,
         max_bad_fraction: float = 0.01,
         max_positions: int | None = None,
+        max_padding: float | None = None,
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
+        holds = max_padding is None or 0 < max_padding <= 1
+        require("max_padding", max_padding, holds, "a share above 0, or none")
+        self.max_padding = max_padding
         self.geometry = _geometry(geometry)
         self.max_audio_tokens = max_audio_tokens
         self.max_text_tokens = max_text_tokens
@@ -335,6 +340,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_rows=self.max_rows,
             seed=seed,
             shortest_first_epochs=self.shortest_first_epochs if is_training else 0,
+            max_padding=self.max_padding,
         )
 
     def _reader(

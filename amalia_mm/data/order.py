@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from amalia_mm.data.packing import Integers, pack_rows, split_documents
 from amalia_mm.data.visits import Source, Visits, visits_of
@@ -181,6 +182,10 @@ class BudgetOrder(Order):
         max_rows: Most rows of a batch.
         seed: Another seed gives another order.
         jitter: Lengths are sorted after a factor drawn from 1 - jitter..1 + jitter, so that batches vary.
+        max_padding: Most audio tokens of a batch that are padding, as a share. Records are then put into buckets of
+            clips of like length (this share wide, with borders that each epoch draws), sorted by text inside of one,
+            and a batch ends where the next clip would make the others too short. None sorts by text and audio
+            together, with the jitter, and fills every batch.
         shortest_first_epochs: How many epochs at the start go from the shortest batch to the longest, but for the
             jitter, instead of in random order ("SortaGrad", Amodei et al. 2016, 3.2): short clips are aligned sooner.
 
@@ -198,11 +203,15 @@ class BudgetOrder(Order):
         seed: int,
         jitter: float = 0.1,
         shortest_first_epochs: int = 0,
+        max_padding: float | None = None,
     ) -> None:
         if max_rows < 1 or shortest_first_epochs < 0:
             raise ValueError(
                 f"max_rows {max_rows} must be at least 1 and shortest_first_epochs {shortest_first_epochs} at least 0"
             )
+        if max_padding is not None and not 0 < max_padding <= 1:
+            raise ValueError(f"max_padding {max_padding} is no share above 0 and at most 1")
+        self.max_padding = max_padding
         self.shortest_first_epochs = shortest_first_epochs
         super().__init__(sources, seed)
         self.max_audio_tokens, self.max_text_tokens = max_audio_tokens, max_text_tokens
@@ -216,10 +225,12 @@ class BudgetOrder(Order):
             )
 
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
-        factor = rng.uniform(1 - self.jitter, 1 + self.jitter, len(visits.record))
-        visits = visits.take(
-            np.argsort((visits.num_tokens + visits.num_audio_tokens) * factor, kind="stable")
-        )
+        if self.max_padding is None:
+            factor = rng.uniform(1 - self.jitter, 1 + self.jitter, len(visits.record))
+            by_length = np.argsort((visits.num_tokens + visits.num_audio_tokens) * factor, kind="stable")
+        else:
+            by_length = np.lexsort((visits.num_tokens, _buckets(visits, self.max_padding, rng)))
+        visits = visits.take(by_length)
         borders = self._borders(visits.num_tokens.tolist(), visits.num_audio_tokens.tolist())
         sizes = np.diff(borders)
         is_sorted = epoch < self.shortest_first_epochs
@@ -233,19 +244,33 @@ class BudgetOrder(Order):
 
     def _borders(self, num_tokens: list[int], num_audio_tokens: list[int]) -> Integers:
         """Return where batches begin, and the end, when records are taken in order as long as they fit."""
-        borders, first, num_clips, longest_text, longest_audio = [0], 0, 0, 0, 0
+        borders, first, num_clips, longest_text, longest_audio, all_audio = [0], 0, 0, 0, 0, 0
+        fullest = 0.0 if self.max_padding is None else 1 - self.max_padding
         for record, (text, audio) in enumerate(zip(num_tokens, num_audio_tokens, strict=True)):
             num_clips += audio > 0
+            all_audio += audio
             longest_text, longest_audio = max(longest_text, text), max(longest_audio, audio)
             rows = record - first + 1
             if (
                 rows > self.max_rows
                 or rows * longest_text > self.max_text_tokens
                 or num_clips * longest_audio > self.max_audio_tokens
+                or all_audio < fullest * num_clips * longest_audio
             ):
                 borders.append(record)
                 first, num_clips, longest_text, longest_audio = record, int(audio > 0), text, audio
+                all_audio = audio
         return np.array([*borders, len(num_tokens)], dtype=np.int64)
+
+
+def _buckets(visits: Visits, width: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return (v) the bucket of each visit: by audio where something is heard, of a text that of clips as long as it."""
+    whole = (visits.num_tokens + visits.num_audio_tokens).astype(np.float64)
+    is_heard = visits.num_audio_tokens > 0
+    if is_heard.any():
+        ratio = whole[is_heard].sum() / visits.num_audio_tokens[is_heard].sum()
+        whole[is_heard] = visits.num_audio_tokens[is_heard] * ratio
+    return np.floor(np.log(np.maximum(whole, 1.0)) / np.log1p(width) + rng.uniform())
 
 
 def share(rows: Sequence[Row], rank: int, world_size: int) -> tuple[tuple[Row, ...], bool]:

@@ -22,6 +22,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from amalia_mm.errors import InputError
 from amalia_mm.train.callbacks import GracefulStop, SeedEveryStep, StepProgress
+from amalia_mm.train.padding import Padding
 from amalia_mm.train.precision import ALLOWED, native_precision
 from amalia_mm.train.run_folder import RunFolder
 from amalia_mm.train.strategy import Sharded
@@ -61,6 +62,7 @@ class AmaliaCLI(LightningCLI):
         )
         parser.add_lightning_class_args(SeedEveryStep, "randomness")
         parser.add_lightning_class_args(Throughput, "throughput")
+        parser.add_lightning_class_args(Padding, "padding")
         parser.link_arguments("run_folder", "checkpoint.dirpath")
         parser.link_arguments("data.init_args.seed", "randomness.seed")
         parser.link_arguments("data.init_args.tokenizer", "model.init_args.tokenizer")
