@@ -80,6 +80,8 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         self.max_positions = max_positions
         self.bad_records: BadRecords | None = None
         """Counts of the training records read so far; None before `train_dataloader`."""
+        self.steps: Steps[BatchT] | None = None
+        """The training batches of this process by micro-step; None before `train_dataloader`."""
         self._text_tokenizer: Tokenizer | None = None
         self._folders: dict[str, Folder] = {}
 
@@ -113,8 +115,8 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         if self.trainer is not None:
             self._check_rows(self.trainer.world_size)
             first = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        steps, self.bad_records = self._steps(self.shards, self.seed)
-        return endless_loader(steps, first, self.num_workers)
+        self.steps, self.bad_records = self._steps(self.shards, self.seed)
+        return endless_loader(self.steps, first, self.num_workers)
 
     def val_dataloader(self) -> Loader[BatchT] | list[Loader[BatchT]]:
         """Return the validation batches of this process, always the same; an empty list without folders."""
@@ -136,6 +138,12 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         require(
             name, most, most >= num_processes, f"at least {num_processes}, one for each process: it is global"
         )
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """The options that say how large a global micro-batch is, and their values."""
+        name, most = self._most_rows
+        return {name: most}
 
     @property
     @abstractmethod
@@ -315,6 +323,15 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         super().setup(stage)
         if self.augment is not None and self.paths is None and stage in (None, "fit"):
             self.augment.check_sounds()
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """The options that say how large a global micro-batch is, and their values."""
+        return {
+            "max_audio_tokens": self.max_audio_tokens,
+            "max_text_tokens": self.max_text_tokens,
+            "max_rows": self.max_rows,
+        }
 
     @property
     def _most_rows(self) -> tuple[str, int]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +120,10 @@ class Order(ABC):
         return self._plans[epoch]
 
     @abstractmethod
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return the largest batches that the order could ever give, by what is large in them."""
+
+    @abstractmethod
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
         """Return the visits of an epoch, which come shuffled, cut into rows and batches."""
 
@@ -154,6 +158,13 @@ class PackedOrder(Order):
         self.row_tokens = row_tokens
         self.piece_tokens = row_tokens if max_positions is None else min(row_tokens, max_positions)
         self.rows_per_batch = rows_per_batch
+
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return the batch of the first epoch with the most positions: rows are packed until they are full."""
+        plan = self._plan(0)
+        row_tokens = np.add.reduceat(plan.num_tokens, plan.rows[:-1])
+        longest = np.maximum.reduceat(row_tokens, plan.batches[:-1])
+        return {"the most positions": plan.batch(int((longest * np.diff(plan.batches)).argmax()))}
 
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
         which, start_token, num_tokens = split_documents(visits.num_tokens, self.piece_tokens)
@@ -242,6 +253,44 @@ class BudgetOrder(Order):
         whole = np.zeros(len(which), dtype=np.int64)
         return _Plan(visits.take(which), whole, whole - 1, np.arange(len(which) + 1), batches)
 
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return batches of as many copies of one record as fit, each of the record that makes it largest.
+
+        And one of the longest clip with the longest text among its copies. No batch of the order computes more: where a
+        record stands among shorter ones, so many fit as if they were all as long.
+        """
+        refs, text, audio = self._records()
+        rows = np.minimum(self.max_rows, self.max_text_tokens // np.maximum(text, 1))
+        rows = np.minimum(
+            rows, np.where(audio > 0, self.max_audio_tokens // np.maximum(audio, 1), self.max_rows)
+        )
+        chosen = {
+            "the most audio": int((rows * audio).argmax()),
+            "the most positions": int((rows * (text + audio)).argmax()),
+            "the longest clip": int(audio.argmax()),
+            "the longest text": int(text.argmax()),
+        }
+        batches = {name: _copies(refs[number], int(rows[number])) for name, number in chosen.items()}
+        clip, said = chosen["the longest clip"], chosen["the longest text"]
+        both = int(min(rows[clip], rows[said]))
+        if both > 1:
+            batches["the longest clip and text"] = _copies(refs[clip], both - 1) + _copies(refs[said], 1)
+        return {name: rows for name, rows in batches.items() if _is_first(name, batches)}
+
+    def _records(self) -> tuple[list[Ref], Integers, Integers]:
+        """Return every record as it is longest, with its text and audio tokens."""
+        refs: list[Ref] = []
+        for number, source in enumerate(self.sources):
+            at = source.tokens_at_speed
+            slowest = np.zeros(len(source.records), np.int64) if at is None else at.argmax(axis=0)
+            parts = np.full(len(source.records), -1) if source.part is None else source.part
+            for record, part, speed in zip(
+                source.records.tolist(), parts.tolist(), slowest.tolist(), strict=True
+            ):
+                refs.append(Ref(number, record, part=part, speed=source.speeds[speed]))
+        text = np.concatenate([source.num_tokens for source in self.sources])
+        return refs, text, np.concatenate([source.num_audio_tokens for source in self.sources])
+
     def _borders(self, num_tokens: list[int], num_audio_tokens: list[int]) -> Integers:
         """Return where batches begin, and the end, when records are taken in order as long as they fit."""
         borders, first, num_clips, longest_text, longest_audio, all_audio = [0], 0, 0, 0, 0, 0
@@ -261,6 +310,14 @@ class BudgetOrder(Order):
                 first, num_clips, longest_text, longest_audio = record, int(audio > 0), text, audio
                 all_audio = audio
         return np.array([*borders, len(num_tokens)], dtype=np.int64)
+
+
+def _copies(ref: Ref, count: int) -> tuple[Row, ...]:
+    return tuple((replace(ref, appearance=number),) for number in range(count))
+
+
+def _is_first(name: str, batches: Mapping[str, tuple[Row, ...]]) -> bool:
+    return next(other for other, rows in batches.items() if rows == batches[name]) == name
 
 
 def _buckets(visits: Visits, width: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
