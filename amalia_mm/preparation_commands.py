@@ -12,7 +12,6 @@ from pathlib import Path
 
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
-from amalia_mm.variety import Variety
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 SPEECH_FORMATS = (
@@ -72,6 +71,12 @@ def add_preparation(commands: Commands) -> None:
     prepare = commands.add_parser("prepare", help="corpora of other people: speech to shards")
     jobs = prepare.add_subparsers(title="jobs", metavar="JOB", required=True)
     _add_corpus_job(jobs)
+    listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
+    listen.add_argument("clip", type=Path)
+    listen.add_argument("--augment", type=Path, required=True, help="a recipe or data fragment that augments")
+    listen.add_argument("--output", type=Path, default=Path("runs/listen.html"))
+    listen.add_argument("--seed", type=int, default=0)
+    listen.set_defaults(run=_listen)
 
 
 def _add_corpus_job(jobs: Commands) -> None:
@@ -193,6 +198,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
     from amalia_mm.prepare.plausible import Limits
     from amalia_mm.prepare.readers.manifest import NAMES
     from amalia_mm.prepare.readers.row import Reading
+    from amalia_mm.variety import Variety
 
     given = {
         name: value
@@ -220,6 +226,16 @@ def _corpus_job(options: argparse.Namespace) -> int:
     )
     for line in summary_lines(summary):
         result(line)
+    return 0
+
+
+def _listen(options: argparse.Namespace) -> int:
+    from amalia_mm.evaluate.listening import augment_of, write_listening_page
+    from amalia_mm.recipe_paths import read_recipe
+
+    augment = augment_of(read_recipe(options.augment), str(options.augment))
+    num_players = write_listening_page(options.clip, augment, options.output, options.seed)
+    result(f"{options.output}\t{num_players} clips")
     return 0
 
 

@@ -54,10 +54,15 @@ class RecordedNoise:
         """Return the clip (n) over a stretch of one of the recordings, which begins anew where it ends too early."""
         if not happens(self.probability, generator):
             return waveform
-        noise = self.sounds.load(choice(len(self.sounds), generator))
-        start = choice(len(noise), generator)
+        number = choice(len(self.sounds), generator)
+        start = choice(len(self.sounds.load(number)), generator)
+        return self.over(waveform, number, start, between(self.snr_db, generator))
+
+    def over(self, waveform: Tensor, number: int, start: int, snr_db: float) -> Tensor:
+        """Return the clip (n) over one of the recordings from a sample on, at a ratio."""
+        noise = self.sounds.load(number)
         stretch = noise.roll(-start).repeat(-(-len(waveform) // len(noise)))[: len(waveform)]
-        return at_ratio(waveform, stretch, between(self.snr_db, generator))
+        return at_ratio(waveform, stretch, snr_db)
 
 
 def add_noise(waveform: Tensor, colour: NoiseColour, snr_db: float, generator: Generator) -> Tensor:
