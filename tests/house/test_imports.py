@@ -94,6 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
     "preparation_commands": {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
+        "variety",
     },
 <<<<<<< HEAD
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
