@@ -15,7 +15,7 @@ from amalia_mm.audio.vad import Segment
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
 from amalia_mm.fusion import pieces as pieces_module
-from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
+from amalia_mm.fusion.projectors import CtcPosterior, StackMLP, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import save_model
@@ -60,7 +60,9 @@ def make_model(folder, tokenizer_folder, projector="CtcPosterior", spare_rows=0)
             "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
             "projector": {"class_path": f"amalia_mm.fusion.projectors.{projector}"},
         }
-        model = SpeechTextModel(ConvTransformer(**EARS), PROJECTORS[projector](8, config), Decoder(config))
+        encoder = ConvTransformer(**EARS)
+        built = projector_between(encoder, PROJECTORS[projector], config)
+        model = SpeechTextModel(encoder, built, Decoder(config))
         if projector == "CtcPosterior":
             torch.nn.init.normal_(model.projector.head.weight, std=2.0)
     else:

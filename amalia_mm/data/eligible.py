@@ -124,8 +124,11 @@ def eligible_speech(
         num_audio_tokens = at_speed.max(axis=0)
         missing = ("audio", is_heard & (num_samples == 0), "no clip", "a clip to hear, or simulated paths")
     longest_samples = None if geometry is None or paths is not None else geometry.longest_samples
-    slowest = num_samples if paths is not None else num_samples_at(num_samples, min(speeds))
-    beyond = np.zeros_like(is_heard) if longest_samples is None else slowest > longest_samples
+    beyond = np.zeros_like(is_heard)
+    if longest_samples is not None:
+        lengths, which = np.unique(num_samples, return_inverse=True)
+        slowest = np.array([num_samples_at(int(length), min(speeds)) for length in lengths])
+        beyond = slowest[which] > longest_samples
     too_short = is_heard & (at_speed.min(axis=0) < 1) & ~missing[1]
     too_long = num_audio_tokens > max_audio_tokens
     most = np.iinfo(np.int64).max if max_positions is None else max_positions
