@@ -96,17 +96,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
         "variety",
     },
-<<<<<<< HEAD
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
-    "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
-=======
-    "export": {"run", "resolve", "fusion", "text"},
     "model_commands": {
         *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "transcribe_command"),
     },
     "subtitles": {"transcript"},
     "transcribe_command": {"assistant", "subtitles", "terminal", "transcript"},
->>>>>>> i4-longlive
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},
 }
