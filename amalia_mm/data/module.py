@@ -277,6 +277,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         augment: What is done to a training clip; None leaves it as it is.
         max_bad_fraction: Bad records above which the run stops.
         max_positions: The decoder's, linked from the model.
+        unread_tasks: Tasks whose clips are not given as text beside; None gives none as text. Linked from the model.
     """
 
     def __init__(
@@ -295,6 +296,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         augment: Augment | None = None,
         max_bad_fraction: float = 0.01,
         max_positions: int | None = None,
+        unread_tasks: list[str] | None = None,
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
         self.geometry = _geometry(geometry)
@@ -304,6 +306,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self.shortest_first_epochs = shortest_first_epochs
         self.paths = paths
         self.augment = augment
+        self.unread_tasks = unread_tasks
 
     @property
     def _most_rows(self) -> tuple[str, int]:
@@ -334,7 +337,8 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
     ) -> Reader:
         augment = self.augment if is_training else None
-        return Reader(folders, tokenizer, seed, geometry=self.geometry, paths=self.paths, augment=augment)
+        heard = {"geometry": self.geometry, "paths": self.paths, "augment": augment}
+        return Reader(folders, tokenizer, seed, **heard, unread_tasks=self.unread_tasks)
 
     def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
         return partial(collate_speech, blank=tokenizer.vocab_size)
