@@ -255,6 +255,18 @@ class Assistant:
         Raises:
             InputError: A conversation does not fit the decoder's context.
         """
+        replies = self.write_batch(conversations, batch_size=batch_size, sampling=sampling)
+        report_cuts(sum(reply.is_cut for reply in replies), len(replies))
+        return [reply.text for reply in replies]
+
+    def write_batch(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        *,
+        batch_size: int = 16,
+        sampling: Sampling | None = None,
+    ) -> list[Written]:
+        """Return what `reply_batch` does, and of each whether it was cut; nobody is told of that."""
         sampling = sampling or Sampling()
         order = sorted(
             range(len(conversations)), key=lambda item: sum(len(turn.text) for turn in conversations[item])
@@ -266,8 +278,7 @@ class Assistant:
             texts = self._responder.write([conversations[item] for item in batch], [], rules)
             for item, text in zip(batch, texts, strict=True):
                 replies[item] = text
-        report_cuts(sum(reply.is_cut for reply in replies), len(replies))
-        return [reply.text for reply in replies]
+        return replies
 
     def log_likelihood(self, texts: Sequence[str]) -> list[float]:
         """Return log p of each text as a whole document, its end included, in nats.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from amalia_mm.distil_commands import add_distil
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note
 
@@ -61,6 +62,10 @@ def add_preparation(commands: Commands) -> None:
     needles.add_argument("--output", type=Path, required=True)
     needles.add_argument("--seed", type=int, default=0)
     needles.set_defaults(run=_needles)
+
+    prepare = commands.add_parser("prepare", help="speech to shards")
+    jobs = prepare.add_subparsers(title="jobs", metavar="JOB", required=True)
+    add_distil(jobs)
 
 
 def _corpus(options: argparse.Namespace) -> int:

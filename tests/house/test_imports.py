@@ -48,7 +48,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("assistant", "resolve", "run", "data", "portuguese", "batch", "units", "variety", "commit"),
     },
     "prepare": {"data", "audio", "portuguese", "text.tokenizer", "batch", "units", "variety"},
-    "prepare.distil": {"data", "audio", "portuguese", "text.tokenizer", *_LEAVES, "assistant"},
+    "prepare.distil": {
+        *(
+            "data",
+            "audio",
+            "portuguese",
+            "text.tokenizer",
+            "text.chat",
+            "text.sampling",
+            *_LEAVES,
+            "assistant",
+        ),
+    },
     "halo": {"assistant", "portuguese", "voice.bank"},
     "serve": {"assistant", "halo", "portuguese"},
     # The edge: what the command line and the quickstart are made of.
@@ -64,8 +75,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ctrl_c": set(),
     "failures": set(),
     "chat_terminal": {"batch", "terminal"},
+    "distil_commands": {"prepare", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
     "preparation_commands": {
+        "distil_commands",
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
     "export": {"run", "resolve", "fusion", "text"},
@@ -78,6 +91,7 @@ AT_START = {
     "ctrl_c",
     "model_commands",
     "preparation_commands",
+    "distil_commands",
     "shards_commands",
     "terminal",
     "child_process",

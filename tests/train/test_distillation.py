@@ -24,8 +24,8 @@ from amalia_mm.run import read_weights
 from amalia_mm.text.chat import read_in_place, render
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
-from amalia_mm.train.cli import main
 from amalia_mm.train.chunked_kl import ChunkedKl
+from amalia_mm.train.cli import main
 from amalia_mm.train.distillation import Distillation, check_teacher, divergence, is_distilled, read
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.understanding import Understanding
@@ -104,7 +104,7 @@ def tokenizer(toy_data) -> Tokenizer:
 def item(tokenizer: Tokenizer, task: str, written: str | None, answer: str, asked: str = "") -> Item:
     """A clip of as many audio tokens as the words take in writing, and its reading."""
     turns = (Turn("user", asked, has_audio=True), Turn("assistant", answer))
-    known = written if written else "o"
+    known = written or "o"
     num_words = len(render(read_in_place(turns, known), tokenizer)) - len(render(turns, tokenizer, (1,))) + 1
     waveform = torch.randn(num_words * 640, generator=torch.Generator().manual_seed(1))
     example = Example("a", task, Variety.PT_PT, "", "s", turns=turns, waveform=waveform, written=written)
