@@ -181,7 +181,7 @@ def _answered(
         read_in_place((Turn("user", options.way(task, record), has_audio=True),), record.text or "")
         for _, task, record in written
     ]
-    replies = iter(assistant.write_batch(turns, batch_size=batch_size, sampling=sampling))
+    replies = iter(assistant.write_batch(turns, batch_size, sampling))
     answers = []
     for number, task, record in asked:
         reply = None if task == TRANSCRIBE else next(replies)

@@ -1,4 +1,4 @@
-"""Speech to text through the decoder: cross-entropy on the answer, or the decoder's own reading of the words; CTC beside.
+"""Speech to text through the decoder: cross-entropy on the answer, the decoder's own reading of it, CTC beside.
 
 The same module trains all stages. With simulated CTC paths for audio the decoder learns to read them, from text
 alone (`13_paths`); with waveforms it learns to read what an encoder really writes (`14_joint`), and encoder or

@@ -82,7 +82,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
     "export": {"run", "resolve", "fusion", "text"},
-    "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
+    "model_commands": {
+        *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "text.chat"),
+    },
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},
 }

@@ -68,7 +68,7 @@ def test_a_record_keeps_its_clip_and_has_the_decoders_own_answer(toy_data, model
         assert record.turns[0] == Turn("user", "Continua.", has_audio=True)
         # Greedy, so it is what a conversation gives, in whatever batch.
         asked = [Turn("user", f"{old.text}\nContinua.")]
-        assert assistant.write_batch([asked], sampling=Sampling(6)) == [Written(record.turns[1].text)]
+        assert assistant.write_batch([asked], 1, Sampling(6)) == [Written(record.turns[1].text)]
     assert json.loads((output / distil.SUMMARY).read_text())["written"] == made["written"]
     assert not list(tmp_path.glob("*.answers.jsonl"))
 
@@ -106,7 +106,7 @@ def test_answers_that_teach_the_wrong_thing_are_left_out_and_counted(toy_data, m
     replies = iter(
         [Written("O autocarro parte."), Written("O ônibus parte."), Written(" "), Written("O", True)]
     )
-    monkeypatch.setattr(Assistant, "write_batch", lambda self, asked, **_: [next(replies) for _ in asked])
+    monkeypatch.setattr(Assistant, "write_batch", lambda self, asked, *_: [next(replies) for _ in asked])
     speech = records(toy_data / "shards/speech")
     with ShardWriter(tmp_path / "in") as writer:
         for record, audio in speech[:4]:

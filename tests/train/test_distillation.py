@@ -1,4 +1,4 @@
-"""The decoder as its own teacher: against plain logits, in value and gradient; nothing to learn where both read alike."""
+"""The decoder as its own teacher: against plain logits, in value and gradient; nothing to learn where they agree."""
 
 from __future__ import annotations
 
