@@ -31,6 +31,7 @@ SUMMARY = "distil.json"
 BLOCK_RECORDS = 128
 """Records answered before they are kept: what an interruption costs, and what draws are counted by."""
 CUT, EMPTY, BRAZILIAN = "met the limit of their length", "empty", "with Brazilian forms"
+SILENT = "in which nothing is said"
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def write_distilled(
             kept.add(found)
             answers += found
             bar.update(len(block))
-    summary = _write_shards(index, output, answers, options)
+    num_silent = len(numbers) - len({answer.number for answer in answers})
+    summary = _write_shards(index, output, answers, options, num_silent)
     counts = {"model": str(assistant.folder), "shards": str(shards), **asdict(options)}
     counts |= {"records": len(numbers), **summary}
     with writing(output):
@@ -191,11 +193,11 @@ def _answered(
 
 
 def _write_shards(
-    index: ShardIndex, output: Path, answers: Sequence[_Answer], options: DistilOptions
+    index: ShardIndex, output: Path, answers: Sequence[_Answer], options: DistilOptions, num_silent: int
 ) -> dict[str, object]:
     """Write the answers that can be learned from, and return how many of each task, and what was left out."""
     drift = markers(load_contrasts(), "brazilian", ("S", "B")) if options.variety_check else frozenset[str]()
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter({SILENT: num_silent} if num_silent else {})
     made: Counter[str] = Counter()
     with ShardWriter(output) as writer:
         for answer in _usable(answers, drift, left_out):

@@ -116,7 +116,7 @@ def test_answers_that_teach_the_wrong_thing_are_left_out_and_counted(toy_data, m
     options = DistilOptions(variety_check=True)
     made = write_distilled(model, tmp_path / "in", tmp_path / "out", options)
     assert (made["records"], made["written"]) == (5, {"continue": 1})
-    assert made["left_out"] == {distil.BRAZILIAN: 1, distil.EMPTY: 1, distil.CUT: 1}
+    assert made["left_out"] == {distil.SILENT: 1, distil.BRAZILIAN: 1, distil.EMPTY: 1, distil.CUT: 1}
 
 
 def test_the_command_asks_for_several_tasks_and_refuses_what_it_cannot_do(toy_data, model, tmp_path, capsys):
