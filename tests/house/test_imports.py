@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failures": set(),
     "chat_terminal": {"batch", "terminal"},
     "distil_commands": {"prepare", "terminal"},
+    "cost_commands": {"recipe_paths", "train", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
     "preparation_commands": {
         "distil_commands",
@@ -86,7 +87,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "text.chat"),
     },
     "doctor": {"resolve"},
-    "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},
+    "cli": {
+        "cost_commands",
+        "ctrl_c",
+        "model_commands",
+        "preparation_commands",
+        "shards_commands",
+        "terminal",
+    },
 }
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
 AT_START = {
@@ -94,6 +102,7 @@ AT_START = {
     "model_commands",
     "preparation_commands",
     "distil_commands",
+    "cost_commands",
     "shards_commands",
     "terminal",
     "child_process",
