@@ -25,6 +25,7 @@ from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import read_in_place
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.sampling import Sampling
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
@@ -151,8 +152,13 @@ class Assistant:
         joint, decoder, ctc = self._by_pieces(audios, writers, batch_size, vad, progress)
         return joint, decoder, ctc
 
+    @property
+    def ctc_classes(self) -> CtcClasses:
+        """What the classes of the CTC head write, where there is one."""
+        return self._transcriber.classes
+
     def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """Return log p of every token in every frame of each waveform, (f v+1) on the CPU, blank last.
+        """Return log p of every class in every frame of each waveform, (f v+1) on the CPU, blank last.
 
         Raises:
             InputError: The model has no CTC head.
@@ -263,18 +269,15 @@ class Assistant:
         report_cuts(sum(reply.is_cut for reply in replies), len(replies))
         return [reply.text for reply in replies]
 
-    def write_batch(
-        self, conversations: Sequence[Sequence[Turn]], batch_size: int, sampling: Sampling
-    ) -> list[Written]:
+    def write_batch(self, talks: Sequence[Sequence[Turn]], size: int, sampling: Sampling) -> list[Written]:
         """Return what `reply_batch` does, and of each whether it was cut; nobody is told of that."""
-        order = sorted(
-            range(len(conversations)), key=lambda item: sum(len(turn.text) for turn in conversations[item])
-        )
-        replies = [Written("")] * len(conversations)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        lengths = [sum(len(turn.text) for turn in turns) for turns in talks]
+        order = sorted(range(len(talks)), key=lengths.__getitem__)
+        replies = [Written("")] * len(talks)
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
             rules = [sampling.for_row(item) for item in batch]
-            texts = self._responder.write([conversations[item] for item in batch], [], rules)
+            texts = self._responder.write([talks[item] for item in batch], [], rules)
             for item, text in zip(batch, texts, strict=True):
                 replies[item] = text
         return replies

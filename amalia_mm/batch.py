@@ -52,7 +52,7 @@ class Example:
     waveform: Tensor | None = None
     """(n) float32 at the geometry's sample rate."""
     path: Tensor | None = None
-    """(a) int64, token ids with the blank at `vocab_size`."""
+    """(a) int64, CTC classes, and the blank after the last of them."""
     rejected: str | None = None
     """What was less wanted in place of the last turn, or of the document; None where the example is no pair."""
     written: str | None = None
@@ -133,7 +133,7 @@ class SpeechTextBatch(_Movable):
     num_audio_tokens: Tensor
     """(k) int64, the length of each run."""
     ctc_ids: Tensor
-    """(k c) int64, what is said in each item as token ids, right-padded with 0."""
+    """(k c) int64, what is said in each item as CTC classes, right-padded with 0."""
     num_ctc_ids: Tensor
     """(k) int64; -1 where what is said is unknown or must not be learned."""
     waveforms: Tensor | None = None

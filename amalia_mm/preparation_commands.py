@@ -1,4 +1,4 @@
-"""`amalia corpus | tokenizer | varieties | needles`: what is made before training.
+"""`amalia corpus | tokenizer | ctc-vocabulary | varieties | needles`: what is made before training.
 
 Each imports its room only when it is called.
 """
@@ -40,6 +40,15 @@ def add_preparation(commands: Commands) -> None:
     tokenizer.add_argument("--vocab_size", type=int)
     tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
     tokenizer.set_defaults(run=_tokenizer)
+
+    vocabulary = commands.add_parser(
+        "ctc-vocabulary", help="the tokens of a large tokenizer that a CTC head needs to write what is said"
+    )
+    vocabulary.add_argument("--tokenizer", type=Path, required=True, help="folder of the decoder's tokenizer")
+    vocabulary.add_argument("--shards", nargs="+", type=Path, required=True, help="folders of shards")
+    vocabulary.add_argument("--size", type=int, default=1024, help="classes (default: 1024)")
+    vocabulary.add_argument("--output", type=Path, required=True, help="a .json file")
+    vocabulary.set_defaults(run=_ctc_vocabulary)
 
     varieties = commands.add_parser(
         "varieties", help="built-in text in two varieties, pairs to prefer and pairs to measure"
@@ -118,6 +127,14 @@ def _tokenizer(options: argparse.Namespace) -> int:
     recipe = parse_recipe(values, str(options.config or "amalia tokenizer"))
     tokenizer = train_tokenizer(recipe)
     note(f"{recipe.output}: {tokenizer.vocab_size} entries")
+    return 0
+
+
+def _ctc_vocabulary(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.ctc_vocabulary import write_vocabulary
+
+    made, per_word = write_vocabulary(options.output, options.tokenizer, options.shards, options.size)
+    note(f"{options.output}: {len(made.tokens)} classes, {per_word:.2f} for a word")
     return 0
 
 

@@ -63,13 +63,13 @@ class CtcPaths:
     def simulate(
         self, ids: Sequence[int], *, vocab_size: int, first_id: int = 0, seed: int | np.random.Generator
     ) -> list[int]:
-        """Return a CTC path of the token ids, with the blank at `vocab_size`.
+        """Return a CTC path of classes, with the blank at `vocab_size`.
 
         Without substitution, dropping and insertion `collapse(path) == ids`. No ids give a run of blanks.
 
         Args:
             ids: What is said, each in 0..vocab_size - 1.
-            vocab_size: Also the id of the blank.
+            vocab_size: How many classes there are, and so the number of the blank.
             first_id: Wrong tokens are drawn from first_id..vocab_size - 1, so that special ones never are.
             seed: A number, or a generator that is moved on.
 

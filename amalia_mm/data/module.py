@@ -33,6 +33,7 @@ from amalia_mm.data.token_ids import load_token_ids
 from amalia_mm.data.tokens import index_tokens, load_tokens
 from amalia_mm.data.visits import Source, source_names
 from amalia_mm.errors import InputError
+from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import samples_to_seconds
 
@@ -80,6 +81,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         self.max_positions = max_positions
         self.bad_records: BadRecords | None = None
         """Counts of the training records read so far; None before `train_dataloader`."""
+        self._vocabulary: CtcVocabulary | None = None
         self._text_tokenizer: Tokenizer | None = None
         self._folders: dict[str, Folder] = {}
 
@@ -87,7 +89,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         """Count the tokens of every folder that has no count for this tokenizer yet; once on each machine."""
         tokenizer = Tokenizer.load(self.tokenizer)
         for folder in (*self.shards, *self.val_shards):
-            index_tokens(folder, tokenizer)
+            index_tokens(folder, tokenizer, self._vocabulary)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the indices and counts; raises `InputError` naming what is missing, cut or stale."""
@@ -96,7 +98,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         for name in wanted:
             if name not in self._folders:
                 index = ShardIndex.load(name)
-                counts = load_tokens(index, self._text_tokenizer)
+                counts = load_tokens(index, self._text_tokenizer, self._vocabulary)
                 ids = load_token_ids(index, self._text_tokenizer, counts)
                 self._folders[name] = Folder(index, counts, ids)
 
@@ -278,6 +280,8 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_bad_fraction: Bad records above which the run stops.
         max_positions: The decoder's, linked from the model.
         unread_tasks: Tasks whose clips are not given as text beside; None gives none as text. Linked from the model.
+        ctc_tokens: What the classes of the model's CTC head write, with their tokens, where it has a vocabulary of its
+            own; linked from the model.
     """
 
     def __init__(
@@ -297,9 +301,11 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_bad_fraction: float = 0.01,
         max_positions: int | None = None,
         unread_tasks: list[str] | None = None,
+        ctc_tokens: dict[str, int] | None = None,
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
         self.geometry = _geometry(geometry)
+        self._vocabulary = None if ctc_tokens is None else CtcVocabulary(ctc_tokens)
         self.max_audio_tokens = max_audio_tokens
         self.max_text_tokens = max_text_tokens
         self.max_rows = max_rows
@@ -337,11 +343,19 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
     ) -> Reader:
         augment = self.augment if is_training else None
-        heard = {"geometry": self.geometry, "paths": self.paths, "augment": augment}
-        return Reader(folders, tokenizer, seed, **heard, unread_tasks=self.unread_tasks)
+        return Reader(
+            folders,
+            tokenizer,
+            seed,
+            geometry=self.geometry,
+            paths=self.paths,
+            augment=augment,
+            unread_tasks=self.unread_tasks,
+            vocabulary=self._vocabulary,
+        )
 
     def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
-        return partial(collate_speech, blank=tokenizer.vocab_size)
+        return partial(collate_speech, blank=CtcClasses(tokenizer, self._vocabulary).blank)
 
 
 def require_rows(row_tokens: int, rows_per_batch: int) -> None:
@@ -361,4 +375,4 @@ def _geometry(value: AudioGeometry | Mapping[str, Any] | None) -> AudioGeometry 
     if value is None or isinstance(value, AudioGeometry):
         return value
     stages = tuple(s if isinstance(s, LengthStage) else LengthStage(**s) for s in value["stages"])
-    return AudioGeometry(value["sample_rate_hz"], value["pad_to_samples"], stages)
+    return AudioGeometry(**{**value, "stages": stages})

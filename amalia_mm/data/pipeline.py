@@ -19,6 +19,7 @@ from amalia_mm.data.schema import Record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.text.chat import PROMPTS, Rendered, read_in_place, render, render_document
+from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -59,6 +60,7 @@ def to_example(
     paths: CtcPaths | None = None,
     augment: Augment | None = None,
     generator: torch.Generator | None = None,
+    vocabulary: CtcVocabulary | None = None,
 ) -> Example:
     """Return the example of one record: decoded and augmented, or with a simulated path in place of its clip.
 
@@ -66,11 +68,12 @@ def to_example(
         record: A checked record.
         audio: Its encoded clip; not looked at where paths are simulated.
         where: The record, as errors name it.
-        tokenizer: Gives the ids that a path is simulated of.
+        tokenizer: Gives the ids that a path is simulated of, where the CTC head has no classes of its own.
         geometry: Which clips the model can take; needed for clips.
         paths: How paths are simulated; None hears the clip.
         augment: What is done to a clip; None leaves it as it is.
         generator: The randomness of this record; needed for paths and augmentation.
+        vocabulary: The CTC head's own classes, which a path is simulated of.
 
     Raises:
         InputError: The clip is missing, cannot be decoded, or is too short or too long for the geometry; a
@@ -79,7 +82,7 @@ def to_example(
     spoken = spoken_of(record)
     waveform, path = None, None
     if record.is_heard and paths is not None:
-        path = _simulated(spoken, where, tokenizer, paths, generator)
+        path = _simulated(spoken, where, CtcClasses(tokenizer, vocabulary), paths, generator)
     elif record.is_heard:
         waveform = _heard(audio, where, geometry)
         if augment is not None:
@@ -101,14 +104,14 @@ def to_example(
 
 
 def _simulated(
-    spoken: str | None, where: str, tokenizer: Tokenizer, paths: CtcPaths, generator: torch.Generator | None
+    spoken: str | None, where: str, classes: CtcClasses, paths: CtcPaths, generator: torch.Generator | None
 ) -> torch.Tensor:
     if spoken is None:
         remedy = "add `spoken` to the record, or leave the record out of this stage"
         raise InputError(where, field="spoken", found="nothing", wanted="what is said", remedy=remedy)
     seed = int(torch.randint(2**62, (1,), generator=_needed(generator)))
     path = paths.simulate(
-        tokenizer.encode(spoken), vocab_size=tokenizer.vocab_size, first_id=tokenizer.first_text_id, seed=seed
+        classes.encode(spoken), vocab_size=classes.blank, first_id=classes.first_text, seed=seed
     )
     return torch.tensor(path, dtype=torch.int64)
 
@@ -142,15 +145,23 @@ def _needed(generator: torch.Generator | None) -> torch.Generator:
     return generator
 
 
-def to_item(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | None = None) -> Item:
+def to_item(
+    example: Example,
+    tokenizer: Tokenizer,
+    geometry: AudioGeometry | None = None,
+    vocabulary: CtcVocabulary | None = None,
+) -> Item:
     """Return an example with its token ids: placeholders for its clip, and CTC targets for what is said.
+
+    The targets are the decoder's tokens, or classes of the CTC head's own vocabulary.
 
     A pair of preference gets both sides, with loss on the last turn alone (of plain documents on all of it).
     """
     if example.rejected is not None:
         chosen, rejected = _sides(example, example.rejected, tokenizer)
         return Item(example, chosen, rejected=rejected)
-    ctc_ids = None if example.spoken is None else tokenizer.encode(example.spoken)
+    classes = CtcClasses(tokenizer, vocabulary)
+    ctc_ids = None if example.spoken is None else classes.encode(example.spoken)
     return Item(example, _rendered(example, tokenizer, geometry), None if ctc_ids is None else tuple(ctc_ids))
 
 

@@ -21,6 +21,7 @@ from amalia_mm.data.schema import Record
 from amalia_mm.data.token_ids import TokenIds
 from amalia_mm.data.tokens import TokenCounts
 from amalia_mm.errors import InputError
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.variety import Variety
 
@@ -52,6 +53,7 @@ class Reader:
         max_part_tokens: Most tokens of a part of a conversation; needed where references name parts.
         max_side_tokens: Most tokens of one side of a pair of preference; None reads no pairs, a number nothing else.
         unread_tasks: Tasks whose clips the decoder does not read as text beside hearing them; None reads none at all.
+        vocabulary: The classes of a CTC head that has its own; None: they are the tokenizer's.
     """
 
     folders: Sequence[Folder]
@@ -63,6 +65,7 @@ class Reader:
     max_part_tokens: int | None = None
     max_side_tokens: int | None = None
     unread_tasks: Sequence[str] | None = None
+    vocabulary: CtcVocabulary | None = None
 
     def read(self, ref: Ref) -> Item:
         """Return the item of one reference.
@@ -88,13 +91,14 @@ class Reader:
             paths=self.paths,
             augment=self.augment,
             generator=self._generator(ref),
+            vocabulary=self.vocabulary,
         )
         num_samples = int(folder.index.num_samples[ref.record])
         if example.waveform is not None and len(example.waveform) != num_samples:
             remedy = f"run `amalia shards verify {folder.index.folder}`"
             found, wanted = f"{len(example.waveform)} samples", f"{num_samples} samples, as in the index"
             raise InputError(where, field="audio", found=found, wanted=wanted, remedy=remedy)
-        item = to_item(example, self.tokenizer, self.geometry)
+        item = to_item(example, self.tokenizer, self.geometry, self.vocabulary)
         self._check_sides(item, where)
         num_tokens = item.num_own_tokens
         counted = ref.num_tokens if ref.part >= 0 else folder.counts.num_tokens[ref.record]

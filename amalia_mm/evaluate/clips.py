@@ -14,7 +14,7 @@ from amalia_mm.audio.io import encode_flac, load_audio
 from amalia_mm.evaluate.figures import TokenSpan, alignment, data_uri
 from amalia_mm.evaluate.metrics import word_errors
 from amalia_mm.evaluate.suites.asr import Transcript
-from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.units import samples_to_seconds
 
 NUM_CLIPS = 3
@@ -42,15 +42,15 @@ def show_clips(assistant: Assistant, transcripts: Sequence[Transcript]) -> list[
     return shown
 
 
-def read_spans(log_probs: Tensor, tokenizer: Tokenizer) -> list[TokenSpan]:
-    """Return the tokens that greedy CTC reads in log_probs (f v+1), with their frames, in order."""
+def read_spans(log_probs: Tensor, classes: CtcClasses) -> list[TokenSpan]:
+    """Return the classes that greedy CTC reads in log_probs (f v+1), with their frames, in order."""
     blank = log_probs.shape[1] - 1
-    tokens, lengths = log_probs.argmax(dim=1).unique_consecutive(return_counts=True)
+    found, lengths = log_probs.argmax(dim=1).unique_consecutive(return_counts=True)
     ends = lengths.cumsum(0).tolist()
     return [
-        TokenSpan(tokenizer.token(token).replace("\u2581", "·"), end - length, end)
-        for token, length, end in zip(tokens.tolist(), lengths.tolist(), ends, strict=True)
-        if token != blank
+        TokenSpan(classes.entry(number).replace("\u2581", "·"), end - length, end)
+        for number, length, end in zip(found.tolist(), lengths.tolist(), ends, strict=True)
+        if number != blank
     ]
 
 
@@ -81,4 +81,4 @@ def _picture(assistant: Assistant, waveform: Tensor) -> str:
         return ""
     mel, _ = LogMel(80)(waveform[None], torch.tensor([len(waveform)]))
     log_probs = assistant.ctc_log_probs([waveform])[0]
-    return alignment(mel[0], log_probs, read_spans(log_probs, assistant.tokenizer), seconds)
+    return alignment(mel[0], log_probs, read_spans(log_probs, assistant.ctc_classes), seconds)

@@ -16,7 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from amalia_mm.fusion.ctc_prefix import Array, CtcPrefixes, Prefix
-from amalia_mm.text.tokenizer import SPACE, Tokenizer, marked_entries
+from amalia_mm.text.ctc_vocabulary import CtcClasses
+from amalia_mm.text.tokenizer import SPACE
 
 _INCOMPLETE = "\ufffd"
 _MOST_BYTES = 3
@@ -32,33 +33,33 @@ Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class _Reading:
-    """What CTC has written of a beginning: the tokens of whole words, and letters of one that may go on."""
+    """What CTC has written of a beginning: the classes of whole words, and letters of one that may go on."""
 
     complete: Prefix
     open_word: str
 
 
-class TokenIndex:
-    """The tokens of a vocabulary by how they begin; made once, for 128,000 of them it takes a moment.
+class ClassIndex:
+    """The classes of CTC by how they begin; made once, for 128,000 of them it takes a moment.
 
     Args:
-        tokenizer: Of decoder and CTC alike.
+        classes: What CTC writes, and the decoder's tokenizer.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.entries = marked_entries(tokenizer, "let the decoder write alone (--beams 1)")
+    def __init__(self, classes: CtcClasses) -> None:
+        self.classes = classes
+        self.entries = classes.entries("let the decoder write alone (--beams 1)")
         order = sorted(range(len(self.entries)), key=self.entries.__getitem__)
         self._sorted = [self.entries[token] for token in order]
         self._order = np.array(order)
         self.openers = self.that_begin(SPACE)
-        """Tokens that begin a word."""
+        """Classes that begin a word."""
         alone = [token for token in self.openers.tolist() if self.entries[token] == SPACE]
         self.space: Prefix = tuple(alone)
-        """The token of the mark alone; nothing where there is none."""
+        """The class of the mark alone; nothing where there is none."""
 
     def that_begin(self, beginning: str) -> Indices:
-        """Return the tokens whose entry begins so."""
+        """Return the classes whose entry begins so."""
         first = bisect_left(self._sorted, beginning)
         return self._order[first : bisect_left(self._sorted, beginning + _LAST_CHARACTER, lo=first)]
 
@@ -68,19 +69,19 @@ class CtcJudge:
 
     Args:
         log_probs: (f v+1) of each clip, the blank last; on the CPU.
-        index: The tokens that decoder and CTC share.
+        index: What CTC writes; it may be other tokens than the decoder's.
         spoken_form: What CTC was taught to write for a text.
     """
 
     def __init__(
-        self, log_probs: Sequence[Tensor], index: TokenIndex, spoken_form: Callable[[str], str]
+        self, log_probs: Sequence[Tensor], index: ClassIndex, spoken_form: Callable[[str], str]
     ) -> None:
         self._prefixes = [CtcPrefixes(each) for each in log_probs]
         self._spoken_form = spoken_form
         self._index = index
-        tokenizer = index.tokenizer
+        classes, tokenizer = index.classes, index.classes.tokenizer
         # A beam's text comes back for each of the ways on, and with them a step later.
-        self._encode = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
+        self._encode = lru_cache(maxsize=4096)(lambda text: tuple(classes.encode(text)))
         self._ways = lru_cache(maxsize=4096)(self._find_ways)
         self._that_begin = lru_cache(maxsize=4096)(index.that_begin)
         self._decode = lru_cache(maxsize=4096)(lambda tokens: tokenizer.decode(list(tokens)))

@@ -1,27 +1,44 @@
 """From encoder frames to decoder positions; every projector has one signature.
 
-A projector sees the decoder only as a configuration and a function that mixes embeddings.
+A projector sees the decoder only as a configuration and a function that mixes embeddings. Convolutions
+and the windowed Q-Former have files of their own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.audio.encoder import AudioEncoder
+from amalia_mm.audio.geometry import LengthStage, rate_hz
+from amalia_mm.errors import InputError
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary, ctc_vocabulary, read_ctc_vocabulary
 from amalia_mm.text.decoder import DecoderConfig
+from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.units import SAMPLE_RATE_HZ
+
+TOKENS_PER_S = 12.5
+"""Audio tokens a second, unless told otherwise: as good as 50 for transcription and better for questions, while 6.25
+costs a point of word errors outside English (Voxtral, Liu et al. 2025, section 5)."""
 
 EmbedExpected = Callable[[Tensor, Tensor], Tensor]
 """`Decoder.embed_expected`: ids (... k) and weights (... k) to the weighted sum of embeddings (... d)."""
 
 
 class Projector(nn.Module, ABC):
-    """Encoder frames (k f e) to decoder embeddings (k a d), built as `projector(encoder_width, decoder)`."""
+    """Encoder frames (k f e) to decoder embeddings (k a d).
+
+    Built as `projector(encoder_width, decoder, frame_rate_hz)`: the size of a frame, the decoder to speak to, and how
+    many frames there are in a second, which `projector_between` takes from the encoder.
+    """
 
     @property
     @abstractmethod
@@ -45,26 +62,88 @@ class Projector(nn.Module, ABC):
         return num_frames
 
 
+BuildProjector = Callable[[int, DecoderConfig, Fraction], Projector]
+
+
+def projector_between(encoder: AudioEncoder, build: BuildProjector, decoder: DecoderConfig) -> Projector:
+    """Return the projector that speaks to a decoder of what an encoder hears."""
+    return build(encoder.width, decoder, rate_hz(SAMPLE_RATE_HZ, encoder.stages))
+
+
+def frames_per_token(frame_rate_hz: Fraction | None, tokens_per_s: float | None, given: int | None) -> int:
+    """Return how many frames become one audio token.
+
+    Args:
+        frame_rate_hz: Frames a second; None where nobody knows.
+        tokens_per_s: The wanted rate; None: `TOKENS_PER_S`, unless the number of frames is given.
+        given: The number of frames, or None for what the rate asks for.
+
+    Raises:
+        InputError: The frames do not divide into that many tokens, or the two disagree.
+    """
+    if tokens_per_s is None and given is not None:
+        return given
+    if frame_rate_hz is None:
+        found = "an encoder whose frames a second are not known"
+        raise _rate_error(found, "its frame_rate_hz", "give that, or the number of frames in a token")
+    wanted = TOKENS_PER_S if tokens_per_s is None else tokens_per_s
+    ratio = frame_rate_hz / Fraction(str(wanted)) if wanted > 0 else Fraction(0)
+    rate = f"{float(frame_rate_hz):g} frames a second"
+    if ratio.denominator != 1 or ratio < 1:
+        below = max(int(ratio), 1)
+        near = " or ".join(f"{float(frame_rate_hz / n):g}" for n in (below, below + 1))
+        raise _rate_error(f"{wanted:g} for {rate}", "a rate that divides it", f"set it to {near}")
+    if given is not None and given != ratio:
+        found = f"{wanted:g} for {rate}, and {given} frames in a token"
+        raise _rate_error(found, f"{ratio} frames in a token", "leave one of the two out")
+    return int(ratio)
+
+
+def _rate_error(found: str, wanted: str, remedy: str) -> InputError:
+    return InputError("projector", field="tokens_per_s", found=found, wanted=wanted, remedy=remedy)
+
+
+def only_frames(features: Tensor, num_frames: Tensor) -> Tensor:
+    """Return features (k f e) with zeros on the padding."""
+    valid = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
+    return features.masked_fill(~valid[..., None], 0.0)
+
+
 class StackMLP(Projector):
-    """Stacks neighbouring frames and maps them through one hidden layer (SLAM-LLM, Ma et al. 2024).
+    """Stacks neighbouring frames and maps them through one hidden layer (SLAM-ASR, Ma et al. 2024; Voxtral).
 
     A last stack that is cut short is completed with zeros.
 
     Args:
         encoder_width: Size of a frame.
         decoder: The decoder to speak to.
-        stack: Frames that become one audio token.
+        frame_rate_hz: Frames a second.
+        tokens_per_s: Audio tokens a second, which must divide the frames; None: 12.5, or as `stack` gives.
+        stack: Frames that become one audio token; None: as many as `tokens_per_s` asks for.
         hidden: Width of the hidden layer; the decoder's width where None.
+        activation: Of the hidden layer: GELU as Voxtral's, or ReLU as SLAM-ASR's.
+        norm: Whether a stack is normalised before it is mapped; SLAM-ASR and Voxtral do not.
     """
 
     def __init__(
-        self, encoder_width: int, decoder: DecoderConfig, stack: int = 3, hidden: int | None = None
+        self,
+        encoder_width: int,
+        decoder: DecoderConfig,
+        frame_rate_hz: Fraction | None = None,
+        tokens_per_s: float | None = None,
+        stack: int | None = None,
+        hidden: int | None = None,
+        activation: Literal["gelu", "relu"] = "gelu",
+        norm: bool = True,
     ) -> None:
         super().__init__()
         hidden = decoder.hidden_size if hidden is None else hidden
-        self.stack = stack
-        self.norm = nn.LayerNorm(stack * encoder_width)
-        self.expand = nn.Linear(stack * encoder_width, hidden)
+        self.stack = frames_per_token(frame_rate_hz, tokens_per_s, stack)
+        if self.stack < 1 or hidden < 1:
+            raise ValueError(f"stack {self.stack} and hidden {hidden} must be at least 1")
+        self.norm = nn.LayerNorm(self.stack * encoder_width) if norm else nn.Identity()
+        self.expand = nn.Linear(self.stack * encoder_width, hidden)
+        self.activation = nn.GELU() if activation == "gelu" else nn.ReLU()
         self.contract = nn.Linear(hidden, decoder.hidden_size)
 
     @property
@@ -74,11 +153,10 @@ class StackMLP(Projector):
 
     def forward(self, features: Tensor, num_frames: Tensor, embed_expected: EmbedExpected) -> Tensor:
         """Return embeddings (k a d); the embeddings of the decoder are not used."""
-        valid = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
-        features = features.masked_fill(~valid[..., None], 0.0)
+        features = only_frames(features, num_frames)
         features = F.pad(features, (0, 0, 0, -features.shape[1] % self.stack))
         stacked = rearrange(features, "k (a s) e -> k a (s e)", s=self.stack)
-        return self.contract(F.gelu(self.expand(self.norm(stacked))))
+        return self.contract(self.activation(self.expand(self.norm(stacked))))
 
 
 class CtcPosterior(Projector):
@@ -90,26 +168,41 @@ class CtcPosterior(Projector):
 
     Args:
         encoder_width: Size of a frame.
-        decoder: The decoder to speak to; the CTC classes are its tokens and the blank, which is the last.
+        decoder: The decoder to speak to.
+        frame_rate_hz: Frames a second; a frame is an audio token, however many there are.
         top_k: Tokens that are mixed.
+        vocabulary: The file of a CTC vocabulary of its own (`amalia ctc-vocabulary`), or its entries with their
+            tokens, as a model folder keeps them: the classes are these. None: all of the decoder's tokens. The blank
+            is one class more, the last.
     """
 
-    def __init__(self, encoder_width: int, decoder: DecoderConfig, top_k: int = 8) -> None:
+    def __init__(
+        self,
+        encoder_width: int,
+        decoder: DecoderConfig,
+        frame_rate_hz: Fraction | None = None,
+        top_k: int = 8,
+        vocabulary: str | dict[str, int] | None = None,
+    ) -> None:
         super().__init__()
-        if not 1 <= top_k <= decoder.vocab_size:
-            raise ValueError(
-                f"top_k {top_k} is not between 1 and the {decoder.vocab_size} tokens of the decoder"
-            )
+        self.vocabulary = _vocabulary(vocabulary, decoder)
+        self.blank_id = decoder.vocab_size if self.vocabulary is None else len(self.vocabulary.tokens)
+        if not 1 <= top_k <= self.blank_id:
+            whose = "decoder" if self.vocabulary is None else "CTC vocabulary"
+            raise ValueError(f"top_k {top_k} is not between 1 and the {self.blank_id} tokens of the {whose}")
         self.top_k = top_k
-        self.blank_id = decoder.vocab_size
         self.blank_std = decoder.initializer_range
-        self.head = nn.Linear(encoder_width, decoder.vocab_size + 1)
+        self.head = nn.Linear(encoder_width, self.blank_id + 1)
         self.blank = nn.Parameter(torch.empty(decoder.hidden_size))
+        if self.vocabulary is not None:
+            self.register_buffer("token_ids", torch.empty(self.blank_id, dtype=torch.int64), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the blank vector as the decoder draws its embeddings; the head resets itself."""
         nn.init.normal_(self.blank, std=self.blank_std)
+        if self.vocabulary is not None:
+            self.get_buffer("token_ids").copy_(torch.tensor(self.vocabulary.token_ids, device="cpu"))
 
     @property
     def stages(self) -> tuple[LengthStage, ...]:
@@ -117,15 +210,15 @@ class CtcPosterior(Projector):
         return ()
 
     def ctc_logits(self, features: Tensor) -> Tensor:
-        """Return (k f v+1) for the features (k f e); the blank is the last class."""
+        """Return (k f v+1) for the features (k f e), v being the classes; the blank is the last one more."""
         return self.head(features)
 
     def mix(self, logits: Tensor, embed_expected: EmbedExpected) -> Tensor:
         """Return embeddings (k a d) for the CTC logits (k a v+1)."""
         posterior = logits.float().softmax(dim=-1)
-        weights, ids = posterior[..., : self.blank_id].topk(self.top_k, dim=-1)
+        weights, classes = posterior[..., : self.blank_id].topk(self.top_k, dim=-1)
         rest = 1.0 - weights.sum(dim=-1, keepdim=True)
-        return embed_expected(ids, weights) + rest * self.blank
+        return embed_expected(self._tokens(classes), weights) + rest * self.blank
 
     def forward(self, features: Tensor, num_frames: Tensor, embed_expected: EmbedExpected) -> Tensor:
         """Return embeddings (k a d), one a frame."""
@@ -135,9 +228,54 @@ class CtcPosterior(Projector):
         """Return embeddings (k a d) of CTC paths (k a) int64: what a posterior certain of them would give.
 
         Args:
-            paths: Token ids, the blank being `vocab_size`.
+            paths: Classes, the blank being the last one more.
             embed: `Decoder.embed`.
         """
         is_blank = paths == self.blank_id
-        embeddings = embed(paths.masked_fill(is_blank, 0))
+        embeddings = embed(self._tokens(paths.masked_fill(is_blank, 0)))
         return torch.where(is_blank[..., None], self.blank.to(embeddings.dtype), embeddings)
+
+    def _tokens(self, classes: Tensor) -> Tensor:
+        """Return the decoder's tokens of classes."""
+        return classes if self.vocabulary is None else self.get_buffer("token_ids")[classes]
+
+
+def _vocabulary(given: str | dict[str, int] | None, decoder: DecoderConfig) -> CtcVocabulary | None:
+    """Return the CTC vocabulary of a file or of a configuration; `InputError` where the decoder lacks its tokens."""
+    if given is None:
+        return None
+    where = given if isinstance(given, str) else "projector"
+    found = read_ctc_vocabulary(Path(given)) if isinstance(given, str) else ctc_vocabulary(given, where)
+    last = max(found.token_ids)
+    if last >= decoder.vocab_size:
+        raise InputError(
+            where,
+            field="tokens",
+            found=f"token {last}",
+            wanted=f"tokens below {decoder.vocab_size}, as the decoder has",
+            remedy="give the vocabulary that was made with this decoder's tokenizer",
+        )
+    return found
+
+
+def check_ctc_tokens(projector: nn.Module | None, tokenizer: Tokenizer, where: str) -> None:
+    """Raise `InputError` where the classes of a projector's own CTC vocabulary are other tokens of the tokenizer."""
+    if isinstance(projector, CtcPosterior) and projector.vocabulary is not None:
+        projector.vocabulary.check(tokenizer, where)
+
+
+def check_same_classes(projector: nn.Module, config: Mapping[str, Any], where: str) -> None:
+    """Raise `InputError` where the CTC head of a model folder writes other classes than a projector's: as many fit."""
+    if not isinstance(projector, CtcPosterior):
+        return
+    own = None if projector.vocabulary is None else dict(projector.vocabulary.tokens)
+    theirs = ((config.get("projector") or {}).get("init_args") or {}).get("vocabulary")
+    if own != theirs:
+        found, wanted = (
+            "the decoder's own tokens" if each is None else f"a CTC vocabulary of {len(each)} tokens"
+            for each in (theirs, own)
+        )
+        remedy = (
+            "give the vocabulary that its head was trained with: the numbers may agree, the tokens do not"
+        )
+        raise InputError(where, field="projector.vocabulary", found=found, wanted=wanted, remedy=remedy)

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from amalia_mm.batch import Turn
-from amalia_mm.fusion.ctc_judge import CtcJudge, TokenIndex
+from amalia_mm.fusion.ctc_judge import ClassIndex, CtcJudge
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.responder import Responder, Written
 from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.chat import PROMPTS
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.sampling import Sampling
 
 _ASKED = (Turn("user", PROMPTS["transcribe"], has_audio=True),)
@@ -44,12 +45,15 @@ class Transcriber:
     def __init__(self, responder: Responder, spoken_form: Callable[[str], str]) -> None:
         self._responder = responder
         self._spoken_form = spoken_form
-        self._tokenizer = responder.tokenizer
         self._model = responder.model
+        projector = self._model.projector
+        vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+        self.classes = CtcClasses(responder.tokenizer, vocabulary)
+        """What CTC writes, where the model has a CTC head."""
 
     @cached_property
-    def _index(self) -> TokenIndex:
-        return TokenIndex(self._tokenizer)
+    def _index(self) -> ClassIndex:
+        return ClassIndex(self.classes)
 
     @property
     def has_ctc(self) -> bool:
@@ -87,7 +91,7 @@ class Transcriber:
 
     @torch.no_grad()
     def ctc_log_probs(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """Return log p of every token in every frame of each waveform, (f v+1) on the CPU, blank last.
+        """Return log p of every class in every frame of each waveform, (f v+1) on the CPU, blank last.
 
         Raises:
             ValueError: The model has no CTC head.
@@ -103,7 +107,7 @@ class Transcriber:
         """Return the text of frames (f v+1): the best of each frame, repeats merged, blanks removed."""
         blank = log_probs.shape[-1] - 1
         best = log_probs.argmax(dim=-1).unique_consecutive().tolist()
-        return self._tokenizer.decode([token for token in best if token != blank])
+        return self.classes.decode([each for each in best if each != blank])
 
     def _candidate(self, one: Hypothesis) -> _Candidate:
         return _Candidate(self._responder.written(one.ids, one.is_cut), one.log_likelihood)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from amalia_mm.text.tokenizer import SPACE, Tokenizer, marked_entries
+from amalia_mm.text.ctc_vocabulary import CtcClasses
+from amalia_mm.text.tokenizer import SPACE
 
 ALPHABET = " -0123456789abcdefghijklmnopqrstuvwxyzàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœ"
 OTHER = len(ALPHABET)
@@ -21,14 +22,14 @@ NUM_LETTERS = OTHER + 1
 
 
 class Spelling:
-    """Token ids to letters.
+    """CTC classes to letters.
 
     Args:
-        tokenizer: Whose tokens are spelled; its entries are in lower case where its text was.
+        classes: What is spelled; entries are in lower case where their text was.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        entries = marked_entries(tokenizer, "teach no letters (letters_weight: 0)")
+    def __init__(self, classes: CtcClasses) -> None:
+        entries = classes.entries("teach no letters (letters_weight: 0)")
         self._letters = [_letters(entry) for entry in entries]
 
     def letters(self, ids: Tensor, num_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,7 @@ class AmaliaCLI(LightningCLI):
         parser.link_arguments(
             "model.geometry", "data.init_args.geometry", compute_fn=dataclasses.asdict, apply_on="instantiate"
         )
+        parser.link_arguments("model.ctc_tokens", "data.init_args.ctc_tokens", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Read the command line, and refuse a checkpoint that is none: what comes next looks into it."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.speech_text import SpeechTextOutput
+from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary
 from amalia_mm.text.letters import NUM_LETTERS, Spelling
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.losses import CtcLoss, ctc
@@ -48,18 +49,27 @@ class CtcHead(nn.Module):
         hidden_size: Size of a projector's embedding.
         num_tokens: The decoder's entries.
         tokenizer: The tokenizer's folder; loaded when letters are first asked for.
+        vocabulary: What the batch's CTC targets are classes of, where the projector has a vocabulary of its own.
     """
 
     def __init__(
-        self, config: CtcHeadConfig, encoder_width: int, hidden_size: int, num_tokens: int, tokenizer: str
+        self,
+        config: CtcHeadConfig,
+        encoder_width: int,
+        hidden_size: int,
+        num_tokens: int,
+        tokenizer: str,
+        vocabulary: CtcVocabulary | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        self.num_units = NUM_LETTERS if config.units == "letters" else num_tokens
+        num_classes = num_tokens if vocabulary is None else len(vocabulary.tokens)
+        self.num_units = NUM_LETTERS if config.units == "letters" else num_classes
         width = encoder_width if config.reads == "encoder" else hidden_size
         self.norm = nn.LayerNorm(width)
         self.map = nn.Linear(width, config.per_frame * (self.num_units + 1))
         self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return (k f*s v+1) for frames (k f e), s being `per_frame`; the blank is the last class."""
@@ -80,4 +90,4 @@ class CtcHead(nn.Module):
 
     @cached_property
     def _spelling(self) -> Spelling:
-        return Spelling(Tokenizer.load(self._tokenizer))
+        return Spelling(CtcClasses(Tokenizer.load(self._tokenizer), self._vocabulary))

@@ -1,4 +1,4 @@
-"""The audio geometry of a model that is not built yet."""
+"""What the data must know of a model that is not built yet: its audio geometry, and what its CTC classes write."""
 
 from __future__ import annotations
 
@@ -8,18 +8,32 @@ import torch
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
-from amalia_mm.fusion.projectors import Projector
+from amalia_mm.fusion.projectors import BuildProjector, CtcPosterior, Projector, projector_between
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 
 def geometry_of(
-    build_encoder: Callable[[], AudioEncoder],
-    build_projector: Callable[[int, DecoderConfig], Projector],
-    decoder: DecoderConfig,
+    build_encoder: Callable[[], AudioEncoder], build_projector: BuildProjector, decoder: DecoderConfig
 ) -> AudioGeometry:
     """Return the geometry of encoder and projector, built on the meta device: no weight is allocated."""
+    encoder, projector = _weightless(build_encoder, build_projector, decoder)
+    stages = (*encoder.stages, *projector.stages)
+    return AudioGeometry(SAMPLE_RATE_HZ, encoder.pad_to_samples, stages, max_samples=encoder.max_samples)
+
+
+def ctc_tokens_of(
+    build_encoder: Callable[[], AudioEncoder], build_projector: BuildProjector, decoder: DecoderConfig
+) -> dict[str, int] | None:
+    """Return what the classes of a projector's own CTC vocabulary write, with their tokens; None where it has none."""
+    _, projector = _weightless(build_encoder, build_projector, decoder)
+    vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+    return None if vocabulary is None else dict(vocabulary.tokens)
+
+
+def _weightless(
+    build_encoder: Callable[[], AudioEncoder], build_projector: BuildProjector, decoder: DecoderConfig
+) -> tuple[AudioEncoder, Projector]:
     with torch.device("meta"):
         encoder = build_encoder()
-        projector = build_projector(encoder.width, decoder)
-    return AudioGeometry(SAMPLE_RATE_HZ, encoder.pad_to_samples, (*encoder.stages, *projector.stages))
+        return encoder, projector_between(encoder, build_projector, decoder)

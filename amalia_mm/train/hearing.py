@@ -1,13 +1,14 @@
 """CTC training of an audio encoder over the decoder's own tokens.
 
 The encoder learns to write the spoken form (lower case, no punctuation) of what it hears in the vocabulary of the
-decoder it will be coupled to; the decoder itself is not needed, only its sizes.
+decoder it will be coupled to, or in some of its tokens; the decoder itself is not needed, only its sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import cached_property
 
 import torch
@@ -17,13 +18,14 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.projectors import CtcPosterior, check_ctc_tokens, projector_between
 from amalia_mm.run import warm_start
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.letters import NUM_LETTERS, Spelling
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
-from amalia_mm.train.geometry import geometry_of
+from amalia_mm.train.geometry import ctc_tokens_of, geometry_of
 from amalia_mm.train.losses import Loss, ctc
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
@@ -46,7 +48,7 @@ class Hearing(SummedStep[_Ears]):
     Args:
         decoder: The sizes of the decoder to be coupled to.
         encoder: Factory of the encoder.
-        projector: Factory of the projector, given the encoder's width and the decoder's sizes.
+        projector: Factory of the projector, given the size and rate of the encoder's frames and the decoder's sizes.
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
         letters_weight: Of a second CTC loss over the letters of the same text, for an encoder that reads letters
@@ -60,7 +62,7 @@ class Hearing(SummedStep[_Ears]):
         self,
         decoder: DecoderConfig,
         encoder: Callable[[], AudioEncoder],
-        projector: Callable[[int, DecoderConfig], CtcPosterior],
+        projector: Callable[[int, DecoderConfig, Fraction], CtcPosterior],
         optim: OptimConfig,
         tokenizer: str,
         letters_weight: float = 0.0,
@@ -84,9 +86,15 @@ class Hearing(SummedStep[_Ears]):
         """How many decoder positions a clip takes; computed without allocating a weight."""
         return geometry_of(self.build_encoder, self.build_projector, self.decoder_config)
 
+    @property
+    def ctc_tokens(self) -> dict[str, int] | None:
+        """What the classes of a CTC vocabulary of its own write, with the decoder's tokens; None without one."""
+        return ctc_tokens_of(self.build_encoder, self.build_projector, self.decoder_config)
+
     @cached_property
     def _spelling(self) -> Spelling:
-        return Spelling(Tokenizer.load(self.tokenizer))
+        assert self.model is not None
+        return Spelling(CtcClasses(Tokenizer.load(self.tokenizer), self.model.projector.vocabulary))
 
     def configure_model(self) -> None:
         """Build, warm-start and freeze the encoder and the head, once."""
@@ -97,7 +105,10 @@ class Hearing(SummedStep[_Ears]):
         encoder = self.build_encoder()
         if self.letters_weight:
             _check_letters(encoder)
-        model = _Ears(encoder, self.build_projector(encoder.width, self.decoder_config))
+        projector = projector_between(encoder, self.build_projector, self.decoder_config)
+        assert isinstance(projector, CtcPosterior)
+        check_ctc_tokens(projector, tokenizer, self.tokenizer)
+        model = _Ears(encoder, projector)
         # The blank's embedding is learned where there is a decoder to read it.
         model.projector.blank.requires_grad_(False)
         warm_start(model, self.init_from)

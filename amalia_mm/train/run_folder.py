@@ -26,6 +26,7 @@ from torch import nn
 from amalia_mm import __version__
 from amalia_mm.data.module import ShardData
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.run import PARTS, save_model
 from amalia_mm.train.card import card
 from amalia_mm.train.strategy import whole_weights
@@ -141,6 +142,8 @@ class RunFolder(SaveConfigCallback):
             init_from = arguments.get("init_from") or {}
             noise = noise_in(pl_module.model, init_from)
             config = {part: arguments[part] for part in PARTS if _has_more(pl_module.model, part, noise)}
+            if "projector" in config:
+                config["projector"] = _without_files(config["projector"], pl_module.model)
             if pl_module.gated_lora is not None:
                 config["lora"] = dataclasses.asdict(pl_module.gated_lora)
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
@@ -187,6 +190,15 @@ def _has_more(model: nn.Module, part: str, noise: Collection[str]) -> bool:
         return False
     names = [f"{part}.{name}" for name, _ in own.named_parameters()]
     return not names or any(name not in noise for name in names)
+
+
+def _without_files(spec: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return what a projector is built of, with its CTC vocabulary in place of the file: a model folder is whole."""
+    projector = getattr(model, "projector", None)
+    vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+    if vocabulary is None:
+        return dict(spec)
+    return {**spec, "init_args": {**spec["init_args"], "vocabulary": dict(vocabulary.tokens)}}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

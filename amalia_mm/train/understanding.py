@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property
 
 import torch
 
@@ -17,7 +19,7 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import IGNORE, SpeechTextBatch
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior, Projector
+from amalia_mm.fusion.projectors import CtcPosterior, Projector, check_ctc_tokens, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel, SpeechTextOutput
 from amalia_mm.lora import LoraConfig, gate_lora
 from amalia_mm.run import warm_start
@@ -26,7 +28,7 @@ from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.ctc_head import CtcHead, CtcHeadConfig
 from amalia_mm.train.distillation import Distillation, check_teacher, divergence, is_distilled, read
 from amalia_mm.train.freeze import freeze as freeze_parameters
-from amalia_mm.train.geometry import geometry_of
+from amalia_mm.train.geometry import ctc_tokens_of, geometry_of
 from amalia_mm.train.losses import Loss, TokenLoss, ctc, token_nll
 from amalia_mm.train.low_rank import add_to_decoder, audio_gate
 from amalia_mm.train.optim import OptimConfig
@@ -41,7 +43,7 @@ class Understanding(SummedStep[SpeechTextModel]):
     Args:
         decoder: The sizes of the decoder.
         encoder: Factory of the encoder.
-        projector: Factory of the projector, given the encoder's width and the decoder's sizes.
+        projector: Factory of the projector, given the size and rate of the encoder's frames and the decoder's sizes.
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
         ctc_weight: Weight of the CTC loss, summed over its tokens, beside the cross-entropy, summed over its own.
@@ -62,7 +64,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         self,
         decoder: DecoderConfig,
         encoder: Callable[[], AudioEncoder],
-        projector: Callable[[int, DecoderConfig], Projector],
+        projector: Callable[[int, DecoderConfig, Fraction], Projector],
         optim: OptimConfig,
         tokenizer: str,
         ctc_weight: float = 0.0,
@@ -89,12 +91,16 @@ class Understanding(SummedStep[SpeechTextModel]):
         self.distillation = distillation
         self.ctc_head: CtcHead | None = None
         self.model: SpeechTextModel | None = None
-        self._end_id = IGNORE
 
     @property
     def geometry(self) -> AudioGeometry:
         """How many decoder positions a clip takes; computed without allocating a weight."""
         return geometry_of(self.build_encoder, self.build_projector, self.decoder_config)
+
+    @property
+    def ctc_tokens(self) -> dict[str, int] | None:
+        """What the classes of a CTC vocabulary of its own write, with the decoder's tokens; None without one."""
+        return ctc_tokens_of(self.build_encoder, self.build_projector, self.decoder_config)
 
     @property
     def max_positions(self) -> int:
@@ -105,6 +111,10 @@ class Understanding(SummedStep[SpeechTextModel]):
     def unread_tasks(self) -> list[str] | None:
         """Tasks whose clips the decoder is not to read as text; None where it reads nothing."""
         return None if self.distillation is None else self.distillation.unread
+
+    @cached_property
+    def _end_id(self) -> int:
+        return Tokenizer.load(self.tokenizer).im_end_id
 
     def configure_model(self) -> None:
         """Build, warm-start and freeze the model, once.
@@ -117,7 +127,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         tokenizer = Tokenizer.load(self.tokenizer)
         check_vocabulary(tokenizer, self.decoder_config, self.tokenizer, self.spare_rows)
         encoder = self.build_encoder()
-        projector = self.build_projector(encoder.width, self.decoder_config)
+        projector = projector_between(encoder, self.build_projector, self.decoder_config)
+        check_ctc_tokens(projector, tokenizer, self.tokenizer)
         if self.ctc_weight and self.ctc_head_config is None and not isinstance(projector, CtcPosterior):
             raise InputError(
                 "model",
@@ -138,10 +149,10 @@ class Understanding(SummedStep[SpeechTextModel]):
         freeze_parameters(model, self.freeze_patterns)
         if self.distillation is not None:
             check_teacher(model.decoder)
-            self._end_id = tokenizer.im_end_id
         if self.ctc_head_config is not None:
             sizes = encoder.width, self.decoder_config.hidden_size, self.decoder_config.vocab_size
-            self.ctc_head = CtcHead(self.ctc_head_config, *sizes, self.tokenizer)
+            vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+            self.ctc_head = CtcHead(self.ctc_head_config, *sizes, self.tokenizer, vocabulary)
         self.model = model
 
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:

@@ -10,6 +10,7 @@ import torch
 from amalia_mm.evaluate.clips import read_spans
 from amalia_mm.evaluate.figures import TokenSpan, alignment, bars, loss_curve
 from amalia_mm.evaluate.targets import TARGETS, Target, counted, written
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.tokenizer import Tokenizer
 
 
@@ -57,7 +58,7 @@ def test_tokens_are_shown_where_ctc_read_them():
     path = [blank, bom, bom, blank, bom, 7, blank]
     log_probs = torch.full((len(path), blank + 1), -9.0)
     log_probs[torch.arange(len(path)), torch.tensor(path)] = 0.0
-    spans = read_spans(log_probs, tokenizer)
+    spans = read_spans(log_probs, CtcClasses(tokenizer))
     assert [(span.start, span.end) for span in spans] == [(1, 3), (4, 5), (5, 6)]
     assert spans[0].label.startswith("·b")
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.ctc_judge import CtcJudge, TokenIndex
+from amalia_mm.fusion.ctc_judge import ClassIndex, CtcJudge
 from amalia_mm.fusion.ctc_prefix import CtcPrefixes
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.tokenizer import Tokenizer
 
 TEXTS = ["podes ir ao porto, bom dia", "chama-se ana, poder é bom", "pode ir à praia"]
@@ -30,7 +31,7 @@ def heard(tokenizer, text):
 
 
 def judged(tokenizer, said, beginning):
-    judge = CtcJudge([heard(tokenizer, said)], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([heard(tokenizer, said)], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     return judge.judge(0, [tokenizer.encode(beginning)], [])[0][0]
 
 
@@ -61,7 +62,7 @@ def test_a_clitic_belongs_to_its_word(tokenizer, beginning):
 
 
 def test_half_a_character_is_no_character_yet(tokenizer):
-    judge = CtcJudge([heard(tokenizer, "é bom")], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([heard(tokenizer, "é bom")], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     first_byte = tokenizer.encode("É")[:-1]
     assert tokenizer.decode(first_byte).endswith("\ufffd")
     assert judge.judge(0, [first_byte], [])[0][0] > SURE
@@ -71,18 +72,18 @@ def test_half_a_character_is_no_character_yet(tokenizer):
 def test_no_beginning_of_what_was_heard_is_less_likely_than_the_whole(tokenizer, write):
     """However CTC's tokens and those of the letters so far are cut, in lower case and in capitals."""
     for word in {word for text in TEXTS for word in spoken_form(text).split()}:
-        judge = CtcJudge([heard(tokenizer, f"bom {word}")], TokenIndex(tokenizer), spoken_form)
+        judge = CtcJudge([heard(tokenizer, f"bom {word}")], ClassIndex(CtcClasses(tokenizer)), spoken_form)
         tokens = tokenizer.encode(f"bom {write(word)}")
         begun, whole = judge.judge(0, [tokens[:num] for num in range(1, len(tokens) + 1)], [tokens])
         assert min(begun) >= whole[0] - 1e-3 > IMPOSSIBLE, word
 
 
 def test_a_character_is_worth_nothing_until_it_is_whole(tokenizer):
-    judge = CtcJudge([heard(tokenizer, "podes")], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([heard(tokenizer, "podes")], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     half = [*tokenizer.encode("Podes"), tokenizer.encode("É")[-2]]
     assert judge.judge(0, [half], [half])[1] == [float("-inf")]
     japanese = tokenizer.encode("日本")
-    judge = CtcJudge([heard(tokenizer, "日本")], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([heard(tokenizer, "日本")], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     assert min(judge.judge(0, [japanese[:num] for num in range(1, len(japanese) + 1)], [])[0]) > SURE
 
 
@@ -99,11 +100,11 @@ def test_a_vocabulary_without_marks_of_words_is_refused():
             return "abc"[token]
 
     with pytest.raises(InputError, match="space mark"):
-        TokenIndex(Unmarked())
+        ClassIndex(CtcClasses(Unmarked()))
 
 
 def test_bytes_that_become_no_character_are_ruled_out(tokenizer):
-    judge = CtcJudge([heard(tokenizer, SAID)], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([heard(tokenizer, SAID)], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     half = tokenizer.encode("É")[-1]
     assert judge.judge(0, [[half] * 5], [])[0] == [float("-inf")]
 
@@ -142,7 +143,7 @@ def test_a_comma_after_a_digit_ends_a_number_or_goes_on(tokenizer):
 
 def test_wholes_are_the_likelihood_of_the_spoken_form(tokenizer):
     log_probs = heard(tokenizer, SAID) * 0.2
-    judge = CtcJudge([log_probs, heard(tokenizer, "bom dia")], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([log_probs, heard(tokenizer, "bom dia")], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     texts = ["Podes ir ao Porto. Chama-se Ana?", "Bom dia!", ""]
     found = judge.judge(0, [], [tokenizer.encode(text) for text in texts])[1]
     prefixes = CtcPrefixes(log_probs)
@@ -153,7 +154,7 @@ def test_wholes_are_the_likelihood_of_the_spoken_form(tokenizer):
 
 def test_a_word_may_be_cut_otherwise_once_it_is_longer(tokenizer):
     """Of a beginning, every token that goes on with it counts, not only those that its own tokens lead to."""
-    judge = CtcJudge([heard(tokenizer, "podes")], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([heard(tokenizer, "podes")], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     whole = tokenizer.encode("podes")
     for end in range(1, len("podes") + 1):
         beginning = tokenizer.encode("podes"[:end])
@@ -162,7 +163,7 @@ def test_a_word_may_be_cut_otherwise_once_it_is_longer(tokenizer):
 
 def test_a_likelihood_falls_as_a_text_grows(tokenizer):
     log_probs = torch.randn(12, tokenizer.vocab_size + 1, generator=torch.Generator().manual_seed(0))
-    judge = CtcJudge([log_probs.log_softmax(dim=-1)], TokenIndex(tokenizer), spoken_form)
+    judge = CtcJudge([log_probs.log_softmax(dim=-1)], ClassIndex(CtcClasses(tokenizer)), spoken_form)
     tokens = tokenizer.encode("bom dia ana")
     found = judge.judge(0, [tokens[:num] for num in range(len(tokens) + 1)], [tokens])
     assert found[0] == sorted(found[0], reverse=True)

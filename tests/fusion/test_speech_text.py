@@ -9,7 +9,7 @@ import torch
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.batch import IGNORE, SpeechTextBatch, TextBatch
-from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
+from amalia_mm.fusion.projectors import CtcPosterior, StackMLP, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 
@@ -20,7 +20,8 @@ AUDIO_ID = 30  # outside the embedding table, as with a tokenizer that has no au
 def model(projector_class=CtcPosterior) -> SpeechTextModel:
     torch.manual_seed(2)
     encoder = ConvTransformer(num_mels=16, width=12, num_layers=1, num_heads=2, feed_forward=16)
-    return SpeechTextModel(encoder, projector_class(12, CONFIG), Decoder(CONFIG)).eval()
+    projector = projector_between(encoder, projector_class, CONFIG)
+    return SpeechTextModel(encoder, projector, Decoder(CONFIG)).eval()
 
 
 def text_batch(ids: torch.Tensor, documents: torch.Tensor | None = None) -> TextBatch:
@@ -141,7 +142,7 @@ def test_a_geometry_that_disagrees_with_the_data_tells_both_counts():
     """Data made for a token a frame, heard by a projector that stacks three: nothing is cut or stretched."""
     batch = speech_batch(model(), [4000])
     count = int(batch.num_audio_tokens)
-    with pytest.raises(ValueError, match=rf"StackMLP gives \[{-(-count // 3)}\] .* \[{count}\]: .*geometry"):
+    with pytest.raises(ValueError, match=rf"StackMLP gives \[{-(-count // 2)}\] .* \[{count}\]: .*geometry"):
         model(StackMLP)(batch)
 
 
@@ -163,5 +164,5 @@ def test_parts_that_are_missing_are_named():
 
 def test_the_geometry_adds_up_features_encoder_and_projector():
     assert model().geometry.num_audio_tokens(16_000) == 25
-    assert model(StackMLP).geometry.num_audio_tokens(16_000) == 9
+    assert model(StackMLP).geometry.num_audio_tokens(16_000) == 13
     assert model().geometry.min_samples == 160

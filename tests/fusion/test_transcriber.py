@@ -68,7 +68,7 @@ def test_what_was_heard_decides_among_the_texts_of_the_decoder(transcriber, monk
     clip = noise(0.6, 3)
     texts = beams(transcriber, clip, 3)
     last = next(text for text in reversed(texts) if spoken_form(text) != spoken_form(texts[0]))
-    heard = certain(transcriber._tokenizer, spoken_form(last))
+    heard = certain(transcriber.classes.tokenizer, spoken_form(last))
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     monkeypatch.setattr(transcriber, "collapse", lambda log_probs: "xyz")  # CTC has no good text of its own
     assert spoken_form(transcriber.write([clip], [3], NUM_BEAMS)[0].text) == spoken_form(last)
@@ -77,14 +77,14 @@ def test_what_was_heard_decides_among_the_texts_of_the_decoder(transcriber, monk
 def test_a_text_that_the_decoder_did_not_think_of_can_win(transcriber, monkeypatch):
     clip = noise(0.6, 3)
     assert not {"Vou ao porto.", "Vou ao porto?"} & {*beams(transcriber, clip, 12)}
-    heard = certain(transcriber._tokenizer, "vou ao porto", others=-500.0)
+    heard = certain(transcriber.classes.tokenizer, "vou ao porto", others=-500.0)
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     assert transcriber.write([clip], [12], NUM_BEAMS)[0].text in ("Vou ao porto.", "Vou ao porto?")
 
 
 @pytest.mark.parametrize("mark", [".", "?"])
 def test_ctcs_own_text_is_told_or_asked_as_the_decoder_likes_it(transcriber, monkeypatch, mark):
-    heard = certain(transcriber._tokenizer, "vou ao porto", others=-500.0)
+    heard = certain(transcriber.classes.tokenizer, "vou ao porto", others=-500.0)
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     monkeypatch.setattr(
         transcriber._responder,
@@ -98,8 +98,10 @@ def test_without_a_ctc_head_the_decoder_writes_alone(transcriber):
     torch.manual_seed(0)
     config = DecoderConfig(**SIZES)
     encoder = ConvTransformer(width=8, num_layers=1, num_heads=2, feed_forward=16)
-    model = SpeechTextModel(encoder, StackMLP(8, config), Decoder(config)).eval().requires_grad_(False)
-    stacked = Transcriber(Responder(model, transcriber._tokenizer), spoken_form)
+    model = (
+        SpeechTextModel(encoder, StackMLP(8, config, stack=3), Decoder(config)).eval().requires_grad_(False)
+    )
+    stacked = Transcriber(Responder(model, transcriber.classes.tokenizer), spoken_form)
     assert not stacked.has_ctc
     assert stacked.write([noise(0.5, 1)], [9], NUM_BEAMS) == stacked.write([noise(0.5, 1)], [9], 1)
     with pytest.raises(ValueError, match="StackMLP has no CTC head"):
@@ -129,7 +131,7 @@ def _num_ids(responder, text):
 
 
 def test_where_nothing_was_heard_nothing_is_written(transcriber, monkeypatch):
-    heard = certain(transcriber._tokenizer, "", others=-500.0).expand(9, -1)
+    heard = certain(transcriber.classes.tokenizer, "", others=-500.0).expand(9, -1)
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     assert [one.text for one in transcriber.write([noise(0.6, 3)], [12], NUM_BEAMS)] == [""]
 
@@ -138,8 +140,8 @@ def test_where_nothing_was_heard_nothing_is_written(transcriber, monkeypatch):
 def test_what_the_search_found_is_written_if_it_is_likelier_and_whole(
     transcriber, monkeypatch, is_cut, wanted
 ):
-    heard = certain(transcriber._tokenizer, "bom dia", others=-60.0)
-    ids = tuple(transcriber._tokenizer.encode("Bom dia."))
+    heard = certain(transcriber.classes.tokenizer, "bom dia", others=-60.0)
+    ids = tuple(transcriber.classes.tokenizer.encode("Bom dia."))
     judges = []
 
     def search(prompts, limits, num_beams, num_wanted, judge):
@@ -172,8 +174,8 @@ def test_texts_after_prompts_of_several_lengths_score_as_alone(transcriber):
     for clip, text, score in zip(clips, texts, together, strict=True):
         prompts = responder.prompts([_ASKED], [clip])
         assert responder.log_likelihood_after(prompts, [text])[0] == pytest.approx(score, abs=1e-3)
-        ids = transcriber._tokenizer.encode(text)
-        stops = [transcriber._tokenizer.im_end_id, transcriber._tokenizer.eos_id]
+        ids = transcriber.classes.tokenizer.encode(text)
+        stops = [transcriber.classes.tokenizer.im_end_id, transcriber.classes.tokenizer.eos_id]
         own = responder.model.decoder.embed(torch.tensor([ids], dtype=torch.int64))
         embeddings = torch.cat([prompts.embeddings, own], dim=1)
         hidden = responder.model.decoder.hidden(embeddings)

@@ -10,13 +10,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "amalia_mm"
 
-_LEAVES = {"batch", "units", "variety", "lora"}
+_LEAVES = {"batch", "units", "variety", "lora", "hub", "safetensors_files"}
 _UNDERSTANDING = {"fusion", "voice", "text", "audio"}
 MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
     "commit": set(),
     "variety": set(),
     "lora": set(),
+    "hub": set(),
+    "safetensors_files": set(),
     "batch": {"units", "variety"},
     "portuguese": {"variety"},
     "text": _LEAVES,
@@ -24,10 +26,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fusion": {"text", "audio", "batch", "units", "lora"},
     "voice": {"audio", "portuguese", "batch", "units", "lora"},
     "data": {
-        *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat"),
+        *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
         *("audio.geometry", "audio.io", "audio.features", "audio.augment"),
     },
-    "run": {*_UNDERSTANDING, "lora"},
+    "run": {*_UNDERSTANDING, "lora", "hub", "safetensors_files"},
     "evaluate.metrics": {"portuguese", "batch"},
     "train": {
         *_UNDERSTANDING,
@@ -47,7 +49,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         *_UNDERSTANDING,
         *("assistant", "resolve", "run", "data", "portuguese", "batch", "units", "variety", "commit"),
     },
-    "prepare": {"data", "audio", "portuguese", "text.tokenizer", "batch", "units", "variety"},
+    "prepare": {
+        *(
+            "data",
+            "audio",
+            "portuguese",
+            "text.tokenizer",
+            "text.ctc_vocabulary",
+            "batch",
+            "units",
+            "variety",
+        ),
+    },
     "prepare.distil": {
         *(
             "data",
@@ -82,7 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "distil_commands",
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
-    "export": {"run", "resolve", "fusion", "text"},
+    "export": {"run", "resolve", "fusion", "text", "hub"},
     "model_commands": {
         *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "text.chat"),
     },

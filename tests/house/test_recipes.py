@@ -14,6 +14,7 @@ from amalia_mm.prepare.spoken import SPEECH_PRODUCTS, SPEECH_STAGING
 from amalia_mm.prepare.synthetic import TEXT_PRODUCTS, TEXT_STAGING
 from amalia_mm.quickstart_stages import STAGES, needed
 from amalia_mm.recipe_paths import read_recipe
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary
 from amalia_mm.text.decoder import Decoder
 from amalia_mm.train.cli import AmaliaCLI
 from amalia_mm.train.run_folder import RunFolder
@@ -111,6 +112,8 @@ def test_a_fragment_fits_where_it_belongs(fragment, monkeypatch):
         with torch.device("meta"):
             assert sum(p.numel() for p in Decoder(config).parameters()) > 0
     else:
+        small = CtcVocabulary({"▁": 300, **{letter: 301 + place for place, letter in enumerate("abcdefgh")}})
+        monkeypatch.setattr("amalia_mm.fusion.projectors.read_ctc_vocabulary", lambda path: small)
         # Only a projector with a CTC head has one to freeze.
         options += ["--model.init_args.freeze", "[]"]
         build(cli(AmaliaCLI, ROOT / "recipes/14_joint/recipe.yaml", *options).model, monkeypatch)
