@@ -25,7 +25,7 @@ from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.portuguese.spoken import read_out
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
-from amalia_mm.text.chat import PROMPTS
+from amalia_mm.text.chat import read_in_place
 from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.sampling import Sampling
 from amalia_mm.transcript import Transcript, WordSource
@@ -41,8 +41,6 @@ MAX_TOKENS_PER_S = 25
 MAX_EXTRA_TOKENS = 16
 NUM_BEAMS = 12
 """Texts kept in mind while decoder and CTC write together."""
-
-_SPOKEN_QUESTION = Turn("user", PROMPTS["answer"], has_audio=True)
 
 
 class Assistant:
@@ -217,28 +215,34 @@ class Assistant:
         return self._transcriber.ctc_log_probs(waveforms)
 
     def listen(
-        self, audio: AudioSource, *, sampling: Sampling | None = None, direct: bool = False
+        self,
+        audio: AudioSource,
+        *,
+        sampling: Sampling | None = None,
+        direct: bool = False,
+        instruction: str = "",
     ) -> Iterator[str]:
         """Yield the written answer to a spoken question as it is made; nothing where nobody speaks.
 
         The question is transcribed and answered as text: what a small model heard, CTC can correct only there.
 
         Args:
-            audio: The question, of any length.
+            audio: The question, or what is to be done with, of any length.
             sampling: How tokens are chosen; greedy unless told otherwise.
             direct: Answer what is heard without writing it down first, as larger models and those without a CTC
                 head may better; a question longer than one piece cannot be.
+            instruction: What to do with what is said, as of `text.chat.instruction`; "" answers it.
 
         Raises:
             InputError: The audio cannot be read, or the model has no ears.
         """
-        waveform = self._waveform(audio)
+        waveform, asked = self._waveform(audio), [Turn("user", instruction, has_audio=True)]
         if not direct or len(waveform) > self._chunk_samples:
             heard = self.transcribe([waveform])[0]
             if heard:
-                yield from self.reply([Turn("user", heard)], sampling=sampling)
+                yield from self.reply(read_in_place(asked, heard), sampling=sampling)
         elif any(True for _ in cut(Recording(waveform), self._chunk_samples, vad=True)):
-            yield from self._responder.stream([_SPOKEN_QUESTION], [waveform], sampling or Sampling())
+            yield from self._responder.stream(asked, [waveform], sampling or Sampling())
 
     def answer(
         self,
@@ -249,18 +253,18 @@ class Assistant:
         progress: bool = False,
         sampling: Sampling | None = None,
         direct: bool = False,
+        instruction: str = "",
     ) -> list[str]:
         """Return the written answer to each spoken question; the batched form of `listen`.
 
         Raises:
             InputError: As `transcribe`.
         """
-        sampling = sampling or Sampling()
+        sampling, question = sampling or Sampling(), [Turn("user", instruction, has_audio=True)]
 
         def write(clips: Sequence[Clip]) -> list[Written]:
-            rules = [sampling.for_row(clip.item) for clip in clips]
-            waveforms = [clip.waveform for clip in clips]
-            return self._responder.write([[_SPOKEN_QUESTION]] * len(clips), waveforms, rules)
+            rules, heard = [sampling.for_row(clip.item) for clip in clips], [clip.waveform for clip in clips]
+            return self._responder.write([question] * len(clips), heard, rules)
 
         waveforms = [self._waveform(audio) for audio in audios]
         is_direct = [direct and len(waveform) <= self._chunk_samples for waveform in waveforms]
@@ -268,7 +272,7 @@ class Assistant:
         answers = iter(self._by_pieces(at_once, [write], batch_size, vad, progress)[0])
         first = [waveform for waveform, alone in zip(waveforms, is_direct, strict=True) if not alone]
         heard = self.transcribe(first, batch_size=batch_size, vad=vad, progress=progress)
-        asked = [[Turn("user", text)] for text in heard if text]
+        asked = [read_in_place(question, text) for text in heard if text]
         replies = iter(self.reply_batch(asked, batch_size=batch_size, sampling=sampling))
         written = iter([next(replies) if text else "" for text in heard])
         return [next(answers) if alone else next(written) for alone in is_direct]
@@ -301,19 +305,22 @@ class Assistant:
         Raises:
             InputError: A conversation does not fit the decoder's context.
         """
-        sampling = sampling or Sampling()
-        order = sorted(
-            range(len(conversations)), key=lambda item: sum(len(turn.text) for turn in conversations[item])
-        )
-        replies = [Written("")] * len(conversations)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            rules = [sampling.for_row(item) for item in batch]
-            texts = self._responder.write([conversations[item] for item in batch], [], rules)
-            for item, text in zip(batch, texts, strict=True):
-                replies[item] = text
+        replies = self.write_batch(conversations, batch_size, sampling or Sampling())
         report_cuts(sum(reply.is_cut for reply in replies), len(replies))
         return [reply.text for reply in replies]
+
+    def write_batch(self, talks: Sequence[Sequence[Turn]], size: int, sampling: Sampling) -> list[Written]:
+        """Return what `reply_batch` does, and of each whether it was cut; nobody is told of that."""
+        lengths = [sum(len(turn.text) for turn in turns) for turns in talks]
+        order = sorted(range(len(talks)), key=lengths.__getitem__)
+        replies = [Written("")] * len(talks)
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            rules = [sampling.for_row(item) for item in batch]
+            texts = self._responder.write([talks[item] for item in batch], [], rules)
+            for item, text in zip(batch, texts, strict=True):
+                replies[item] = text
+        return replies
 
     def log_likelihood(self, texts: Sequence[str]) -> list[float]:
         """Return log p of each text as a whole document, its end included, in nats.

@@ -55,6 +55,8 @@ class Example:
     """(a) int64, CTC classes, and the blank after the last of them."""
     rejected: str | None = None
     """What was less wanted in place of the last turn, or of the document; None where the example is no pair."""
+    written: str | None = None
+    """The words heard as they are written; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -140,3 +142,8 @@ class SpeechTextBatch(_Movable):
     """(k) int64."""
     paths: Tensor | None = None
     """(k a) int64, right-padded with the blank."""
+    reading: TextBatch | None = None
+    """The documents with something heard, one a row, the words written in its place: their labelled positions are
+    those of `text` under `is_read`, one to one. None where no document is read."""
+    is_read: Tensor | None = None
+    """(b t) bool, True on documents that `reading` has; None without it."""

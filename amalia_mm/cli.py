@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from amalia_mm import __version__
+from amalia_mm.cost_commands import add_cost
 from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.model_commands import add_model_commands
 from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
@@ -127,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model_commands(commands)
     add_preparation(commands)
     add_shards(commands)
+    add_cost(commands)
     for name, says in LIGHTNING.items():
         commands.add_parser(name, help=says, add_help=False)
     doctor = commands.add_parser("doctor", help="versions, devices, what is missing and how to get it")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from amalia_mm.assistant import Assistant
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+REGRESSED = 3
 MODEL_HELP = "model, stage or run folder (default: $AMALIA_MODEL, else runs/quickstart)"
 
 
@@ -30,6 +31,11 @@ def add_model_commands(commands: Commands) -> None:
     ask.add_argument(
         "--direct", action="store_true", help="without a transcript in between, if it is short enough"
     )
+    what = ask.add_mutually_exclusive_group()
+    what.add_argument("--task", help="answer, continue, summarise, transcribe, translate_en or translate_pt")
+    what.add_argument(
+        "--instruction", default="", help="anything to be done with what is said, in your words"
+    )
     ask.add_argument("--model", help=MODEL_HELP)
     ask.set_defaults(run=_ask)
 
@@ -37,23 +43,7 @@ def add_model_commands(commands: Commands) -> None:
     chat.add_argument("--model", help=MODEL_HELP)
     chat.set_defaults(run=_chat)
 
-    evaluate = commands.add_parser(
-        "evaluate", help="measure a run or a model; writes report.json and report.html"
-    )
-    evaluate.add_argument(
-        "run_folder", nargs="?", type=Path, help="a whole run, measured on its own test data"
-    )
-    evaluate.add_argument("--model", help="instead of a run: " + MODEL_HELP)
-    evaluate.add_argument("--data", type=Path, help="folder with test.jsonl, text_test.jsonl or pairs.jsonl")
-    evaluate.add_argument(
-        "--output", type=Path, default=Path("runs/evaluation"), help="where --data is reported"
-    )
-    evaluate.add_argument(
-        "--show", action="store_true", help="print the figures of an earlier evaluation again"
-    )
-    evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
-    evaluate.add_argument("--command", help=argparse.SUPPRESS)
-    evaluate.set_defaults(run=_evaluate)
+    _add_evaluate(commands)
 
     export = commands.add_parser("export", help="a model for transformers, or a folder of its own")
     export.add_argument(
@@ -71,6 +61,32 @@ def add_model_commands(commands: Commands) -> None:
     export.set_defaults(run=_export)
 
 
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a run or a model; writes report.json and report.html"
+    )
+    evaluate.add_argument(
+        "run_folder", nargs="?", type=Path, help="a whole run, measured on its own test data"
+    )
+    evaluate.add_argument("--model", help="instead of a run: " + MODEL_HELP)
+    evaluate.add_argument("--data", type=Path, help="folder with test.jsonl, text_test.jsonl or pairs.jsonl")
+    evaluate.add_argument(
+        "--output", type=Path, default=Path("runs/evaluation"), help="where --data is reported"
+    )
+    evaluate.add_argument(
+        "--show", action="store_true", help="print the figures of an earlier evaluation again"
+    )
+    evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
+    evaluate.add_argument(
+        "--against", type=Path, help="folder of an earlier report: ends with 3 where written skills fell"
+    )
+    evaluate.add_argument(
+        "--tolerance", type=float, default=0.01, help="how much a share of right answers may fall"
+    )
+    evaluate.add_argument("--command", help=argparse.SUPPRESS)
+    evaluate.set_defaults(run=_evaluate)
+
+
 def _load(path: str | None) -> Assistant:
     """Return the model that is meant, and say which it is where that is not the run's last stage."""
     from amalia_mm.assistant import Assistant
@@ -84,8 +100,10 @@ def _load(path: str | None) -> Assistant:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    has_answer = False
-    for part in _load(options.model).listen(options.audio, direct=options.direct):
+    from amalia_mm.text.chat import instruction
+
+    has_answer, asked = False, instruction(options.task) if options.task else options.instruction
+    for part in _load(options.model).listen(options.audio, direct=options.direct, instruction=asked):
         has_answer = True
         piece(part)
     result("")
@@ -133,7 +151,20 @@ def _evaluate(options: argparse.Namespace) -> int:
             note(f"não se mede {reason}")
     if not options.quiet:
         result(table(read_report(output)) + str(output / "report.html"))
-    return 0
+    return 0 if options.against is None else _compare(options.against, output, options.tolerance)
+
+
+def _compare(before: Path, after: Path, tolerance: float) -> int:
+    from amalia_mm.evaluate.regression import regression_table, text_changes
+    from amalia_mm.evaluate.table import read_report
+
+    if not 0 <= tolerance < 1:
+        raise InputError(
+            "--tolerance", found=tolerance, wanted="a share, from 0 to below 1", remedy="correct it"
+        )
+    changes = text_changes(read_report(before), read_report(after), before)
+    result(regression_table(changes, tolerance).rstrip())
+    return REGRESSED if any(change.is_worse(tolerance) for change in changes) else 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from amalia_mm.distil_commands import add_distil
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
 
@@ -80,6 +81,7 @@ def add_preparation(commands: Commands) -> None:
     prepare = commands.add_parser("prepare", help="corpora of other people: speech to shards")
     jobs = prepare.add_subparsers(title="jobs", metavar="JOB", required=True)
     _add_corpus_job(jobs)
+    add_distil(jobs)
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
     listen.add_argument("clip", type=Path)
     listen.add_argument("--augment", type=Path, required=True, help="a recipe or data fragment that augments")

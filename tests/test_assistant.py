@@ -19,6 +19,7 @@ from amalia_mm.fusion.projectors import CtcPosterior, StackMLP, projector_betwee
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import save_model
+from amalia_mm.text.chat import instruction
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.sampling import Sampling
 from amalia_mm.text.tokenizer import Tokenizer
@@ -320,6 +321,21 @@ def test_a_question_is_written_down_and_then_answered_unless_directly(assistant,
     by_text = assistant.reply_batch([[Turn("user", text)] for text in assistant.transcribe(clips)])
     assert assistant.answer(clips) == by_text
     assert assistant.answer(clips, direct=True) != by_text
+
+
+@pytest.mark.parametrize("task", ["translate_en", "continue"])
+def test_a_task_is_done_end_to_end_or_by_way_of_a_transcript(assistant, everything_is_speech, task):
+    """A task that no clip was ever trained on works as far as the text decoder follows its instruction."""
+    clips, asked = [noise(0.6, seed=4), noise(0.9, seed=5)], instruction(task)
+    heard = assistant.transcribe(clips)
+    read = assistant.reply_batch([[Turn("user", f"{text}\n{asked}")] for text in heard])
+    assert assistant.answer(clips, instruction=asked) == read
+    at_once = assistant.answer(clips, instruction=asked, direct=True)
+    question = [Turn("user", asked, has_audio=True)]
+    written = assistant._responder.write([question] * 2, clips, [Sampling().for_row(row) for row in range(2)])
+    assert at_once == [each.text for each in written] != read
+    assert "".join(assistant.listen(clips[0], instruction=asked)).strip() == read[0]
+    assert "".join(assistant.listen(clips[0], instruction=asked, direct=True)).strip() == at_once[0]
 
 
 @pytest.mark.parametrize("direct", [False, True])

@@ -63,9 +63,15 @@ def test_a_question_can_be_answered_without_a_transcript(amalia, model, speech, 
     monkeypatch.setattr(
         Assistant, "listen", lambda self, audio, **options: asked.append(options) or iter(["Sim."])
     )
-    for words, direct in (((), False), (("--direct",), True)):
+    for words, direct, instruction in (
+        ((), False, ""),
+        (("--direct",), True, ""),
+        (("--task", "summarise"), False, "Resume."),
+        (("--direct", "--instruction", "Conta as palavras."), True, "Conta as palavras."),
+    ):
         assert amalia("ask", "--model", model, *words, speech / "1.wav")[:2] == (0, "Sim.\n")
-        assert asked[-1] == {"direct": direct}
+        assert asked[-1] == {"direct": direct, "instruction": instruction}
+    assert amalia("ask", "--model", model, "--task", "sing", speech / "1.wav")[0] == 2
 
 
 def riff(path, num_channels, rate_hz, width, frames):

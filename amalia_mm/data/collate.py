@@ -37,6 +37,8 @@ class Item:
     """The number of the folder it is from."""
     where: str = ""
     """Its shard and record, as errors name them."""
+    reading: Rendered | None = None
+    """The same conversation with the words written in place of the clip, where the decoder is to read it too."""
 
     @property
     def num_own_tokens(self) -> int:
@@ -118,7 +120,8 @@ def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTe
         has_loss: False makes a filler: no label, and CTC targets of unknown length.
 
     Raises:
-        ValueError: Clips and simulated paths stand in the same batch.
+        ValueError: Clips and simulated paths stand in the same batch; or a document and its reading have other
+            labels.
     """
     heard = [item for row in rows for item in row if _is_heard(item)]
     waveforms = [item.example.waveform for item in heard if item.example.waveform is not None]
@@ -128,6 +131,7 @@ def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTe
     text = collate_text(rows, has_loss=has_loss)
     is_audio = [[a for i in row for a in i.rendered.is_audio[i.start_token : i.stop_token]] for row in rows]
     ctc_ids = [item.ctc_ids or () for item in heard]
+    readings = [(_as_read(item, item.reading),) for item in heard if item.reading is not None]
     num_ctc_ids = [-1 if item.ctc_ids is None or not has_loss else len(item.ctc_ids) for item in heard]
     return SpeechTextBatch(
         text=text,
@@ -140,7 +144,29 @@ def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTe
         paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=blank)
         if paths
         else None,
+        reading=collate_text(readings, has_loss=has_loss) if readings else None,
+        is_read=_is_read(rows, text.ids.shape[1]) if readings else None,
     )
+
+
+def _is_read(rows: Rows, num_positions: int) -> Tensor:
+    """Return (b t) bool: True on the documents that have a reading."""
+    marks = [
+        [i.reading is not None for i in row for _ in range(i.stop_token - i.start_token)] for row in rows
+    ]
+    return torch.tensor([[*row, *[False] * (num_positions - len(row))] for row in marks])
+
+
+def _as_read(item: Item, reading: Rendered) -> Item:
+    """Return an item with its reading in place of its clip; `ValueError` where the two are to say different things."""
+    read = replace(item, rendered=reading, start_token=0, num_tokens=-1)
+    of_clip, of_words = ([label for label in one.labels() if label != IGNORE] for one in (item, read))
+    if of_clip != of_words:
+        raise ValueError(
+            f"{item.where or item.example.id}: {len(of_clip)} labelled positions with the clip and "
+            f"{len(of_words)} with its words, or other tokens there: the answer to both must be the same"
+        )
+    return read
 
 
 def _is_heard(item: Item) -> bool:

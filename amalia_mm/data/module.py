@@ -128,6 +128,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         augment: What is done to a training clip; None leaves it as it is.
         max_bad_fraction: Bad records above which the run stops.
         max_positions: The decoder's, linked from the model.
+        unread_tasks: Tasks whose clips are not given as text beside; None gives none as text. Linked from the model.
         ctc_tokens: What the classes of the model's CTC head write, with their tokens, where it has a vocabulary of its
             own; linked from the model.
     """
@@ -148,6 +149,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         augment: Augment | None = None,
         max_bad_fraction: float = 0.01,
         max_positions: int | None = None,
+        unread_tasks: list[str] | None = None,
         ctc_tokens: dict[str, int] | None = None,
         max_padding: float | None = None,
     ) -> None:
@@ -163,6 +165,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self.shortest_first_epochs = shortest_first_epochs
         self.paths = paths
         self.augment = augment
+        self.unread_tasks = unread_tasks
 
     def setup(self, stage: str | None = None) -> None:
         """Load indices and counts, and see that recordings to mix in are there; `InputError` names what is not."""
@@ -217,6 +220,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             geometry=self.geometry,
             paths=self.paths,
             augment=augment,
+            unread_tasks=self.unread_tasks,
             vocabulary=self._vocabulary,
         )
 

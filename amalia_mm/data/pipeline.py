@@ -18,7 +18,7 @@ from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.schema import Record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.text.chat import PROMPTS, Rendered, render, render_document
+from amalia_mm.text.chat import PROMPTS, Rendered, read_in_place, render, render_document
 from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import SAMPLE_RATE_HZ
@@ -39,6 +39,15 @@ def spoken_of(record: Record) -> str | None:
     if record.spoken is None and record.is_transcription:
         return spoken_form(record.text or "")
     return record.spoken
+
+
+def written_of(record: Record) -> str | None:
+    """Return what is said in a record's clip as it is written, in spoken form where no more is known; else None."""
+    if not record.is_heard:
+        return None
+    if record.is_transcription:
+        return record.text
+    return record.spoken if record.written is None else record.written
 
 
 def to_example(
@@ -92,6 +101,7 @@ def to_example(
         waveform=waveform,
         path=path,
         rejected=record.rejected,
+        written=written_of(record),
     )
 
 
@@ -180,6 +190,24 @@ def _rendered(example: Example, tokenizer: Tokenizer, geometry: AudioGeometry | 
         assert geometry is not None
         return render(example.turns, tokenizer, (geometry.num_audio_tokens(len(example.waveform)),))
     return render(example.turns, tokenizer)
+
+
+def reading_of(example: Example, tokenizer: Tokenizer, where: str) -> Rendered | None:
+    """Return the conversation of a clip with the words written in place of it; None where there are none to read.
+
+    Without a word in it a clip has no reading: what a decoder says of an empty text teaches nothing.
+
+    Raises:
+        InputError: Nobody knows what is said.
+    """
+    if not any(turn.has_audio for turn in example.turns):
+        return None
+    if example.written is None:
+        remedy = "add `written` or `spoken` to the record, or name its task in model.distillation.unread"
+        raise InputError(where, field="written", found="nothing", wanted="what is said", remedy=remedy)
+    if not example.written.strip():
+        return None
+    return render(read_in_place(example.turns, example.written), tokenizer)
 
 
 def count_text_tokens(record: Record, tokenizer: Tokenizer) -> int:

@@ -16,7 +16,7 @@ from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.data.order import Ref
 from amalia_mm.data.parts import split_turns
-from amalia_mm.data.pipeline import to_example, to_item
+from amalia_mm.data.pipeline import reading_of, to_example, to_item
 from amalia_mm.data.schema import Record
 from amalia_mm.data.token_ids import TokenIds
 from amalia_mm.data.tokens import TokenCounts
@@ -52,6 +52,7 @@ class Reader:
         augment: What is done to a clip; None leaves it as it is.
         max_part_tokens: Most tokens of a part of a conversation; needed where references name parts.
         max_side_tokens: Most tokens of one side of a pair of preference; None reads no pairs, a number nothing else.
+        unread_tasks: Tasks whose clips the decoder does not read as text beside hearing them; None reads none at all.
         vocabulary: The classes of a CTC head that has its own; None: they are the tokenizer's.
     """
 
@@ -63,6 +64,7 @@ class Reader:
     augment: Augment | None = None
     max_part_tokens: int | None = None
     max_side_tokens: int | None = None
+    unread_tasks: Sequence[str] | None = None
     vocabulary: CtcVocabulary | None = None
 
     def read(self, ref: Ref) -> Item:
@@ -103,6 +105,8 @@ class Reader:
         counted = ref.num_tokens if ref.part >= 0 else folder.counts.num_tokens[ref.record]
         if num_tokens != counted:
             raise self._stale(ref, where, f"{num_tokens} tokens", f"{counted}, as counted in the index")
+        if self.unread_tasks is not None and example.task not in self.unread_tasks:
+            item = replace(item, reading=reading_of(example, self.tokenizer, where))
         piece = {"start_token": ref.start_token, "num_tokens": ref.num_tokens}
         return replace(item, **piece, source=ref.source, where=where)
 

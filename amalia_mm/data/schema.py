@@ -1,7 +1,8 @@
 """What a shard record says about one example: the schema, and the check every record passes.
 
-A record is a JSON object, beside which stands at most one clip of audio. Version 2 adds `rejected`; a record without
-it is written as version 1, which older readers take. It knows nothing of tars, tokens or models.
+A record is a JSON object, beside which stands at most one clip of audio. Version 2 adds `rejected`, version 3
+`written`; a record without them is written as version 1, which older readers take. It knows nothing of tars, tokens
+or models.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from amalia_mm.variety import Variety
 VERSION = 1
 VERSION_OF_PAIRS = 2
 """The version of a record with `rejected`."""
+VERSION_OF_WRITTEN = 3
+"""The version of a record with `written`."""
 AUDIO_SUFFIXES = ("flac", "wav", "mp3", "ogg", "opus")
 TRANSCRIBE = "transcribe"
 """The task whose `text` is what is said in the clip, not a document."""
@@ -26,7 +29,7 @@ Split = Literal["train", "val", "test"]
 
 _REQUIRED = ("version", "id", "task", "variety", "speaker", "source", "licence", "split")
 _OPTIONAL = ("text", "turns", "spoken", "seconds")
-_OF_PAIRS = ("rejected",)
+_ADDED = {VERSION: (), VERSION_OF_PAIRS: ("rejected",), VERSION_OF_WRITTEN: ("written",)}
 _TURN_FIELDS = ("role", "text", "audio")
 
 
@@ -35,8 +38,9 @@ class Record:
     """One checked record.
 
     Exactly one of `text` and `turns` is filled. `text` is a plain document, or, where `task` is "transcribe",
-    what is said in the clip ("" where nobody speaks). `spoken` is what is heard, in spoken form. `rejected` makes a
-    pair of preference: what was less wanted in place of the last turn, an assistant's, or of the document.
+    what is said in the clip ("" where nobody speaks). `spoken` is what is heard, in spoken form, and `written` the same
+    as it is written, where `text` does not say so. `rejected` makes a pair of preference: what was less wanted in place
+    of the last turn, an assistant's, or of the document.
     """
 
     id: str
@@ -51,6 +55,7 @@ class Record:
     spoken: str | None = None
     seconds: float | None = None
     rejected: str | None = None
+    written: str | None = None
 
     @property
     def is_transcription(self) -> bool:
@@ -65,6 +70,7 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that `validate` turns back into this record."""
         version = VERSION if self.rejected is None else VERSION_OF_PAIRS
+        version = version if self.written is None else VERSION_OF_WRITTEN
         fields: dict[str, object] = {"version": version, "id": self.id}
         if self.text is not None:
             fields["text"] = self.text
@@ -78,6 +84,8 @@ class Record:
             fields["seconds"] = self.seconds
         if self.rejected is not None:
             fields["rejected"] = self.rejected
+        if self.written is not None:
+            fields["written"] = self.written
         return fields
 
 
@@ -97,9 +105,10 @@ def validate(record: object, where: str, *, has_audio: bool | None = None) -> Re
         _fail(where, "", type(record).__name__, "a JSON object")
     fields = cast(Mapping[str, object], record)
     version = fields.get("version")
-    if version not in (VERSION, VERSION_OF_PAIRS):
-        _fail(where, "version", "nothing" if version is None else version, f"{VERSION} or {VERSION_OF_PAIRS}")
-    optional = _OPTIONAL + (_OF_PAIRS if version == VERSION_OF_PAIRS else ())
+    if not isinstance(version, int) or version not in _ADDED:
+        known = f"{VERSION}, {VERSION_OF_PAIRS} or {VERSION_OF_WRITTEN}"
+        _fail(where, "version", "nothing" if version is None else version, known)
+    optional = _OPTIONAL + _ADDED[version]
     for name in _REQUIRED:
         if name not in fields:
             _fail(where, name, "no such field", "a value: the schema requires it")
@@ -119,6 +128,7 @@ def validate(record: object, where: str, *, has_audio: bool | None = None) -> Re
         spoken=_optional_string(fields, "spoken", where),
         seconds=_seconds(fields, where),
         rejected=_optional_string(fields, "rejected", where),
+        written=_optional_string(fields, "written", where),
     )
     _check_content(checked, where, has_audio)
     return checked
@@ -151,6 +161,8 @@ def _check_content(record: Record, where: str, has_audio: bool | None) -> None:
         )
     if has_audio is False and record.is_heard and record.spoken is None and not record.is_transcription:
         _fail(where, "spoken", "a turn with audio, but no clip and no `spoken`", "one of the two")
+    if record.written is not None and (record.is_transcription or not record.is_heard):
+        _fail(where, "written", "beside the text of a document or transcription", "a turn with audio")
     if record.rejected is not None:
         _check_pair(record, record.rejected, where)
 

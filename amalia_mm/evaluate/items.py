@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from amalia_mm.errors import InputError
+from amalia_mm.text.chat import INSTRUCTIONS, instruction
 
 SYNTHETIC = "synthetic"
 """The source of the built-in sentences; rows of any other source are the user's own and scored apart."""
@@ -22,7 +23,7 @@ _HELDOUT = {"seen_template": False, "heldout_template": True}
 
 @dataclass(frozen=True)
 class SpokenItem:
-    """One clip and what is said in it; a question also carries its answer and kind."""
+    """One clip and what is said in it; where it is not to be transcribed, with the answer wanted and its kind."""
 
     id: str
     audio: Path
@@ -33,6 +34,8 @@ class SpokenItem:
     is_new_template: bool
     answer: str | None = None
     kind: str | None = None
+    instruction: str = ""
+    """What is to be done with what is said; "" answers it."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -64,13 +67,15 @@ def read_spoken(path: Path) -> list[SpokenItem]:
     """Return the rows of a manifest that have audio; audio paths are relative to the manifest.
 
     Raises:
-        InputError: The file, a field or an audio file is missing, or a question has no answer.
+        InputError: The file, a field or an audio file is missing, a clip that is not to be transcribed has no answer,
+            or its task is unknown and it has no `instruction`.
     """
     items: list[SpokenItem] = []
     for where, row in _rows(path):
         if row.get("audio") is None:
             continue
         task = row.get("task") or "transcribe"
+        is_asked = task != "transcribe"
         audio = path.parent / _text(row, "audio", where)
         if not audio.is_file():
             raise InputError(
@@ -89,8 +94,9 @@ def read_spoken(path: Path) -> list[SpokenItem]:
                 source=str(row.get("source") or SYNTHETIC),
                 task=task,
                 is_new_template=_is_new_template(row, where),
-                answer=_text(row, "answer", where) if task == "answer" else None,
-                kind=str(row.get("kind") or "?") if task == "answer" else None,
+                answer=_text(row, "answer", where) if is_asked else None,
+                kind=str(row.get("kind") or "?") if is_asked else None,
+                instruction=_instruction(row, task, where) if is_asked else "",
             )
         )
     return _some(items, path, "a row with audio")
@@ -163,6 +169,16 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
             where, field=field, found=repr(value), wanted="text", remedy="fill the field or drop the row"
         )
     return value
+
+
+def _instruction(row: Mapping[str, Any], task: str, where: str) -> str:
+    """Return the instruction of a row, or that of its task."""
+    if row.get("instruction") is not None:
+        return _text(row, "instruction", where)
+    if task not in INSTRUCTIONS:
+        wanted, remedy = ", ".join(INSTRUCTIONS), "correct the row, or give it an `instruction`"
+        raise InputError(where, field="task", found=repr(task), wanted=wanted, remedy=remedy)
+    return instruction(task)
 
 
 def _is_new_template(row: Mapping[str, Any], where: str) -> bool:

@@ -144,6 +144,21 @@ def exact(answers: Sequence[str], expected: Sequence[str]) -> HitCount:
     return HitCount(hits, len(answers))
 
 
+def similarity(answers: Sequence[str], expected: Sequence[str]) -> float | None:
+    """Return chrF of all answers together, from 0 to 1 (Popović 2015, "chrF"); None where there are none.
+
+    Raises:
+        ValueError: The two lists differ in length.
+    """
+    if len(answers) != len(expected):
+        raise ValueError(f"{len(answers)} answers and {len(expected)} expected ones")
+    if not answers:
+        return None
+    from sacrebleu.metrics.chrf import CHRF  # slow to load, and only answers of several words need it
+
+    return CHRF().corpus_score(list(answers), [list(expected)]).score / 100
+
+
 def preferred(european: Sequence[float], brazilian: Sequence[float]) -> HitCount:
     """Return how often the European member of a pair scores higher; a tie counts half.
 

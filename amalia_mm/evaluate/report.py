@@ -45,6 +45,13 @@ KINDS = {
     "hum": "zumbido da rede",
     "clicks": "pancadas",
 }
+TASKS = {
+    "answer": "responder",
+    "continue": "continuar",
+    "summarise": "resumir",
+    "translate_en": "traduzir para inglês",
+    "translate_pt": "traduzir para português",
+}
 STAGES = {
     "00_corpus": "corpus escrito",
     "01_tokenizer": "léxico de unidades",
@@ -123,6 +130,7 @@ def render_report(
         results=[_result(target, report) for target in TARGETS],
         voices=_voices(report["wer_by_voice"]),
         sources=_sources(report),
+        tasks=_tasks(report["spoken_tasks"]),
         spoken_kinds=report["spoken_qa_by_kind"],
         written_kinds=report["text_qa_by_kind"],
         stages=[(_stage_label(stage), stage, _stage_cells(stage)) for stage in stages],
@@ -181,6 +189,21 @@ def _sources(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         for name, counts in report["counts_by_source"].items()
     ]
     return rows if any(not row["name"].startswith(SYNTHETIC) for row in rows) else []
+
+
+def _tasks(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each task, its figures by the way it was done."""
+    return [
+        {
+            "name": TASKS.get(name, name),
+            "clips": next(iter(ways.values()))["total"],
+            **{
+                figure: {way: ways.get(way, {}).get(figure) for way in ("cascade", "direct")}
+                for figure in ("exact", "chrf")
+            },
+        }
+        for name, ways in tasks.items()
+    ]
 
 
 def _confusions(asr: AsrResult) -> list[tuple[WordPair, int]]:

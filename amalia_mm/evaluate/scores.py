@@ -5,7 +5,7 @@ from __future__ import annotations
 from amalia_mm.evaluate.measured import Measured, is_main_test
 from amalia_mm.evaluate.metrics import ErrorCount, HitCount
 from amalia_mm.evaluate.suites.asr import AsrResult
-from amalia_mm.evaluate.suites.questions import REFORMULATED, QuestionResult
+from amalia_mm.evaluate.suites.questions import ANSWER, REFORMULATED, QuestionResult
 
 Scores = dict[str, object]
 
@@ -18,7 +18,8 @@ def scores(measured: Measured) -> Scores:
     `wer_by_voice`; `wer_templates`, `wer_alone_templates` and `wer_ctc_templates` are over held-out templates;
     `text_qa_exact` and `spoken_qa_exact` (as `amalia ask` answers, by way of a transcript; `spoken_qa_direct` without
     one) over reformulated questions. Rows of other sources count only in
-    `wer_by_source` and `cer_by_source`.
+    `wer_by_source` and `cer_by_source`. `spoken_tasks` has every task of clips but transcription, as a cascade and end
+    to end.
     """
     values: Scores = {}
     counts: dict[str, object] = {}
@@ -45,8 +46,8 @@ def _all_counts(measured: Measured) -> dict[str, ErrorCount | HitCount | None]:
         "wer_ctc_templates": None if new is None else new.ctc_words,
         "wer_frozen": None if measured.frozen is None else measured.frozen.alone_words,
         "cer": None if seen is None else seen.characters,
-        "spoken_qa_exact": _of_kind(measured.spoken_qa, REFORMULATED),
-        "spoken_qa_direct": _of_kind(measured.spoken_qa_direct, REFORMULATED),
+        "spoken_qa_exact": _of_kind(_questions(measured.spoken_qa), REFORMULATED),
+        "spoken_qa_direct": _of_kind(_questions(measured.spoken_qa_direct), REFORMULATED),
         "text_qa_exact": _of_kind(measured.text_qa, REFORMULATED),
         "text_qa_exact_before_joint": _of_kind(measured.text_qa_before_joint, REFORMULATED),
         "text_qa_context": _of_kind(measured.text_qa, "context"),
@@ -81,7 +82,8 @@ def _by_part(measured: Measured) -> Scores:
         "counts_by_source": {
             name: {"clips": len(part.transcripts), **_as_dict(part.words)} for name, part in by_source.items()
         },
-        "spoken_qa_by_kind": _kinds(measured.spoken_qa),
+        "spoken_qa_by_kind": _kinds(_questions(measured.spoken_qa)),
+        "spoken_tasks": _tasks(measured),
         "text_qa_by_kind": _kinds(measured.text_qa),
         "preference_by_contrast": {}
         if preference is None
@@ -90,6 +92,24 @@ def _by_part(measured: Measured) -> Scores:
         "skipped": list(measured.skipped),
         "evaluation_seconds": measured.seconds,
     }
+
+
+def _questions(result: QuestionResult | None) -> QuestionResult | None:
+    return None if result is None else result.of_task(ANSWER)
+
+
+def _tasks(measured: Measured) -> Scores:
+    """Return for each task what comes of a cascade (a transcript, then the decoder) and of hearing alone."""
+    ways = {"cascade": measured.spoken_qa, "direct": measured.spoken_qa_direct}
+    tasks = sorted({task for way in ways.values() if way is not None for task in way.tasks})
+    return {
+        task: {name: _way(way.of_task(task)) for name, way in ways.items() if way is not None}
+        for task in tasks
+    }
+
+
+def _way(result: QuestionResult) -> Scores:
+    return {**_as_dict(result.exact), "exact": _rounded(result.exact.rate), "chrf": _rounded(result.chrf)}
 
 
 def _of_kind(result: QuestionResult | None, kind: str) -> HitCount | None:

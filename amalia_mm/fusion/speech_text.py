@@ -35,6 +35,10 @@ class SpeechTextOutput:
     """(k f v+1), the blank last; None without waveforms, or where the projector has no CTC head."""
     num_frames: Tensor | None = None
     """(k) int64, the frames of each item; None without waveforms."""
+    features: Tensor | None = None
+    """(k f e), the encoder's frames; None without waveforms."""
+    audio: Tensor | None = None
+    """(k a d), what the projector made of them; None without anything heard."""
 
 
 class SpeechTextModel(nn.Module):
@@ -85,7 +89,9 @@ class SpeechTextModel(nn.Module):
         hidden = self.decoder.hidden(
             embeddings, documents=batch.text.documents, positions=batch.text.positions
         )
-        return SpeechTextOutput(hidden, ctc_logits, None if heard is None else heard.num_frames)
+        if heard is None:
+            return SpeechTextOutput(hidden, ctc_logits, audio=audio)
+        return SpeechTextOutput(hidden, ctc_logits, heard.num_frames, heard.features, audio)
 
     def embed_prompt(
         self,

@@ -5,18 +5,43 @@ The one place that knows the template. It is told how many tokens each clip take
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from amalia_mm.batch import Turn
+from amalia_mm.errors import InputError
 from amalia_mm.text.tokenizer import Tokenizer
 
 TEMPLATE = "chatml-1"
 """Changes whenever the ids of the same turns change; part of the key of stored token counts."""
 
-PROMPTS: Mapping[str, str] = MappingProxyType({"transcribe": "Transcreve.", "answer": ""})
-"""The instruction of each task, put after the audio in the user's turn."""
+INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "transcribe": (
+            "Transcreve.",
+            "Escreve o que ouves.",
+            "Transcreve o que é dito.",
+            "Passa isto a texto.",
+        ),
+        "answer": ("",),
+        "translate_en": ("Traduz para inglês.", "Diz isto em inglês.", "Como se diz isto em inglês?"),
+        "translate_pt": (
+            "Traduz para português europeu.",
+            "Diz isto em português de Portugal.",
+            "Como se diz isto em português?",
+        ),
+        "summarise": ("Resume.", "Resume o que é dito.", "Do que se fala aqui, em poucas palavras?"),
+        "continue": ("Continua.", "Continua o que é dito.", "Escreve o que vem a seguir."),
+    }
+)
+"""Ways of asking for each task, put after the audio in the user's turn; the first one is what a task is asked by."""
+
+PROMPTS: Mapping[str, str] = MappingProxyType(
+    {task: INSTRUCTIONS[task][0] for task in ("transcribe", "answer")}
+)
+"""The instruction of tasks whose records do not hold it; part of the key of stored token counts."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +61,27 @@ class Rendered:
         self.ids.extend(ids)
         self.has_loss.extend([has_loss] * len(ids))
         self.is_audio.extend([is_audio] * len(ids))
+
+
+def instruction(task: str, chosen_by: str | None = None) -> str:
+    """Return what a task is asked by; with `chosen_by`, such as a seed and an id, one of several ways of asking.
+
+    Raises:
+        InputError: There is no such task.
+    """
+    if task not in INSTRUCTIONS:
+        remedy = "choose one of them, or give an instruction of your own"
+        raise InputError("task", found=repr(task), wanted=", ".join(INSTRUCTIONS), remedy=remedy)
+    ways = INSTRUCTIONS[task]
+    return ways[0] if chosen_by is None else random.Random(f"{task} {chosen_by}").choice(ways)
+
+
+def read_in_place(turns: Sequence[Turn], heard: str) -> tuple[Turn, ...]:
+    """Return a conversation as it is without ears: what is heard stands written, on a line before what is asked."""
+    return tuple(
+        Turn(turn.role, "\n".join(part for part in (heard, turn.text) if part)) if turn.has_audio else turn
+        for turn in turns
+    )
 
 
 def render(turns: Sequence[Turn], tokenizer: Tokenizer, num_audio_tokens: Sequence[int] = ()) -> Rendered:

@@ -48,7 +48,7 @@ class ChunkedNll(torch.autograd.Function):
         """
         wants = [is_training and wanted for wanted in ctx.needs_input_grad[:2]]
         device = hidden.device.type
-        product = _product_type(hidden, weight)
+        product = product_type(hidden, weight)
         with torch.autocast(device, enabled=False):
             work = _Work(hidden, weight, product, chunk_tokens, wants)
             total = hidden.new_zeros((), dtype=work.exact)
@@ -139,7 +139,7 @@ class _Work:
             self.weight_gradient[rows] += gradient[:, rows].T @ states
 
 
-def _product_type(hidden: Tensor, weight: Tensor) -> torch.dtype:
+def product_type(hidden: Tensor, weight: Tensor) -> torch.dtype:
     """Return the type to multiply in: autocast's, unless this is a processor that would only emulate it."""
     device = hidden.device.type
     own = torch.promote_types(hidden.dtype, weight.dtype)

@@ -69,6 +69,7 @@ class AmaliaCLI(LightningCLI):
         parser.link_arguments("run_folder", "checkpoint.dirpath")
         parser.link_arguments("data.init_args.seed", "randomness.seed")
         parser.link_arguments("data.init_args.tokenizer", "model.init_args.tokenizer")
+        parser.link_arguments("model.unread_tasks", "data.init_args.unread_tasks", apply_on="instantiate")
         parser.link_arguments("model.max_positions", "data.init_args.max_positions", apply_on="instantiate")
         parser.link_arguments(
             "model.geometry", "data.init_args.geometry", compute_fn=dataclasses.asdict, apply_on="instantiate"

@@ -1,8 +1,9 @@
-"""Speech to text through the decoder: cross-entropy on the answer, CTC beside it where the projector has a head.
+"""Speech to text through the decoder: cross-entropy on the answer, the decoder's own reading of it, CTC beside.
 
-The same module trains three stages. With simulated CTC paths for audio the decoder learns to read them, from text
+The same module trains all stages. With simulated CTC paths for audio the decoder learns to read them, from text
 alone (`13_paths`); with waveforms it learns to read what an encoder really writes (`14_joint`), and encoder or
-projector learn with it, or alone, as `freeze` says; rows without audio keep the written skills.
+projector learn with it, or alone, as `freeze` says: beside a large decoder the projector alone (`11_align`), then with
+low-rank changes that act on what is heard (`12_instruct`). Rows without audio keep the written skills.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
-from amalia_mm.batch import SpeechTextBatch
+from amalia_mm.batch import IGNORE, SpeechTextBatch
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior, Projector, check_ctc_tokens, projector_between
-from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.fusion.speech_text import SpeechTextModel, SpeechTextOutput
 from amalia_mm.lora import LoraConfig, gate_lora
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.train.ctc_head import CtcHead, CtcHeadConfig
+from amalia_mm.train.distillation import Distillation, check_teacher, divergence, is_distilled, read
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.geometry import ctc_tokens_of, geometry_of
-from amalia_mm.train.losses import Loss, ctc, token_nll
+from amalia_mm.train.losses import Loss, TokenLoss, ctc, token_nll
 from amalia_mm.train.low_rank import add_to_decoder, audio_gate
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
@@ -43,6 +47,9 @@ class Understanding(SummedStep[SpeechTextModel]):
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
         ctc_weight: Weight of the CTC loss, summed over its tokens, beside the cross-entropy, summed over its own.
+        ctc_head: A head for it beside the model; None: that of a `CtcPosterior`.
+        distillation: The decoder's own reading of what is said as a teacher, beside the right answer or in place of
+            it; the decoder's weights must stay as they are. None teaches with the right answers alone.
         init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`), or what is inside one
             (`projector.head`). A Hugging Face folder or a Hub id can give the decoder.
         changed: Fields of `decoder` that differ from what it starts from, on purpose (`rope_theta`,
@@ -66,6 +73,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         freeze: list[str] | None = None,
         lora: LoraConfig | None = None,
         spare_rows: int = 0,
+        ctc_head: CtcHeadConfig | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__(optim)
         self.gated_lora = lora
@@ -78,6 +87,9 @@ class Understanding(SummedStep[SpeechTextModel]):
         self.init_from = init_from or {}
         self.changed = changed or []
         self.freeze_patterns = freeze or []
+        self.ctc_head_config = ctc_head
+        self.distillation = distillation
+        self.ctc_head: CtcHead | None = None
         self.model: SpeechTextModel | None = None
 
     @property
@@ -95,8 +107,21 @@ class Understanding(SummedStep[SpeechTextModel]):
         """The most positions of a row that the decoder can read."""
         return self.decoder_config.max_positions
 
+    @property
+    def unread_tasks(self) -> list[str] | None:
+        """Tasks whose clips the decoder is not to read as text; None where it reads nothing."""
+        return None if self.distillation is None else self.distillation.unread
+
+    @cached_property
+    def _end_id(self) -> int:
+        return Tokenizer.load(self.tokenizer).im_end_id
+
     def configure_model(self) -> None:
-        """Build, warm-start and freeze the model, once."""
+        """Build, warm-start and freeze the model, once.
+
+        Raises:
+            InputError: A weight of CTC without a head for it; or a teacher that would change.
+        """
         if self.model is not None:
             return
         tokenizer = Tokenizer.load(self.tokenizer)
@@ -104,45 +129,81 @@ class Understanding(SummedStep[SpeechTextModel]):
         encoder = self.build_encoder()
         projector = projector_between(encoder, self.build_projector, self.decoder_config)
         check_ctc_tokens(projector, tokenizer, self.tokenizer)
-        if self.ctc_weight and not isinstance(projector, CtcPosterior):
+        if self.ctc_weight and self.ctc_head_config is None and not isinstance(projector, CtcPosterior):
             raise InputError(
                 "model",
                 field="ctc_weight",
                 found=f"{self.ctc_weight} with {type(projector).__name__}",
-                wanted="0, or a projector with a CTC head",
-                remedy="set ctc_weight to 0 or use CtcPosterior",
+                wanted="0, or a CTC head",
+                remedy="set ctc_weight to 0, give ctc_head, or use CtcPosterior",
+            )
+        if self.ctc_head_config is not None and not self.ctc_weight:
+            remedy = "give a weight, or leave ctc_head out"
+            raise InputError(
+                "model", field="ctc_weight", found="0 with ctc_head", wanted="above 0", remedy=remedy
             )
         model = SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(self.decoder_config))
         warm_start(model, self.init_from, self.changed)
         if self.gated_lora is not None:
             add_to_decoder(model.decoder, self.gated_lora, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
+        if self.distillation is not None:
+            check_teacher(model.decoder)
+        if self.ctc_head_config is not None:
+            sizes = encoder.width, self.decoder_config.hidden_size, self.decoder_config.vocab_size
+            vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+            self.ctc_head = CtcHead(self.ctc_head_config, *sizes, self.tokenizer, vocabulary)
         self.model = model
 
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:
-        """Return the cross-entropy, with the weighted CTC loss added to its sum, and both for the log."""
+        """Return `loss`, the sum of all terms by their weights over the labelled tokens, and each term for the log.
+
+        Raises:
+            ValueError: Rows and readings have other numbers of labelled positions.
+        """
         assert self.model is not None
+        # Before the gate opens: it stays open until the backward pass is done.
+        teacher = None if self.distillation is None else read(self.model.decoder, batch)
         if self.gated_lora is not None:
             gate_lora(self.model.decoder, audio_gate(batch))
         output = self.model(batch)
-        labels = batch.text.labels
-        nll = self.model.decoder.at_output(output.hidden, lambda h, weight: token_nll(h, weight, labels))
+        nll = self._nll(batch, output)
         terms: dict[str, Loss] = {"nll": nll}
-        total = nll.sum
-        if output.ctc_logits is not None and output.num_frames is not None and self.ctc_weight:
-            ctc_loss = ctc(output.ctc_logits, output.num_frames, batch.ctc_ids, batch.num_ctc_ids)
-            terms["ctc"] = ctc_loss
-            total = total + self.ctc_weight * ctc_loss.sum
-        elif self.ctc_weight:
-            terms["ctc"] = Loss(torch.zeros_like(nll.sum), torch.zeros_like(nll.count))
+        total, count = nll.sum, nll.count
+        if self.distillation is not None and teacher is not None:
+            kl = divergence(
+                self.model.decoder, output.hidden, teacher, batch, self.distillation, self._end_id
+            )
+            terms |= {"kl": kl.tokens, "kl_end": kl.ends}
+            total, count = total + kl.sum, (batch.text.labels != IGNORE).sum().float()
+        if self.ctc_weight:
+            ctc_loss = self._ctc(batch, output)
+            terms["ctc"] = ctc_loss or Loss(torch.zeros_like(nll.sum), torch.zeros_like(nll.count))
+            total = total if ctc_loss is None else total + self.ctc_weight * ctc_loss.sum
         if batch.waveforms is None and batch.paths is None and self._audio_parts_train():
             total = total + 0.0 * self._silent_pass(batch)
-        terms["loss"] = replace(nll, sum=total)
+        terms["loss"] = replace(nll, sum=total, count=count)
         return terms
+
+    def _nll(self, batch: SpeechTextBatch, output: SpeechTextOutput) -> TokenLoss:
+        """Return the cross-entropy of all labels, or of those alone that are not distilled."""
+        assert self.model is not None
+        labels = batch.text.labels
+        if self.distillation is not None and not self.distillation.with_nll:
+            labels = labels.masked_fill(is_distilled(batch), IGNORE)
+        return self.model.decoder.at_output(output.hidden, lambda h, weight: token_nll(h, weight, labels))
+
+    def _ctc(self, batch: SpeechTextBatch, output: SpeechTextOutput) -> Loss | None:
+        """Return the CTC loss of the head beside the model, or of the projector's own; None without a clip."""
+        if self.ctc_head is not None:
+            return self.ctc_head.loss(batch, output)
+        if output.ctc_logits is None or output.num_frames is None:
+            return None
+        return ctc(output.ctc_logits, output.num_frames, batch.ctc_ids, batch.num_ctc_ids)
 
     def _audio_parts_train(self) -> bool:
         assert self.model is not None
-        parts = (self.model.encoder, self.model.projector)
+        parts = (self.model.encoder, self.model.projector, self.ctc_head)
         return any(p.requires_grad for part in parts if part is not None for p in part.parameters())
 
     def _silent_pass(self, batch: SpeechTextBatch) -> torch.Tensor:
@@ -155,4 +216,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         silence = torch.zeros(1, SAMPLE_RATE_HZ, device=device)
         heard = self.model.hear(silence, torch.tensor([SAMPLE_RATE_HZ], device=device))
         audio = self.model.projector(heard.features, heard.num_frames, self.model.decoder.embed_expected)
-        return audio.float().sum()
+        total = audio.float().sum()
+        if self.ctc_head is not None:
+            of_projector = self.ctc_head.config.reads == "projector"
+            total = total + self.ctc_head(audio if of_projector else heard.features).float().sum()
+        return total

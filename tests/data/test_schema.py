@@ -45,10 +45,22 @@ def test_a_pair_keeps_both_sides_and_other_records_stay_what_older_readers_take(
     assert validate(fields(version=2), "x.tar").to_json()["version"] == 1
 
 
+def test_what_is_heard_may_stand_as_it_is_written(fields: Fields) -> None:
+    """The decoder reads sentences with their signs; the spoken form has none."""
+    asked = fields(text=None, turns=[ASK, ANSWER], spoken="olá ana", written="Olá, Ana!", version=3)
+    record = validate(asked, "x.tar")
+    assert (record.spoken, record.written, record.to_json()["version"]) == ("olá ana", "Olá, Ana!", 3)
+    assert validate(record.to_json(), "y.tar") == record
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"version": 3}, "version"),
+        ({"version": 4}, "version"),
+        ({"written": "O gato come."}, "written"),
+        ({"version": 3, "rejected": "o cão come"}, "rejected"),
+        ({"version": 3, "written": "O gato come."}, "written"),
+        ({"version": 3, "written": "O gato come.", "task": "transcribe"}, "written"),
         ({"rejected": "o cão come"}, "rejected"),
         ({"version": 2, "rejected": "o gato come"}, "rejected"),
         ({"version": 2, "rejected": "  "}, "rejected"),

@@ -24,7 +24,12 @@ RECIPES = sorted((ROOT / "recipes").glob("*/recipe.yaml"))
 TRAINING = [path for path in RECIPES if "model" in yaml.safe_load(path.read_text(encoding="utf-8"))]
 FRAGMENTS = sorted((ROOT / "configs").glob("*/*.yaml"))
 RUN = "runs/quickstart/"
-BESIDE = {"03_long_context": ("runs/long/", RUN), "05_dpo": ("runs/varieties/", "runs/varieties/")}
+BESIDE = {
+    "03_long_context": ("runs/long/", RUN),
+    "05_dpo": ("runs/varieties/", "runs/varieties/"),
+    "11_align": ("runs/ears/", RUN),
+    "12_instruct": ("runs/ears/", RUN),
+}
 """Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
     "decoder": "--model.init_args.decoder",

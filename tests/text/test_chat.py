@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amalia_mm.batch import Turn
-from amalia_mm.text.chat import PROMPTS, render, render_document, render_prompt
+from amalia_mm.errors import InputError
+from amalia_mm.text.chat import (
+    INSTRUCTIONS,
+    PROMPTS,
+    instruction,
+    read_in_place,
+    render,
+    render_document,
+    render_prompt,
+)
 from amalia_mm.text.tokenizer import SPECIALS
 
 TURNS = [Turn("system", "Fala português."), Turn("user", "Quer pão?"), Turn("assistant", "A mãe quer.")]
@@ -122,4 +131,27 @@ def test_counts_that_do_not_fit_are_refused_with_both_numbers(tokenizer):
 
 def test_every_task_has_its_prompt():
     assert dict(PROMPTS) == {"transcribe": "Transcreve.", "answer": ""}
-    assert not any(special in prompt for prompt in PROMPTS.values() for special in SPECIALS)
+    assert not any(special in way for ways in INSTRUCTIONS.values() for way in ways for special in SPECIALS)
+    assert {"translate_en", "translate_pt", "summarise", "continue"} <= set(INSTRUCTIONS)
+
+
+def test_a_task_is_asked_for_in_one_way_unless_others_are_wanted():
+    assert [instruction(task) for task in INSTRUCTIONS] == [ways[0] for ways in INSTRUCTIONS.values()]
+    found = [instruction("continue", chosen_by=f"0 {number}") for number in range(60)]
+    assert set(found) == set(INSTRUCTIONS["continue"])
+    assert found == [instruction("continue", chosen_by=f"0 {number}") for number in range(60)]
+    with pytest.raises(InputError, match="task: found 'sing'; wanted transcribe, answer"):
+        instruction("sing")
+
+
+def test_what_is_heard_can_be_read_in_its_place():
+    heard = [
+        Turn("system", "Sê breve."),
+        Turn("user", "Resume.", has_audio=True),
+        Turn("assistant", "Chove."),
+    ]
+    read = (Turn("system", "Sê breve."), Turn("user", "Está a chover.\nResume."), Turn("assistant", "Chove."))
+    assert read_in_place(heard, "Está a chover.") == read
+    assert read_in_place([Turn("user", "", has_audio=True)], "Que horas são?") == (
+        Turn("user", "Que horas são?"),
+    )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amalia_mm.assistant import Assistant
-from amalia_mm.evaluate.metrics import HitCount, exact, is_exact
+from amalia_mm.evaluate.metrics import HitCount, exact, is_exact, similarity
 from amalia_mm.text.sampling import Sampling
 
 SPARE_TOKENS = 16
+ANSWER = "answer"
+"""The task of a question; others, such as a translation, have an instruction."""
 REFORMULATED = "reformulated"
 """A known fact in a wording never seen: the kind that the targets are about."""
 
@@ -25,6 +27,8 @@ class Answer:
     kind: str
     audio: Path | None = None
     """The clip, where the question was spoken."""
+    task: str = ANSWER
+    """What was to be done with it."""
 
     @property
     def is_exact(self) -> bool:
@@ -37,6 +41,27 @@ class QuestionResult:
     """All answers of a suite, and their exact shares."""
 
     answers: tuple[Answer, ...]
+
+    def of_task(self, task: str) -> QuestionResult:
+        """Return the answers of one task."""
+        return QuestionResult(tuple(answer for answer in self.answers if answer.task == task))
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks there are, by name."""
+        return sorted({answer.task for answer in self.answers})
+
+    @property
+    def exact(self) -> HitCount:
+        """The exact share of all."""
+        return _share(self.answers)
+
+    @property
+    def chrf(self) -> float | None:
+        """How alike the answers are to those wanted, letter by letter, from 0 to 1; None without any."""
+        return similarity(
+            [answer.given for answer in self.answers], [answer.wanted for answer in self.answers]
+        )
 
     def of_kind(self, kind: str) -> HitCount:
         """Return the exact share of one kind of question."""
