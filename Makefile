@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := train,voice,int8,demo,serve,archive,dev
+EXTRAS := train,corpora,voice,int8,demo,serve,archive,dev
 ARGS ?=
 SUITE ?=
 

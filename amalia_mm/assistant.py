@@ -6,27 +6,29 @@ no speech comes back empty. It knows nothing of training, and of evaluation only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from amalia_mm.audio import vad as speech_detection
+from amalia_mm.audio.channels import Channels, Side, open_recording, sides_of
 from amalia_mm.audio.geometry import AudioGeometry
-from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.recording import Recording
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.pieces import Clip, Writer, cut, joined, timed_transcript, write_each
 from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.fusion.transcriber import Transcriber
+from amalia_mm.fusion.word_times import TimedWritten, WordTimes
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.portuguese.spoken import read_out
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import read_in_place
 from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.sampling import Sampling
+from amalia_mm.transcript import Transcript, WordSource
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
 AudioSource = Path | str | bytes | Tensor
@@ -34,30 +36,11 @@ AudioSource = Path | str | bytes | Tensor
 
 CHUNK_S = 12.0
 """The longest piece heard at once by a model that does not say how long the clips were that it learned from."""
-MAX_PAUSE_S = 0.6
-"""A longer pause ends a piece of a long recording: a model hears best what it was trained on, utterances."""
-SPEECH_THRESHOLD = 0.4
-MIN_SPEECH_MS = 100
-"""More sensitive than the detector's own: at 0.5 and 250 ms one "bom dia" in thirty was taken for silence."""
 MAX_TOKENS_PER_S = 25
 """Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
 MAX_EXTRA_TOKENS = 16
 NUM_BEAMS = 12
 """Texts kept in mind while decoder and CTC write together."""
-POOL_BATCHES = 16
-"""Clips are read and sorted by length this many batches at a time, so that any number fits in memory."""
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """A piece of one of the caller's audios; `part` counts the pieces."""
-
-    item: int
-    part: int
-    waveform: Tensor
-
-
-Writer = Callable[[Sequence[_Clip]], list[Written]]
 
 
 class Assistant:
@@ -74,6 +57,7 @@ class Assistant:
         self.folder = loaded.folder
         self._responder = Responder(self.model, self.tokenizer)
         self._transcriber = Transcriber(self._responder, spoken_form)
+        self._word_times = WordTimes(self._responder, spoken_form, read_out)
 
     @classmethod
     def load(
@@ -110,6 +94,7 @@ class Assistant:
         vad: bool = True,
         progress: bool = False,
         num_beams: int = NUM_BEAMS,
+        channels: Side | None = None,
     ) -> list[str]:
         """Return what is said in each audio, "" where nobody speaks.
 
@@ -122,23 +107,78 @@ class Assistant:
                 piece; with 1, or without a CTC head, the decoder writes alone, faster.
             vad: Whether to look for speech first. Without it everything goes to the model, in equal windows.
             progress: Whether to show a bar on stderr.
+            channels: What is heard of a file with two channels; None: their mean, but two speakers are refused.
 
         Raises:
             InputError: An audio cannot be read or is shorter than one audio token, or the model has no ears.
         """
-        if num_beams < 1:
-            raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
-        return self._by_pieces(audios, [self._transcripts(num_beams)], batch_size, vad, progress)[0]
+        writers = [self._transcripts(num_beams)]
+        return self._by_pieces(audios, writers, batch_size, vad, progress, channels)[0]
+
+    @property
+    def word_source(self) -> WordSource | None:
+        """What the times of words are from: a CTC head over letters or over tokens; None where there is neither."""
+        return self._word_times.source
+
+    def transcribe_timed(
+        self,
+        audios: Sequence[AudioSource],
+        *,
+        batch_size: int = 16,
+        vad: bool = True,
+        progress: bool = False,
+        num_beams: int | None = NUM_BEAMS,
+        channels: Channels | None = None,
+    ) -> list[Transcript]:
+        """Return what `transcribe` does, with the times of pieces and, where a CTC head tells them, of words.
+
+        Args:
+            audios: As `transcribe`.
+            batch_size: As `transcribe`.
+            vad: As `transcribe`.
+            progress: As `transcribe`.
+            num_beams: As `transcribe`; None: by greedy CTC, as `transcribe_ctc`.
+            channels: As `transcribe`; with "split" a file of two channels has two transcripts, left and right.
+
+        Raises:
+            InputError: As `transcribe`, or as `transcribe_ctc`.
+        """
+        write = self._write_ctc if num_beams is None else self._transcripts(num_beams)
+
+        def write_timed(clips: Sequence[Clip]) -> list[Written]:
+            written = write(clips)
+            waveforms, speech = [clip.waveform for clip in clips], [clip.speech for clip in clips]
+            words = self._word_times.place(waveforms, [each.text for each in written], speech)
+            return [
+                TimedWritten(each.text, each.is_cut, own) for each, own in zip(written, words, strict=True)
+            ]
+
+        sides: list[tuple[AudioSource, Side | None]] = [
+            (audio, side) for audio in audios for side in sides_of(audio, channels)
+        ]
+        durations_s: list[float] = []
+        clips = self._clips(sides, vad, durations_s)
+        pieces = write_each(clips, len(sides), [write_timed], batch_size, progress)
+        return [
+            timed_transcript(own, duration_s, self.word_source, side if channels == "split" else None)
+            for own, duration_s, (_, side) in zip(pieces, durations_s, sides, strict=True)
+        ]
 
     def transcribe_ctc(
-        self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
+        self,
+        audios: Sequence[AudioSource],
+        *,
+        batch_size: int = 16,
+        vad: bool = True,
+        progress: bool = False,
+        channels: Side | None = None,
     ) -> list[str]:
         """Return the spoken form of each audio by greedy CTC, without the decoder; else as `transcribe`.
 
         Raises:
             InputError: As `transcribe`; also when the model has no CTC head.
         """
-        return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress)[0]
+        return self._by_pieces(audios, [self._write_ctc], batch_size, vad, progress, channels)[0]
 
     def transcribe_three_ways(
         self, audios: Sequence[AudioSource], *, batch_size: int = 16, vad: bool = True, progress: bool = False
@@ -201,7 +241,7 @@ class Assistant:
             heard = self.transcribe([waveform])[0]
             if heard:
                 yield from self.reply(read_in_place(asked, heard), sampling=sampling)
-        elif self._pieces(waveform, vad=True):
+        elif any(True for _ in cut(Recording(waveform), self._chunk_samples, vad=True)):
             yield from self._responder.stream(asked, [waveform], sampling or Sampling())
 
     def answer(
@@ -222,9 +262,10 @@ class Assistant:
         """
         sampling, question = sampling or Sampling(), [Turn("user", instruction, has_audio=True)]
 
-        def write(clips: Sequence[_Clip]) -> list[Written]:
-            rules, heard = [sampling.for_row(clip.item) for clip in clips], [clip.waveform for clip in clips]
-            return self._responder.write([question] * len(clips), heard, rules)
+        def write(clips: Sequence[Clip]) -> list[Written]:
+            rules = [sampling.for_row(clip.item) for clip in clips]
+            waveforms = [clip.waveform for clip in clips]
+            return self._responder.write([question] * len(clips), waveforms, rules)
 
         waveforms = [self._waveform(audio) for audio in audios]
         is_direct = [direct and len(waveform) <= self._chunk_samples for waveform in waveforms]
@@ -294,7 +335,9 @@ class Assistant:
     def _chunk_samples(self) -> int:
         # Longer than what it learned from is a guess: sentences without a pause between them, heard in pieces of
         # 12 s by a model of sentences of 2.5 s, came out with 25 to 37 % of their words wrong, and cut as here 8 to 21.
-        return seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
+        longest = seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
+        window = self._need_ears().pad_to_samples
+        return longest if window is None else min(longest, window)
 
     def _need_ears(self) -> AudioGeometry:
         if self._responder.geometry is None:
@@ -308,35 +351,16 @@ class Assistant:
         return self._responder.geometry
 
     def _waveform(self, audio: AudioSource) -> Tensor:
-        """Return (n) float32 of a source; `InputError` where it is no audio or too short for a token."""
-        geometry = self._need_ears()
-        where = str(audio) if isinstance(audio, (str, Path)) else "audio"
-        waveform = audio if isinstance(audio, Tensor) else load_audio(audio)
-        if waveform.ndim != 1:
-            raise ValueError(
-                f"a waveform has one axis, this one has {waveform.ndim}: {tuple(waveform.shape)}"
-            )
-        if len(waveform) < geometry.min_samples:
-            raise InputError(
-                where,
-                found=f"{len(waveform)} samples",
-                wanted=f"at least {geometry.min_samples} samples, one audio token",
-                remedy="give a longer recording",
-            )
-        return waveform.float().cpu()
+        return open_recording(audio, None, self._need_ears().min_samples).whole()
 
-    def _pieces(self, waveform: Tensor, vad: bool) -> list[Tensor]:
-        """Return what of an audio goes to the model: the whole, its speech cut at pauses, or nothing."""
-        if not vad:
-            return list(waveform.tensor_split(-(-len(waveform) // self._chunk_samples)))
-        speech = speech_detection.speech_segments(
-            waveform, threshold=SPEECH_THRESHOLD, min_speech_ms=MIN_SPEECH_MS
-        )
-        if len(waveform) <= self._chunk_samples:
-            return [waveform] if speech else []
-        longest_s = samples_to_seconds(self._chunk_samples)
-        pieces = speech_detection.chunk(waveform, longest_s, max_pause_seconds=MAX_PAUSE_S, segments=speech)
-        return [waveform[piece.start_samples : piece.end_samples] for piece in pieces]
+    def _clips(
+        self, sides: Sequence[tuple[AudioSource, Side | None]], vad: bool, durations_s: list[float]
+    ) -> Iterator[Clip]:
+        """Yield the pieces of each audio as they are needed, and append how long it is before its first one."""
+        for item, (audio, side) in enumerate(sides):
+            recording = open_recording(audio, side, self._need_ears().min_samples)
+            durations_s.append(samples_to_seconds(recording.num_samples))
+            yield from cut(recording, self._chunk_samples, vad=vad, item=item)
 
     def _by_pieces(
         self,
@@ -345,55 +369,27 @@ class Assistant:
         batch_size: int,
         vad: bool,
         progress: bool,
+        channels: Side | None = None,
     ) -> list[list[str]]:
-        """Return every writer's text of each audio: cut, sorted by length, batched, put together in order."""
-        texts: dict[tuple[int, int], list[Written]] = {}
-        clips = (
-            _Clip(item, part, piece)
-            for item, audio in enumerate(audios)
-            for part, piece in enumerate(self._pieces(self._waveform(audio), vad))
-        )
-        with tqdm(desc="a ouvir", unit=" s", disable=not progress) as bar:
-            for batch in _by_length(clips, batch_size):
-                written = zip(*[write(batch) for write in writers], strict=True)
-                for clip, each in zip(batch, written, strict=True):
-                    texts[clip.item, clip.part] = list(each)
-                bar.update(round(sum(samples_to_seconds(len(clip.waveform)) for clip in batch)))
-        # What is shown is the first writer's; the others are there to be compared with it.
-        report_cuts(sum(each[0].is_cut for each in texts.values()), len(texts))
-        joined: list[list[list[str]]] = [[[] for _ in audios] for _ in writers]
-        for item, part in sorted(texts):
-            for writer, piece in enumerate(texts[item, part]):
-                joined[writer][item] += [piece.text] if piece.text else []
-        return [[" ".join(parts) for parts in of_writer] for of_writer in joined]
+        """Return every writer's text of each audio."""
+        sides: list[tuple[AudioSource, Side | None]] = [(audio, channels) for audio in audios]
+        clips = self._clips(sides, vad, [])
+        pieces = write_each(clips, len(audios), writers, batch_size, progress)
+        return [[joined(own, writer) for own in pieces] for writer in range(len(writers))]
 
     def _transcripts(self, num_beams: int) -> Writer:
-        def write(clips: Sequence[_Clip]) -> list[Written]:
+        if num_beams < 1:
+            raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
+
+        def write(clips: Sequence[Clip]) -> list[Written]:
             limits = [self._transcript_limit(len(clip.waveform)) for clip in clips]
             return self._transcriber.write([clip.waveform for clip in clips], limits, num_beams)
 
         return write
 
-    def _write_ctc(self, clips: Sequence[_Clip]) -> list[Written]:
+    def _write_ctc(self, clips: Sequence[Clip]) -> list[Written]:
         heard = self.ctc_log_probs([clip.waveform for clip in clips])
         return [Written(self._transcriber.collapse(log_probs)) for log_probs in heard]
 
     def _transcript_limit(self, num_samples: int) -> int:
         return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))
-
-
-def _by_length(clips: Iterable[_Clip], batch_size: int) -> Iterator[list[_Clip]]:
-    """Yield batches of clips of like length, longest first in a pool: what overfills memory shows early."""
-    pool: list[_Clip] = []
-    for clip in clips:
-        pool.append(clip)
-        if len(pool) == POOL_BATCHES * batch_size:
-            yield from _cut(pool, batch_size)
-            pool = []
-    yield from _cut(pool, batch_size)
-
-
-def _cut(pool: list[_Clip], batch_size: int) -> Iterator[list[_Clip]]:
-    pool = sorted(pool, key=lambda clip: len(clip.waveform), reverse=True)
-    for start in range(0, len(pool), batch_size):
-        yield pool[start : start + batch_size]

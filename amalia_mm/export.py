@@ -22,8 +22,9 @@ from amalia_mm import __version__
 from amalia_mm.errors import InputError, writing
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.hub import checkpoint_folder, is_checkpoint
+from amalia_mm.model_config import CONFIG, read_config
 from amalia_mm.resolve import resolve_model
-from amalia_mm.run import CARD, CONFIG, TOKENIZER, check_entries, load_model, read_config, save_model
+from amalia_mm.run import CARD, TOKENIZER, check_entries, load_model, save_model
 from amalia_mm.text.chat_format import TEMPLATE
 from amalia_mm.text.checkpoint import load_hf, save_hf
 from amalia_mm.text.decoder import Decoder

@@ -18,6 +18,7 @@ EXTRA_OF = {
     "tensorboard": "train",
     "torchmetrics": "train",
     "espeakng_loader": "train",
+    "pyarrow": "corpora",
     "cryptography": "voice",
     "perth": "voice",
     "gradio": "demo",

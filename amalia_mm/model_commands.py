@@ -7,38 +7,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amalia_mm.errors import InputError
-from amalia_mm.terminal import note, path_column, piece, result
+from amalia_mm.terminal import note, piece, result
+from amalia_mm.transcribe_command import add_transcribe
 
 if TYPE_CHECKING:
     from amalia_mm.assistant import Assistant
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
-BAD_INPUT = 2
 REGRESSED = 3
-FILES_AT_ONCE = 64
 MODEL_HELP = "model, stage or run folder (default: $AMALIA_MODEL, else runs/quickstart)"
 
 
 def add_model_commands(commands: Commands) -> None:
     """Add the sub-commands that use or measure a model."""
-    transcribe = commands.add_parser("transcribe", help="speech to text, one line a file")
-    transcribe.add_argument("audio", nargs="+", type=Path, help="wav, flac, mp3, ogg or opus, of any length")
-    transcribe.add_argument("--model", help=MODEL_HELP)
-    alone = transcribe.add_mutually_exclusive_group()
-    alone.add_argument("--ctc", action="store_true", help="with the encoder alone, without the decoder")
-    alone.add_argument(
-        "--beams",
-        type=int,
-        help="texts kept in mind while decoder and CTC write, 12 unless told; with 1 the decoder writes alone",
-    )
-    transcribe.set_defaults(run=_transcribe)
+    add_transcribe(commands, MODEL_HELP, _load)
 
     ask = commands.add_parser("ask", help="a spoken question, a written answer")
     ask.add_argument("audio", type=Path)
@@ -111,45 +97,6 @@ def _load(path: str | None) -> Assistant:
     if stage[:2].isdigit() and stage != BEST_STAGE and asked not in ("model", stage):
         note(f"a corrida não chegou a {BEST_STAGE}: usa-se o modelo de {assistant.folder.parent}")
     return assistant
-
-
-def _transcribe(options: argparse.Namespace) -> int:
-    if options.beams is not None and options.beams < 1:
-        raise InputError("--beams", found=options.beams, wanted="1 or more", remedy="change it")
-    assistant = _load(options.model)
-    if (options.beams or 1) > 1 and not assistant.has_ctc:
-        raise InputError(
-            "--beams",
-            found=f"{options.beams} for a model without a CTC head",
-            wanted="1: nothing weighs them",
-            remedy="leave it out",
-        )
-    hear = assistant.transcribe_ctc if options.ctc else assistant.transcribe
-    if options.beams is not None:
-        hear = partial(assistant.transcribe, num_beams=options.beams)
-    num_failed = 0
-    for start in range(0, len(options.audio), FILES_AT_ONCE):
-        paths = options.audio[start : start + FILES_AT_ONCE]
-        try:
-            texts: list[str | None] = [*hear(paths, progress=len(options.audio) > 1 and sys.stderr.isatty())]
-        except InputError:
-            # One bad file must not cost the others their text.
-            texts = [_text_or_complaint(hear, path) for path in paths]
-        for path, text in zip(paths, texts, strict=True):
-            if text is None:
-                num_failed += 1
-            else:
-                line = " ".join(text.split())
-                result(line if len(options.audio) == 1 else f"{path_column(path)}\t{line}")
-    return BAD_INPUT if num_failed else 0
-
-
-def _text_or_complaint(hear: Callable[[list[Path]], list[str]], path: Path) -> str | None:
-    try:
-        return hear([path])[0]
-    except InputError as error:
-        note(f"amalia: {error}")
-        return None
 
 
 def _ask(options: argparse.Namespace) -> int:

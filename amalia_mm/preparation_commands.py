@@ -1,4 +1,4 @@
-"""`amalia corpus | tokenizer | ctc-vocabulary | varieties | needles`: what is made before training.
+"""`amalia corpus | tokenizer | ctc-vocabulary | varieties | needles | prepare ...`: what is made before training.
 
 Each imports its room only when it is called.
 """
@@ -6,13 +6,19 @@ Each imports its room only when it is called.
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from amalia_mm.distil_commands import add_distil
 from amalia_mm.errors import InputError
-from amalia_mm.terminal import note
+from amalia_mm.terminal import note, result
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+SPEECH_FORMATS = (
+    *("common-voice", "voxpopuli", "mls", "fleurs", "tagarela", "falar", "camoes", "manifest", "hf-dataset"),
+)
+"""The keys of `FORMATS` in `prepare/corpus_shards.py`, which is not imported for a list of words."""
 WORDS_HELP = "keep only the built-in sentences that need no other than the N commonest words"
 
 
@@ -72,9 +78,49 @@ def add_preparation(commands: Commands) -> None:
     needles.add_argument("--seed", type=int, default=0)
     needles.set_defaults(run=_needles)
 
-    prepare = commands.add_parser("prepare", help="speech to shards")
+    prepare = commands.add_parser(
+        "prepare", help="shards of speech: from corpora, of what a decoder says, of nothing"
+    )
     jobs = prepare.add_subparsers(title="jobs", metavar="JOB", required=True)
+    _add_corpus_job(jobs)
     add_distil(jobs)
+    listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
+    listen.add_argument("clip", type=Path)
+    listen.add_argument("--augment", type=Path, required=True, help="a recipe or data fragment that augments")
+    listen.add_argument("--output", type=Path, default=Path("runs/listen.html"))
+    listen.add_argument("--seed", type=int, default=0)
+    listen.set_defaults(run=_listen)
+
+
+def _add_corpus_job(jobs: Commands) -> None:
+    job = jobs.add_parser("corpus", help="a corpus of speech as shards, split, checked and counted")
+    job.add_argument("path", type=Path, help="the folder or manifest of the corpus")
+    job.add_argument("--format", required=True, choices=SPEECH_FORMATS)
+    job.add_argument(
+        "--output", type=Path, required=True, help="folder for train/, val/, test/ and the counts"
+    )
+    job.add_argument("--name", default="", help="what figures call it; the format where left out")
+    job.add_argument("--variety", default="", help="of clips that say none: pt-PT, pt-BR, other")
+    job.add_argument("--licence", default="", help="of clips that say none")
+    job.add_argument(
+        "--where", action="append", default=[], help="only rows with FIELD=VALUE, or FIELD!=VALUE"
+    )
+    job.add_argument("--split-by", help="split anew, all rows with one value of this field in one split")
+    job.add_argument("--val-share", type=float, default=0.05, help="of rows, where they are split anew")
+    job.add_argument("--test-share", type=float, default=0.1, help="of rows, where they are split anew")
+    job.add_argument(
+        "--field", action="append", default=[], help="what a manifest calls a field: text=sentence"
+    )
+    job.add_argument("--validated", action="store_true", help="train on all that Common Voice validated")
+    job.add_argument(
+        "--same-sentence", action="store_true", help="a sentence of one speaker twice is a duplicate"
+    )
+    job.add_argument("--min-s", type=float, help="shortest clip, in seconds")
+    job.add_argument("--max-s", type=float, help="longest clip, in seconds")
+    job.add_argument("--min-chars-per-s", type=float, help="fewest letters a second")
+    job.add_argument("--max-chars-per-s", type=float, help="most letters a second")
+    job.add_argument("--processes", type=int, help="that decode; one a core where left out")
+    job.set_defaults(run=_corpus_job)
 
 
 def _corpus(options: argparse.Namespace) -> int:
@@ -162,3 +208,65 @@ def _needles(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     return 0
+
+
+def _corpus_job(options: argparse.Namespace) -> int:
+    if options.processes is not None and options.processes < 1:
+        remedy = "correct the number"
+        raise InputError("--processes", found=options.processes, wanted="at least 1", remedy=remedy)
+    from amalia_mm.prepare.corpus_plan import Choice, Wishes
+    from amalia_mm.prepare.corpus_shards import summary_lines, write_corpus
+    from amalia_mm.prepare.plausible import Limits
+    from amalia_mm.prepare.readers.manifest import NAMES
+    from amalia_mm.prepare.readers.row import Reading
+    from amalia_mm.variety import Variety
+
+    given = {
+        name: value
+        for name in ("min_s", "max_s", "min_chars_per_s", "max_chars_per_s")
+        if (value := getattr(options, name)) is not None
+    }
+    wishes = Wishes(
+        choices=tuple(Choice.parse(text) for text in options.where),
+        split_by=options.split_by,
+        val_share=options.val_share,
+        test_share=options.test_share,
+        variety=Variety.parse(options.variety, "--variety"),
+        licence=options.licence,
+        limits=Limits(**given),
+        same_sentence=options.same_sentence,
+    )
+    summary = write_corpus(
+        options.path,
+        options.output,
+        layout=options.format,
+        name=options.name,
+        reading=Reading(_named_fields(options.field, tuple(NAMES)), options.validated),
+        wishes=wishes,
+        num_processes=options.processes or os.cpu_count() or 1,
+    )
+    for line in summary_lines(summary):
+        result(line)
+    return 0
+
+
+def _listen(options: argparse.Namespace) -> int:
+    from amalia_mm.evaluate.listening import augment_of, write_listening_page
+    from amalia_mm.recipe_paths import read_recipe
+
+    augment = augment_of(read_recipe(options.augment), str(options.augment))
+    num_players = write_listening_page(options.clip, augment, options.output, options.seed)
+    result(f"{options.output}\t{num_players} clips")
+    return 0
+
+
+def _named_fields(options: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Return what a manifest calls its fields, from `thing=name`."""
+    fields = {}
+    for option in options:
+        thing, _, name = option.partition("=")
+        if thing not in known or not name:
+            wanted, remedy = f"one of {', '.join(known)}, = and its name", "correct the option"
+            raise InputError("--field", found=option, wanted=wanted, remedy=remedy)
+        fields[thing] = name
+    return fields

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amalia_mm.errors import InputError
-from amalia_mm.run import CONFIG, WEIGHTS, read_config
+from amalia_mm.model_config import CONFIG, read_config
+from amalia_mm.run import WEIGHTS
 
 DEFAULT_RUN = Path("runs/quickstart")
 BEST_STAGE = "14_joint"

@@ -12,10 +12,8 @@ It knows nothing of Lightning.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,22 +27,20 @@ from torch.distributed.tensor import DTensor
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import Projector, check_ctc_tokens, check_same_classes, projector_between
+from amalia_mm.fusion.projectors import check_ctc_tokens, check_same_classes
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.hub import is_checkpoint
-from amalia_mm.lora import LoraConfig, add_lora, check_begun, gate_lora, is_change, merged_weights
+from amalia_mm.lora import check_begun, is_change, merged_weights
+from amalia_mm.model_config import CONFIG, FORMAT, PARTS, build_model, fitting, read_config
 from amalia_mm.safetensors_files import SafetensorsFiles
 from amalia_mm.text.checkpoint import check_same_decoder, load_hf_into
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.text.tokenizer_files import copy_tokenizer
 
-CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"
 CARD = "README.md"
-FORMAT = 1
-PARTS = ("decoder", "encoder", "projector")
 
 _Value = TypeVar("_Value")
 
@@ -57,64 +53,6 @@ class LoadedModel:
     tokenizer: Tokenizer
     config: dict[str, Any]
     folder: Path
-
-
-def build_part(spec: Mapping[str, Any], wanted: type, where: str) -> Callable[..., Any]:
-    """Return the constructor a `class_path` + `init_args` names, its arguments bound.
-
-    Raises:
-        InputError: The path does not lead to a subclass of `wanted`; a folder from elsewhere cannot run
-            anything but encoders and projectors.
-    """
-    path = str(spec.get("class_path", ""))
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            where,
-            field="class_path",
-            found=repr(path),
-            wanted=f"an importable {wanted.__name__}",
-            remedy="install the package that brings it, or correct the path",
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, wanted)):
-        raise InputError(
-            where,
-            field="class_path",
-            found=path,
-            wanted=f"a subclass of {wanted.__name__}",
-            remedy="correct the path",
-        )
-    arguments = dict(spec.get("init_args") or {})
-    return lambda *given: found(*given, **arguments)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the checked `config.yaml` of a model folder; `InputError` where it is missing or of another format."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(
-            path,
-            found="no such file",
-            wanted="a model folder",
-            remedy="give a folder that training or export wrote",
-        )
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        remedy = "copy the folder again"
-        raise InputError(path, found=error, wanted="YAML in UTF-8", remedy=remedy) from error
-    found = config.get("format") if isinstance(config, dict) else config
-    if found != FORMAT:
-        raise InputError(
-            path,
-            field="format",
-            found=found,
-            wanted=str(FORMAT),
-            remedy="write the folder again with this version",
-        )
-    return config
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -180,56 +118,6 @@ def save_model(
         shutil.rmtree(stale)
     else:
         fresh.replace(folder)
-
-
-def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
-    """Return the untrained model a configuration describes; `InputError` where it names no decoder."""
-    if not config.get("decoder"):
-        found = ", ".join(part for part in PARTS if config.get(part)) or "nothing"
-        raise InputError(
-            where,
-            field="decoder",
-            found=f"only {found}",
-            wanted="a model with a decoder",
-            remedy="give the folder of a later stage",
-        )
-    with _fitting(where, "decoder"):
-        decoder_config = DecoderConfig.of(config["decoder"])
-        decoder = Decoder(decoder_config)
-    if config.get("lora"):
-        with _fitting(where, "lora"):
-            add_lora(decoder.model, LoraConfig(**config["lora"]))
-            gate_lora(decoder, False)  # until something is heard
-    if not config.get("encoder"):
-        return SpeechTextModel(encoder=None, projector=None, decoder=decoder)
-    if not config.get("projector"):
-        raise InputError(
-            where,
-            field="projector",
-            found="an encoder without one",
-            wanted="encoder and projector, or neither",
-            remedy="give the folder of a later stage",
-        )
-    with _fitting(where, "encoder"):
-        encoder = build_part(config["encoder"], AudioEncoder, where)()
-    with _fitting(where, "projector"):
-        projector = projector_between(
-            encoder, build_part(config["projector"], Projector, where), decoder_config
-        )
-    return SpeechTextModel(encoder=encoder, projector=projector, decoder=decoder)
-
-
-@contextmanager
-def _fitting(where: str, part: str) -> Iterator[None]:
-    """Tell as an `InputError` what a part cannot be built of; sizes that fill the memory, too."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
-        remedy = "write the folder again, or copy it from where it is whole"
-        found, wanted = f"{type(error).__name__}: {error}", f"what a {part} is built of"
-        raise InputError(where, field=part, found=found, wanted=wanted, remedy=remedy) from error
 
 
 def load_model(
@@ -343,7 +231,7 @@ def _check_decoder(wanted: DecoderConfig, folder: Path, changed: Collection[str]
     """Raise `InputError` where a model folder's decoder was trained as another one than this is to be."""
     config = read_config(folder).get("decoder")
     if config:
-        with _fitting(str(folder / CONFIG), "decoder"):
+        with fitting(str(folder / CONFIG), "decoder"):
             found = DecoderConfig.of(config)
         check_same_decoder(wanted, found, str(folder / CONFIG), changed)
 

@@ -7,14 +7,15 @@ import logging
 import pytest
 import torch
 
-from amalia_mm import assistant as assistant_module
 from amalia_mm.assistant import CHUNK_S, Assistant
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import write_audio
+from amalia_mm.audio.recording import Recording
 from amalia_mm.audio.vad import Segment
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
+from amalia_mm.fusion import pieces as pieces_module
+from amalia_mm.fusion.projectors import CtcPosterior, StackMLP, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import save_model
@@ -60,7 +61,9 @@ def make_model(folder, tokenizer_folder, projector="CtcPosterior", spare_rows=0)
             "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
             "projector": {"class_path": f"amalia_mm.fusion.projectors.{projector}"},
         }
-        model = SpeechTextModel(ConvTransformer(**EARS), PROJECTORS[projector](8, config), Decoder(config))
+        encoder = ConvTransformer(**EARS)
+        built = projector_between(encoder, PROJECTORS[projector], config)
+        model = SpeechTextModel(encoder, built, Decoder(config))
         if projector == "CtcPosterior":
             torch.nn.init.normal_(model.projector.head.weight, std=2.0)
     else:
@@ -89,7 +92,11 @@ def reader(tmp_path_factory, tokenizer_folder):
 
 @pytest.fixture
 def everything_is_speech(monkeypatch):
-    monkeypatch.setattr(assistant_module.speech_detection, "speech_segments", lambda *_, **__: [object()])
+    monkeypatch.setattr(pieces_module.speech_detection, "find_speech", everything)
+
+
+def everything(recording, **_):
+    return [Segment(0, recording.num_samples)]
 
 
 def noise(seconds, seed=0):
@@ -177,13 +184,9 @@ def test_a_clip_without_speech_is_empty_and_never_reaches_the_model(assistant, m
 
 
 def test_long_audio_is_heard_piece_by_piece_at_its_pauses(assistant, monkeypatch):
-    class Piece:
-        def __init__(self, start, end):
-            self.start_samples, self.end_samples = start, end
-
     long = noise(30, seed=3)
-    cuts = [Piece(1_000, 40_000), Piece(60_000, 90_000), Piece(200_000, 207_000)]
-    monkeypatch.setattr(assistant_module.speech_detection, "chunk", lambda *_, **__: cuts)
+    cuts = [Segment(1_000, 40_000), Segment(60_000, 90_000), Segment(200_000, 207_000)]
+    monkeypatch.setattr(pieces_module.speech_detection, "chunks", lambda *_, **__: iter(cuts))
     pieces = [long[cut.start_samples : cut.end_samples] for cut in cuts]
     texts = [text for text in assistant.transcribe(pieces, vad=False) if text]
     assert texts
@@ -193,22 +196,24 @@ def test_long_audio_is_heard_piece_by_piece_at_its_pauses(assistant, monkeypatch
 def test_pieces_are_as_long_as_what_the_model_learned_from(assistant, model_folder, monkeypatch):
     """Sentences without a pause between them, heard twelve seconds at a time, came out as nonsense."""
     long = noise(20)
-    monkeypatch.setattr(
-        assistant_module.speech_detection,
-        "speech_segments",
-        lambda waveform, **_: [Segment(0, len(waveform))],
-    )
+    monkeypatch.setattr(pieces_module.speech_detection, "find_speech", everything)
     for clip_s in (4.7, 0.2):
         monkeypatch.setitem(assistant.config, "clip_s", clip_s)
         for vad in (False, True):
-            pieces = assistant._pieces(long, vad=vad)
+            pieces = [
+                clip.waveform
+                for clip in pieces_module.cut(Recording(long), assistant._chunk_samples, vad=vad)
+            ]
             assert torch.equal(torch.cat(pieces), long)
             assert max(map(len, pieces)) <= 16_000 * max(clip_s, 1)
 
 
 def test_without_speech_detection_nothing_of_a_long_audio_is_left_out(assistant):
     long = noise(2.5 * CHUNK_S)
-    pieces = assistant._pieces(long, vad=False)
+    pieces = [
+        clip.waveform for clip in pieces_module.cut(Recording(long), assistant._chunk_samples, vad=False)
+    ]
+    assert [len(piece) for piece in pieces] == [len(part) for part in long.tensor_split(3)]
     assert torch.equal(torch.cat(pieces), long)
     assert max(map(len, pieces)) <= 16_000 * CHUNK_S
 
@@ -219,11 +224,11 @@ def test_clips_are_read_as_they_are_needed():
     def clips():
         for number in range(1_000):
             read.append(number)
-            yield assistant_module._Clip(number, 0, torch.zeros(1 + number % 7))
+            yield pieces_module.Clip(number, 0, torch.zeros(1 + number % 7), 0, Segment(0, 1))
 
-    batches = assistant_module._by_length(clips(), 4)
+    batches = pieces_module.by_length(clips(), 4)
     first = next(batches)
-    assert len(read) == assistant_module.POOL_BATCHES * 4
+    assert len(read) == pieces_module.POOL_BATCHES * 4
     assert [len(clip.waveform) for clip in first] == [7] * 4
     rest = [clip.item for batch in batches for clip in batch]
     assert sorted(rest + [clip.item for clip in first]) == list(range(1_000))

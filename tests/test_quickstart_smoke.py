@@ -18,8 +18,9 @@ import jiwer
 import pytest
 import torch
 
+from amalia_mm.model_config import read_config
 from amalia_mm.portuguese.normalise import words
-from amalia_mm.run import load_model, read_config, read_weights
+from amalia_mm.run import load_model, read_weights
 
 pytestmark = pytest.mark.long
 STAGES = [

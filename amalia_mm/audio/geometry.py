@@ -55,6 +55,23 @@ class LengthStage:
         return (lengths + self.stride - 1).div(self.stride, rounding_mode="floor")
 
 
+def centre_samples(stages: tuple[LengthStage, ...], position: float) -> float:
+    """Return the sample that a frame is centred on; a position between two frames lies between their samples.
+
+    Args:
+        stages: From samples to frames, one frame for each window.
+        position: Counted in frames from the first one, which is 0.
+
+    Raises:
+        ValueError: A stage emits several positions for a window, which have no centre of their own.
+    """
+    for stage in reversed(stages):
+        if stage.emits != 1:
+            raise ValueError(f"{stage} emits {stage.emits} positions for one window")
+        position = position * stage.stride - stage.pad_left + (stage.kernel - 1) / 2
+    return position
+
+
 @dataclass(frozen=True)
 class AudioGeometry:
     """The way from samples to decoder positions, as the sum of its parts.

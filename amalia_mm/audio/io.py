@@ -32,20 +32,27 @@ _MAX_KNOWN_FRAMES = 1 << 62  # libsndfile's "unknown" is 2**63 - 1
 _MP3_SLACK_FRAMES = 2 * 1152  # the lengths in MP3 headers are good to a codec frame or two, not to the sample
 
 
-def load_audio(source: Path | str | bytes, *, where: str = "", max_seconds: float | None = None) -> Tensor:
+def load_audio(
+    source: Path | str | bytes,
+    *,
+    where: str = "",
+    max_seconds: float | None = None,
+    channel: int | None = None,
+) -> Tensor:
     """Return the sound of a file as (n) float32, mono, at 16 kHz.
 
-    Channels are averaged. Peaks beyond 1 that lossy codecs give are kept. Rates are converted by soxr at its
-    high quality.
+    Channels are averaged, or one is chosen. Peaks beyond 1 that lossy codecs give are kept. Rates are converted by
+    soxr at its high quality.
 
     Args:
         source: A path, or the bytes of a file.
         where: What to call the source in errors; the path where empty.
         max_seconds: Refuse longer audio before decoding it.
+        channel: The one to hear, counted from 0; None is the mean of all.
 
     Raises:
         InputError: The file is missing, empty, truncated, not audio, without a sample, longer than
-            `max_seconds`, or has samples that are not finite numbers.
+            `max_seconds`, has samples that are not finite numbers, or fewer channels.
     """
     where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
     # libsndfile reads bytes, which are a record and short, through callbacks; files it reads itself.
@@ -53,13 +60,47 @@ def load_audio(source: Path | str | bytes, *, where: str = "", max_seconds: floa
     with shield, _opened(source, where) as (sound, promised):
         if max_seconds is not None and promised is not None:
             _check_seconds(promised / sound.samplerate, max_seconds, where)
-        blocks = _mono_blocks(sound, promised, where, max_seconds)
-        samples = _resampled(blocks, sound.samplerate, promised)
-    if samples.size == 0:
-        raise InputError(
-            where, found="0 samples", wanted="at least one sample at 16,000 Hz", remedy="remove the file"
-        )
+        blocks = _mono(_blocks(sound, promised, where, max_seconds), channel, where)
+        samples = _joined(_resampled(blocks, sound.samplerate), sound.samplerate, promised)
+    _check_not_empty(len(samples), where)
     return torch.from_numpy(samples)
+
+
+def audio_blocks(path: Path | str, *, channel: int | None = None) -> Iterator[Tensor]:
+    """Yield the sound of a file as `load_audio` returns it, in blocks (n): hours of it take the memory of a block.
+
+    Args:
+        path: The file.
+        channel: As `load_audio`.
+
+    Raises:
+        InputError: As `load_audio`; damage inside the file when it is reached.
+    """
+    where, num_samples = str(path), 0
+    with _opened(path, where) as (sound, promised):
+        for block in _resampled(_mono(_blocks(sound, promised, where), channel, where), sound.samplerate):
+            num_samples += len(block)
+            yield torch.from_numpy(block)
+    _check_not_empty(num_samples, where)
+
+
+def channel_blocks(source: Path | str | bytes) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the sound of a file in blocks (n c) float32, its channels apart, and its own sample rate in Hz.
+
+    Raises:
+        InputError: As `audio_blocks`.
+    """
+    where = f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    with _opened(source, where) as (sound, promised):
+        for block in _blocks(sound, promised, where):
+            yield block, sound.samplerate
+
+
+def num_channels(source: Path | str | bytes) -> int:
+    """Return how many channels a file has; errors as `load_audio`, of what its header tells."""
+    where = f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    with _opened(source, where) as (sound, _):
+        return sound.channels
 
 
 def audio_seconds(path: Path | str) -> float:
@@ -72,7 +113,7 @@ def audio_seconds(path: Path | str) -> float:
     where = str(path)
     with _opened(path, where) as (sound, promised):
         if promised is None:
-            promised = sum(len(block) for block in _mono_blocks(sound, None, where, None))
+            promised = sum(len(block) for block in _blocks(sound, None, where))
         return promised / sound.samplerate
 
 
@@ -161,10 +202,10 @@ def _check_header(sound: soundfile.SoundFile, where: str) -> None:
         )
 
 
-def _mono_blocks(
-    sound: soundfile.SoundFile, promised: int | None, where: str, max_seconds: float | None
+def _blocks(
+    sound: soundfile.SoundFile, promised: int | None, where: str, max_seconds: float | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the sound in blocks (n) float32, channels averaged; raise where it ends too early."""
+    """Yield the sound in blocks (n c) float32; raise where it ends too early."""
     decoded, problem = 0, ""
     block_frames = max(_BLOCK_VALUES // sound.channels, 1)
     while True:
@@ -175,16 +216,15 @@ def _mono_blocks(
             break
         if len(block) == 0:
             break
-        mono = block[:, 0] if sound.channels == 1 else block.mean(axis=1)
-        finite = np.isfinite(mono)
+        finite = np.isfinite(block).all(axis=1)
         if not finite.all():
             at_s = (decoded + int(finite.argmin())) / sound.samplerate
             found = f"a sample that is not a finite number, at {at_s:.3f} s"
             raise InputError(where, field="samples", found=found, wanted="finite samples", remedy=_CONVERT)
-        decoded += len(mono)
+        decoded += len(block)
         if max_seconds is not None:
             _check_seconds(decoded / sound.samplerate, max_seconds, where)
-        yield mono
+        yield block
     slack = _MP3_SLACK_FRAMES if sound.format == "MP3" else 0
     if problem or (promised is not None and decoded < promised - slack):
         wanted = (
@@ -193,6 +233,23 @@ def _mono_blocks(
             else f"the {promised} samples its header promises"
         )
         raise InputError(where, found=f"{decoded} samples{problem}", wanted=wanted, remedy=FETCH_AGAIN)
+
+
+def _mono(blocks: Iterator[np.ndarray], channel: int | None, where: str) -> Iterator[np.ndarray]:
+    """Yield blocks (n) of blocks (n c): one channel, or the mean of all."""
+    for block in blocks:
+        if channel is not None and channel >= block.shape[1]:
+            found, wanted = f"{block.shape[1]} channels", f"{channel + 1} or more"
+            remedy = "leave the choice of a channel out"
+            raise InputError(where, field="channels", found=found, wanted=wanted, remedy=remedy)
+        yield block[:, channel or 0] if block.shape[1] == 1 or channel is not None else block.mean(axis=1)
+
+
+def _check_not_empty(num_samples: int, where: str) -> None:
+    if num_samples == 0:
+        raise InputError(
+            where, found="0 samples", wanted="at least one sample at 16,000 Hz", remedy="remove the file"
+        )
 
 
 def _check_seconds(found_s: float, max_seconds: float, where: str) -> None:
@@ -206,28 +263,27 @@ def _check_seconds(found_s: float, max_seconds: float, where: str) -> None:
         )
 
 
-def _resampled(blocks: Iterator[np.ndarray], rate_hz: int, promised: int | None) -> np.ndarray:
-    """Return the blocks as one array (n) at 16 kHz; written in place where the length is known beforehand."""
-    resampler = None if rate_hz == SAMPLE_RATE_HZ else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1)
+def _resampled(blocks: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
+    """Yield the blocks at 16 kHz; together they are what the whole would be, converted at once."""
+    if rate_hz == SAMPLE_RATE_HZ:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1)
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _joined(blocks: Iterator[np.ndarray], rate_hz: int, promised: int | None) -> np.ndarray:
+    """Return the blocks as one array (n); written in place where the length is known beforehand."""
     expected = 0 if promised is None else promised * SAMPLE_RATE_HZ // rate_hz + 1
     samples, filled = np.empty(expected, np.float32), 0
-    for block in _with_end(blocks):
-        if block is None and resampler is None:
-            break
-        if resampler is not None:
-            empty = np.empty(0, np.float32)
-            block = resampler.resample_chunk(empty if block is None else block, last=block is None)
-        assert block is not None
+    for block in blocks:
         if filled + len(block) > len(samples):
             samples.resize(max(filled + len(block), len(samples) * 3 // 2), refcheck=False)
         samples[filled : filled + len(block)] = block
         filled += len(block)
     return samples[:filled]
-
-
-def _with_end(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray | None]:
-    yield from blocks
-    yield None
 
 
 def _reason(error: Exception) -> str:

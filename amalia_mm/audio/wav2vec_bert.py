@@ -12,7 +12,7 @@ from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
 
 from amalia_mm.audio.architecture import Kind, transformers_config
-from amalia_mm.audio.geometry import LengthStage, is_frame
+from amalia_mm.audio.geometry import LengthStage
 from amalia_mm.audio.kaldi_mel import KaldiMel
 from amalia_mm.audio.pretrained import Dtype, Hidden, PretrainedEncoder, attended, only_frames
 from amalia_mm.errors import InputError
@@ -102,10 +102,9 @@ class Wav2VecBert(PretrainedEncoder):
         stacked = rearrange(whole, "k (f s) m -> k f (s m)", s=self.stride)
         num_frames = self.stages[1].lengths(num_mel_frames)
         frames = only_frames(self.backbone.feature_projection(stacked.to(self.dtype)))
-        valid = is_frame(num_frames, frames.shape[1])
-        frames = frames.masked_fill(~valid[..., None], 0.0)
-        given = {"attention_mask": attended(num_frames, frames.shape[1]), "conv_attention_mask": valid}
-        return Hidden(self.backbone.encoder.dropout(frames), num_frames, given)
+        # The layers' convolutions look back only: no frame of a clip sees what lies beyond its end.
+        mask = attended(num_frames, frames.shape[1])
+        return Hidden(self.backbone.encoder.dropout(frames), num_frames, {"attention_mask": mask})
 
     def through(self, number: int, hidden: Hidden) -> Tensor:
         """Return the frames (k f e) behind a layer."""

@@ -102,7 +102,7 @@ class Whisper(PretrainedEncoder):
         return features, num_frames
 
     def mel(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the layers hear, log-mel (k m f) of the clips or the windows they begin, and its frames (k)."""
+        """Return what the layers hear: log-mel (k m f) of clips, or of the windows they begin, and num_frames (k)."""
         heard = waveforms[:, : self.window_samples]  # beyond it lies padding alone
         if self.window == "unpadded":
             return self.features(heard, num_samples)

@@ -6,10 +6,11 @@ Records that cannot be used are never part of the order; they are counted as bad
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from amalia_mm.audio.augment import num_samples_at
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.data.conversation import TooLong
 from amalia_mm.data.ctc_paths import CtcPaths
@@ -95,10 +96,12 @@ def eligible_speech(
     max_audio_tokens: int,
     max_text_tokens: int,
     max_positions: int | None = None,
+    speeds: tuple[float, ...] = (1.0,),
 ) -> Eligible:
     """Return the records of a folder whose clip (or simulated path) and text fit a batch, and a row of the decoder.
 
-    The length of a path is not known before it is drawn: the longest it can be is counted.
+    The length of a path is not known before it is drawn: the longest it can be is counted. A clip must fit at each of
+    its speeds.
 
     Raises:
         InputError: There are clips to hear, and no geometry.
@@ -109,6 +112,7 @@ def eligible_speech(
         is_unknown = is_heard & (counts.num_spoken < 0)
         longest = np.array([paths.max_length(n) for n in range(int(counts.num_spoken.max(initial=0)) + 1)])
         num_audio_tokens = np.where(is_heard, longest[np.maximum(counts.num_spoken, 0)], 0)
+        at_speed = num_audio_tokens[None]
         missing = (
             "spoken",
             is_unknown,
@@ -116,11 +120,16 @@ def eligible_speech(
             "words to simulate a path of",
         )
     else:
-        num_audio_tokens = _audio_tokens(folder, geometry)
+        at_speed = np.stack([_audio_tokens(folder, geometry, speed) for speed in speeds])
+        num_audio_tokens = at_speed.max(axis=0)
         missing = ("audio", is_heard & (num_samples == 0), "no clip", "a clip to hear, or simulated paths")
     longest_samples = None if geometry is None or paths is not None else geometry.longest_samples
-    beyond = np.zeros_like(is_heard) if longest_samples is None else num_samples > longest_samples
-    too_short = is_heard & (num_audio_tokens < 1) & ~missing[1]
+    beyond = np.zeros_like(is_heard)
+    if longest_samples is not None:
+        lengths, which = np.unique(num_samples, return_inverse=True)
+        slowest = np.array([num_samples_at(int(length), min(speeds)) for length in lengths])
+        beyond = slowest[which] > longest_samples
+    too_short = is_heard & (at_speed.min(axis=0) < 1) & ~missing[1]
     too_long = num_audio_tokens > max_audio_tokens
     most = np.iinfo(np.int64).max if max_positions is None else max_positions
     problems = (
@@ -141,7 +150,11 @@ def eligible_speech(
             f"at most {max_positions} positions of text and audio (the decoder's max_position_embeddings)",
         ),
     )
-    return _eligible(folder, weight, num_audio_tokens, problems)
+    found = _eligible(folder, weight, num_audio_tokens, problems)
+    if len(at_speed) == 1:
+        return found if paths is not None else replace(found, source=replace(found.source, speeds=speeds))
+    spoken_at = {"speeds": speeds, "tokens_at_speed": at_speed[:, found.source.records]}
+    return replace(found, source=replace(found.source, **spoken_at))
 
 
 _Problem = tuple[str, np.ndarray, str, str]
@@ -196,8 +209,8 @@ def _example(errors: list[InputError]) -> str:
     return f" ({errors[0].found} at {errors[0].where})" if errors else ""
 
 
-def _audio_tokens(folder: Folder, geometry: AudioGeometry | None) -> Integers:
-    """Return the audio tokens of each record; 0 without a clip, or with one that the encoder cannot take."""
+def _audio_tokens(folder: Folder, geometry: AudioGeometry | None, speed: float) -> Integers:
+    """Return the audio tokens of each record at a speed; 0 without a clip, or with one that the encoder cannot take."""
     lengths, which = np.unique(folder.index.num_samples, return_inverse=True)
     if lengths.max(initial=0) > 0 and geometry is None:
         raise InputError(
@@ -207,7 +220,8 @@ def _audio_tokens(folder: Folder, geometry: AudioGeometry | None) -> Integers:
             wanted="the model's geometry, or simulated paths",
             remedy="link model.geometry to data.geometry, or set data.paths",
         )
-    return np.array([_fits(geometry, int(length)) for length in lengths], dtype=np.int64)[which]
+    fitting = [_fits(geometry, num_samples_at(int(length), speed)) for length in lengths]
+    return np.array(fitting, dtype=np.int64)[which]
 
 
 def _fits(geometry: AudioGeometry | None, num_samples: int) -> int:

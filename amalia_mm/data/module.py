@@ -82,6 +82,8 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         self.bad_records: BadRecords | None = None
         """Counts of the training records read so far; None before `train_dataloader`."""
         self._vocabulary: CtcVocabulary | None = None
+        self.steps: Steps[BatchT] | None = None
+        """The training batches of this process by micro-step; None before `train_dataloader`."""
         self._text_tokenizer: Tokenizer | None = None
         self._folders: dict[str, Folder] = {}
 
@@ -115,8 +117,8 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         if self.trainer is not None:
             self._check_rows(self.trainer.world_size)
             first = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        steps, self.bad_records = self._steps(self.shards, self.seed)
-        return endless_loader(steps, first, self.num_workers)
+        self.steps, self.bad_records = self._steps(self.shards, self.seed)
+        return endless_loader(self.steps, first, self.num_workers)
 
     def val_dataloader(self) -> Loader[BatchT] | list[Loader[BatchT]]:
         """Return the validation batches of this process, always the same; an empty list without folders."""
@@ -140,6 +142,12 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         )
 
     @property
+    def budget(self) -> dict[str, int]:
+        """The options that say how large a global micro-batch is, and their values."""
+        name, most = self._most_rows
+        return {name: most}
+
+    @property
     @abstractmethod
     def _most_rows(self) -> tuple[str, int]:
         """The option that says how many rows a global micro-batch has at most, and its value."""
@@ -150,7 +158,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         if self._text_tokenizer is None or any(name not in self._folders for name in weights):
             raise ValueError("setup() must run before a loader is made")
         folders = [self._folders[name] for name in weights]
-        eligible = [self._eligible(f, w) for f, w in zip(folders, weights.values(), strict=True)]
+        eligible = [self._eligible(f, w, is_training) for f, w in zip(folders, weights.values(), strict=True)]
         left_out = {name: usable.left_out for name, usable in zip(weights, eligible, strict=True)}
         sizes = {name: len(folder.index) for name, folder in zip(weights, folders, strict=True)}
         check_left_out(left_out, sizes, self.max_bad_fraction)
@@ -166,7 +174,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         return steps, bad_records
 
     @abstractmethod
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         """Return the records of a folder that can be used."""
 
     @abstractmethod
@@ -238,7 +246,7 @@ class TextData(ShardData[TextBatch]):
             index = ShardIndex.load(name)
             conversation_parts(index, load_tokens(index, tokenizer), tokenizer, self.piece_tokens)
 
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         assert self._text_tokenizer is not None
         parts = conversation_parts(folder.index, folder.counts, self._text_tokenizer, self.piece_tokens)
         return eligible_text(folder, weight, parts, self.too_long)
@@ -273,6 +281,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_text_tokens: Most text tokens of a global micro-batch, padding included and audio not.
         max_rows: Most rows of a global micro-batch.
         shortest_first_epochs: Epochs at the start of training that go from the shortest batch to the longest.
+        max_padding: Most of a batch's audio that is padding, as a share; None fills every batch (`BudgetOrder`).
         seed: Of the order, of augmentation and of paths.
         num_workers: Processes that read.
         paths: Simulates CTC paths in place of clips; None hears the clips.
@@ -302,8 +311,12 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         max_positions: int | None = None,
         unread_tasks: list[str] | None = None,
         ctc_tokens: dict[str, int] | None = None,
+        max_padding: float | None = None,
     ) -> None:
         super().__init__(shards, tokenizer, val_shards, seed, num_workers, max_bad_fraction, max_positions)
+        holds = max_padding is None or 0 < max_padding <= 1
+        require("max_padding", max_padding, holds, "a share above 0, or none")
+        self.max_padding = max_padding
         self.geometry = _geometry(geometry)
         self._vocabulary = None if ctc_tokens is None else CtcVocabulary(ctc_tokens)
         self.max_audio_tokens = max_audio_tokens
@@ -314,11 +327,26 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         self.augment = augment
         self.unread_tasks = unread_tasks
 
+    def setup(self, stage: str | None = None) -> None:
+        """Load indices and counts, and see that recordings to mix in are there; `InputError` names what is not."""
+        super().setup(stage)
+        if self.augment is not None and self.paths is None and stage in (None, "fit"):
+            self.augment.check_sounds()
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """The options that say how large a global micro-batch is, and their values."""
+        return {
+            "max_audio_tokens": self.max_audio_tokens,
+            "max_text_tokens": self.max_text_tokens,
+            "max_rows": self.max_rows,
+        }
+
     @property
     def _most_rows(self) -> tuple[str, int]:
         return "max_rows", self.max_rows
 
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         return eligible_speech(
             folder,
             weight,
@@ -327,6 +355,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_audio_tokens=self.max_audio_tokens,
             max_text_tokens=self.max_text_tokens,
             max_positions=self.max_positions,
+            speeds=tuple(self.augment.speeds) if is_training and self.augment is not None else (1.0,),
         )
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
@@ -337,6 +366,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_rows=self.max_rows,
             seed=seed,
             shortest_first_epochs=self.shortest_first_epochs if is_training else 0,
+            max_padding=self.max_padding,
         )
 
     def _reader(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from amalia_mm.data.packing import Integers, pack_rows, split_documents
 from amalia_mm.data.visits import Source, Visits, visits_of
@@ -34,6 +35,8 @@ class Ref:
     """How often the record came before; with it, a record that comes twice can be varied twice."""
     part: int = -1
     """Which part of a conversation; -1 is the whole of it."""
+    speed: float = 1.0
+    """How fast a clip is said this time."""
 
 
 Row = tuple[Ref, ...]
@@ -66,6 +69,7 @@ class _Plan:
                 num_tokens=int(self.num_tokens[i]),
                 appearance=int(self.refs.appearance[i]),
                 part=int(self.refs.part[i]),
+                speed=float(self.refs.speed[i]),
             )
             for i in range(self.rows[row], self.rows[row + 1])
         )
@@ -116,6 +120,10 @@ class Order(ABC):
         return self._plans[epoch]
 
     @abstractmethod
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return the largest batches that the order could ever give, by what is large in them."""
+
+    @abstractmethod
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
         """Return the visits of an epoch, which come shuffled, cut into rows and batches."""
 
@@ -151,6 +159,13 @@ class PackedOrder(Order):
         self.piece_tokens = row_tokens if max_positions is None else min(row_tokens, max_positions)
         self.rows_per_batch = rows_per_batch
 
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return the batch of the first epoch with the most positions: rows are packed until they are full."""
+        plan = self._plan(0)
+        row_tokens = np.add.reduceat(plan.num_tokens, plan.rows[:-1])
+        longest = np.maximum.reduceat(row_tokens, plan.batches[:-1])
+        return {"the most positions": plan.batch(int((longest * np.diff(plan.batches)).argmax()))}
+
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
         which, start_token, num_tokens = split_documents(visits.num_tokens, self.piece_tokens)
         row_of = pack_rows(num_tokens, self.row_tokens)
@@ -178,6 +193,10 @@ class BudgetOrder(Order):
         max_rows: Most rows of a batch.
         seed: Another seed gives another order.
         jitter: Lengths are sorted after a factor drawn from 1 - jitter..1 + jitter, so that batches vary.
+        max_padding: Most audio tokens of a batch that are padding, as a share. Records are then put into buckets of
+            clips of like length (this share wide, with borders that each epoch draws), sorted by text inside of one,
+            and a batch ends where the next clip would make the others too short. None sorts by text and audio
+            together, with the jitter, and fills every batch.
         shortest_first_epochs: How many epochs at the start go from the shortest batch to the longest, but for the
             jitter, instead of in random order ("SortaGrad", Amodei et al. 2016, 3.2): short clips are aligned sooner.
 
@@ -195,11 +214,15 @@ class BudgetOrder(Order):
         seed: int,
         jitter: float = 0.1,
         shortest_first_epochs: int = 0,
+        max_padding: float | None = None,
     ) -> None:
         if max_rows < 1 or shortest_first_epochs < 0:
             raise ValueError(
                 f"max_rows {max_rows} must be at least 1 and shortest_first_epochs {shortest_first_epochs} at least 0"
             )
+        if max_padding is not None and not 0 < max_padding <= 1:
+            raise ValueError(f"max_padding {max_padding} is no share above 0 and at most 1")
+        self.max_padding = max_padding
         self.shortest_first_epochs = shortest_first_epochs
         super().__init__(sources, seed)
         self.max_audio_tokens, self.max_text_tokens = max_audio_tokens, max_text_tokens
@@ -213,10 +236,12 @@ class BudgetOrder(Order):
             )
 
     def _cut(self, visits: Visits, rng: np.random.Generator, epoch: int) -> _Plan:
-        factor = rng.uniform(1 - self.jitter, 1 + self.jitter, len(visits.record))
-        visits = visits.take(
-            np.argsort((visits.num_tokens + visits.num_audio_tokens) * factor, kind="stable")
-        )
+        if self.max_padding is None:
+            factor = rng.uniform(1 - self.jitter, 1 + self.jitter, len(visits.record))
+            by_length = np.argsort((visits.num_tokens + visits.num_audio_tokens) * factor, kind="stable")
+        else:
+            by_length = np.lexsort((visits.num_tokens, _buckets(visits, self.max_padding, rng)))
+        visits = visits.take(by_length)
         borders = self._borders(visits.num_tokens.tolist(), visits.num_audio_tokens.tolist())
         sizes = np.diff(borders)
         is_sorted = epoch < self.shortest_first_epochs
@@ -228,21 +253,81 @@ class BudgetOrder(Order):
         whole = np.zeros(len(which), dtype=np.int64)
         return _Plan(visits.take(which), whole, whole - 1, np.arange(len(which) + 1), batches)
 
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return batches of as many copies of one record as fit, each of the record that makes it largest.
+
+        And one of the longest clip with the longest text among its copies. No batch of the order computes more: where a
+        record stands among shorter ones, so many fit as if they were all as long.
+        """
+        refs, text, audio = self._records()
+        rows = np.minimum(self.max_rows, self.max_text_tokens // np.maximum(text, 1))
+        rows = np.minimum(
+            rows, np.where(audio > 0, self.max_audio_tokens // np.maximum(audio, 1), self.max_rows)
+        )
+        chosen = {
+            "the most audio": int((rows * audio).argmax()),
+            "the most positions": int((rows * (text + audio)).argmax()),
+            "the longest clip": int(audio.argmax()),
+            "the longest text": int(text.argmax()),
+        }
+        batches = {name: _copies(refs[number], int(rows[number])) for name, number in chosen.items()}
+        clip, said = chosen["the longest clip"], chosen["the longest text"]
+        both = int(min(rows[clip], rows[said]))
+        if both > 1:
+            batches["the longest clip and text"] = _copies(refs[clip], both - 1) + _copies(refs[said], 1)
+        return {name: rows for name, rows in batches.items() if _is_first(name, batches)}
+
+    def _records(self) -> tuple[list[Ref], Integers, Integers]:
+        """Return every record as it is longest, with its text and audio tokens."""
+        refs: list[Ref] = []
+        for number, source in enumerate(self.sources):
+            at = source.tokens_at_speed
+            slowest = np.zeros(len(source.records), np.int64) if at is None else at.argmax(axis=0)
+            parts = np.full(len(source.records), -1) if source.part is None else source.part
+            for record, part, speed in zip(
+                source.records.tolist(), parts.tolist(), slowest.tolist(), strict=True
+            ):
+                refs.append(Ref(number, record, part=part, speed=source.speeds[speed]))
+        text = np.concatenate([source.num_tokens for source in self.sources])
+        return refs, text, np.concatenate([source.num_audio_tokens for source in self.sources])
+
     def _borders(self, num_tokens: list[int], num_audio_tokens: list[int]) -> Integers:
         """Return where batches begin, and the end, when records are taken in order as long as they fit."""
-        borders, first, num_clips, longest_text, longest_audio = [0], 0, 0, 0, 0
+        borders, first, num_clips, longest_text, longest_audio, all_audio = [0], 0, 0, 0, 0, 0
+        fullest = 0.0 if self.max_padding is None else 1 - self.max_padding
         for record, (text, audio) in enumerate(zip(num_tokens, num_audio_tokens, strict=True)):
             num_clips += audio > 0
+            all_audio += audio
             longest_text, longest_audio = max(longest_text, text), max(longest_audio, audio)
             rows = record - first + 1
             if (
                 rows > self.max_rows
                 or rows * longest_text > self.max_text_tokens
                 or num_clips * longest_audio > self.max_audio_tokens
+                or all_audio < fullest * num_clips * longest_audio
             ):
                 borders.append(record)
                 first, num_clips, longest_text, longest_audio = record, int(audio > 0), text, audio
+                all_audio = audio
         return np.array([*borders, len(num_tokens)], dtype=np.int64)
+
+
+def _copies(ref: Ref, count: int) -> tuple[Row, ...]:
+    return tuple((replace(ref, appearance=number),) for number in range(count))
+
+
+def _is_first(name: str, batches: Mapping[str, tuple[Row, ...]]) -> bool:
+    return next(other for other, rows in batches.items() if rows == batches[name]) == name
+
+
+def _buckets(visits: Visits, width: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return (v) the bucket of each visit: by audio where something is heard, of a text that of clips as long as it."""
+    whole = (visits.num_tokens + visits.num_audio_tokens).astype(np.float64)
+    is_heard = visits.num_audio_tokens > 0
+    if is_heard.any():
+        ratio = whole[is_heard].sum() / visits.num_audio_tokens[is_heard].sum()
+        whole[is_heard] = visits.num_audio_tokens[is_heard] * ratio
+    return np.floor(np.log(np.maximum(whole, 1.0)) / np.log1p(width) + rng.uniform())
 
 
 def share(rows: Sequence[Row], rank: int, world_size: int) -> tuple[tuple[Row, ...], bool]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.augment import Augment, at_speed
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import Example, Turn
@@ -61,6 +61,7 @@ def to_example(
     augment: Augment | None = None,
     generator: torch.Generator | None = None,
     vocabulary: CtcVocabulary | None = None,
+    speed: float = 1.0,
 ) -> Example:
     """Return the example of one record: decoded and augmented, or with a simulated path in place of its clip.
 
@@ -74,6 +75,7 @@ def to_example(
         augment: What is done to a clip; None leaves it as it is.
         generator: The randomness of this record; needed for paths and augmentation.
         vocabulary: The CTC head's own classes, which a path is simulated of.
+        speed: How fast the clip is said.
 
     Raises:
         InputError: The clip is missing, cannot be decoded, or is too short or too long for the geometry; a
@@ -84,7 +86,7 @@ def to_example(
     if record.is_heard and paths is not None:
         path = _simulated(spoken, where, CtcClasses(tokenizer, vocabulary), paths, generator)
     elif record.is_heard:
-        waveform = _heard(audio, where, geometry)
+        waveform = _heard(audio, where, geometry, speed)
         if augment is not None:
             waveform = augment(waveform, _needed(generator))
     return Example(
@@ -116,7 +118,7 @@ def _simulated(
     return torch.tensor(path, dtype=torch.int64)
 
 
-def _heard(audio: bytes | None, where: str, geometry: AudioGeometry | None) -> torch.Tensor:
+def _heard(audio: bytes | None, where: str, geometry: AudioGeometry | None, speed: float) -> torch.Tensor:
     if geometry is None:
         raise ValueError(f"{where}: a clip to hear, but no audio geometry")
     if geometry.sample_rate_hz != SAMPLE_RATE_HZ:
@@ -128,7 +130,7 @@ def _heard(audio: bytes | None, where: str, geometry: AudioGeometry | None) -> t
         raise InputError(
             where, field="audio", found="no clip", wanted="the clip that is heard", remedy=remedy
         )
-    waveform = load_audio(audio, where=where)
+    waveform = at_speed(load_audio(audio, where=where), speed)
     try:
         geometry.num_audio_tokens(len(waveform))
     except ValueError as error:

@@ -100,7 +100,7 @@ class PairData(ShardData[PreferenceBatch]):
     def _most_rows(self) -> tuple[str, int]:
         return "rows_per_batch", self.rows_per_batch
 
-    def _eligible(self, folder: Folder, weight: float) -> Eligible:
+    def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         return eligible_pairs(folder, weight, self.row_tokens)
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:

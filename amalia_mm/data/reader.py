@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.augment import Augment, num_samples_at
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import Example
 from amalia_mm.data.collate import Item
@@ -92,8 +92,9 @@ class Reader:
             augment=self.augment,
             generator=self._generator(ref),
             vocabulary=self.vocabulary,
+            speed=ref.speed,
         )
-        num_samples = int(folder.index.num_samples[ref.record])
+        num_samples = num_samples_at(int(folder.index.num_samples[ref.record]), ref.speed)
         if example.waveform is not None and len(example.waveform) != num_samples:
             remedy = f"run `amalia shards verify {folder.index.folder}`"
             found, wanted = f"{len(example.waveform)} samples", f"{num_samples} samples, as in the index"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch
 from amalia_mm.data.bad_records import BadRecords
 from amalia_mm.data.collate import Item, Rows
-from amalia_mm.data.order import Order, Ref, share
+from amalia_mm.data.order import Order, Ref, Row, share
 from amalia_mm.data.reader import Reader, StaleCountsError
 from amalia_mm.errors import InputError
 
@@ -76,6 +77,17 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
             return self._collate([row for row in read if row], has_loss=not is_filler)
         except InputError as error:
             return Failed(error)
+
+    def batch_of(self, rows: Sequence[Row]) -> BatchT:
+        """Return this process's batch of rows that no step gave; bad records are left out and not counted."""
+        own, is_filler = share(rows, self._rank, self._world_size)
+        read: list[list[Item]] = []
+        for row in own:
+            read.append([])
+            for ref in row:
+                with suppress(InputError):
+                    read[-1].append(self._reader.read(ref))
+        return self._collate([row for row in read if row], has_loss=not is_filler)
 
     def _read(self, ref: Ref) -> Item | None:
         try:

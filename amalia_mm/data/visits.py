@@ -1,4 +1,4 @@
-"""Which records an epoch visits: weighted sources, each going round and round through its records."""
+"""Which records an epoch visits, and how fast each is then said: weighted sources, each going round and round."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
+import numpy.typing as npt
 
 from amalia_mm.data.packing import Integers
 
-_ROTATE = 2
-"""Keeps this use of the seed apart from that of `order.py`."""
+_ROTATE, _SPEED = 2, 3
+"""Keep these uses of the seed apart from one another and from that of `order.py`."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,13 @@ class Source:
     num_tokens: Integers
     """(r) text tokens of each, without audio."""
     num_audio_tokens: Integers
-    """(r) audio tokens of each, 0 without audio."""
+    """(r) audio tokens of each, 0 without audio; at the speed at which they are most."""
     part: Integers | None = None
     """(r) which part of its record each is, -1 the whole of it; None is all of them whole."""
+    speeds: tuple[float, ...] = (1.0,)
+    """At which a clip is heard, one visit after the other."""
+    tokens_at_speed: Integers | None = None
+    """(s r) audio tokens at each speed; None is `num_audio_tokens` at the only one."""
 
     @property
     def num_visits(self) -> int:
@@ -51,6 +56,7 @@ class Visits:
     num_tokens: Integers
     num_audio_tokens: Integers
     part: Integers
+    speed: npt.NDArray[np.float64]
 
     def take(self, which: Integers) -> Visits:
         """Return the visits of the given numbers."""
@@ -61,6 +67,7 @@ class Visits:
             self.num_tokens[which],
             self.num_audio_tokens[which],
             self.part[which],
+            self.speed[which],
         )
 
 
@@ -68,7 +75,8 @@ def visits_of(sources: Sequence[Source], seed: int, epoch: int) -> Visits:
     """Return the records of an epoch, source by source.
 
     Each source goes round and round through one permutation of its records, a fixed number of them each
-    epoch: no record is ever more than one visit ahead of another.
+    epoch: no record is ever more than one visit ahead of another. Each record goes round the speeds as well, from one
+    of them on that the seed decides.
     """
     parts = []
     for number, source in enumerate(sources):
@@ -76,12 +84,14 @@ def visits_of(sources: Sequence[Source], seed: int, epoch: int) -> Visits:
         permutation = np.random.default_rng([seed, _ROTATE, number]).permutation(size)
         turn = np.arange(epoch * num_visits, (epoch + 1) * num_visits, dtype=np.int64)
         which = permutation[turn % size]
+        speed, num_audio_tokens = _at_speeds(source, which, turn // size, seed, number)
         columns = (
             source.records[which],
             turn // size,
             source.num_tokens[which],
-            source.num_audio_tokens[which],
+            num_audio_tokens,
             np.full(num_visits, -1, dtype=np.int64) if source.part is None else source.part[which],
+            speed,
         )
         parts.append(Visits(np.full(num_visits, number, dtype=np.int64), *columns))
     return Visits(
@@ -91,4 +101,17 @@ def visits_of(sources: Sequence[Source], seed: int, epoch: int) -> Visits:
         np.concatenate([part.num_tokens for part in parts]),
         np.concatenate([part.num_audio_tokens for part in parts]),
         np.concatenate([part.part for part in parts]),
+        np.concatenate([part.speed for part in parts]),
     )
+
+
+def _at_speeds(
+    source: Source, which: Integers, appearance: Integers, seed: int, number: int
+) -> tuple[npt.NDArray[np.float64], Integers]:
+    """Return the speed of each visit, and its audio tokens at that speed."""
+    speeds = np.array(source.speeds)
+    if source.tokens_at_speed is None:
+        return np.full(len(which), speeds[0]), source.num_audio_tokens[which]
+    first = np.random.default_rng([seed, _SPEED, number]).integers(len(speeds), size=len(source.records))
+    chosen = (first[which] + appearance) % len(speeds)
+    return speeds[chosen], source.tokens_at_speed[chosen, which]

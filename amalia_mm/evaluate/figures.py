@@ -110,6 +110,18 @@ def alignment(mel: Tensor, log_probs: Tensor, spans: Sequence[TokenSpan], second
     return _png(figure, above, below)
 
 
+def spectrogram(mel: Tensor, seconds: float) -> str:
+    """Return a picture of a log-mel (m f) of so many seconds."""
+    figure = Figure(figsize=(4.6, 1.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(
+        mel.numpy(), origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, mel.shape[0])
+    )
+    axes.set_xlabel("segundos")
+    axes.set_ylabel("banda mel")
+    return _png(figure, axes)
+
+
 def _robust_top(values: np.ndarray) -> float:
     """Return the top of the axis: the first, huge losses would press the rest to the ground."""
     return float(max(np.quantile(values, 0.98), values[len(values) // 10 :].max(initial=0.0))) * 1.08 + 1e-6

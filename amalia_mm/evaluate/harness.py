@@ -17,9 +17,9 @@ from amalia_mm.evaluate.report import draw, render_report
 from amalia_mm.evaluate.scores import Scores, scores
 from amalia_mm.evaluate.shares import measure_in_shares
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
+from amalia_mm.model_config import read_config
 from amalia_mm.portuguese.normalise import NORMALISER, words
 from amalia_mm.resolve import resolve_model
-from amalia_mm.run import read_config
 
 FORMAT = 1
 EVALUATION = "30_evaluate"

@@ -5,6 +5,8 @@ A thin layer over num2words, whose `pt` is European (`pt_BR` is its Brazilian); 
 
 from __future__ import annotations
 
+import re
+
 from num2words import num2words
 
 _MILLIONS = ("milhão", "milhões", "bilião", "biliões", "trilião", "triliões")
@@ -74,3 +76,29 @@ def _article(hour: int, minute: int, one: str, many: str, noon: str) -> str:
     if head == "meio-dia":
         return noon
     return one if head in ("uma", "meia-noite") else many
+
+
+_NUMBER = re.compile(r"(\d+|\d{1,3}(?:\.\d{3})+)(?:,(\d+))?([%€]?)")
+_SIGN = {"%": "por cento", "€": "euros"}
+
+
+def read_out(word: str) -> str:
+    """Return how a word of the spoken form is said where it is a number in digits; any other word as it is.
+
+    Whole numbers, thousands with points, decimals with a comma, per cent and euros: "12,5%" is "doze vírgula cinco
+    por cento". A decimal that begins with zeros, and a number that begins with one, is read digit by digit.
+    """
+    number = _NUMBER.fullmatch(word)
+    if number is None:
+        return word
+    whole, decimals, sign = number[1].replace(".", ""), number[2], number[3]
+    said = [_digits(whole)]
+    if decimals:
+        said += ["vírgula", _digits(decimals)]
+    return " ".join([*said, *([_SIGN[sign]] if sign else [])])
+
+
+def _digits(digits: str) -> str:
+    if digits.startswith("0") or len(digits) > 15:
+        return " ".join(cardinal(int(digit)) for digit in digits)
+    return cardinal(int(digits))

@@ -148,15 +148,25 @@ class Speaker:
             InputError: The synthesiser is not installed, refuses the request, says nothing, or was lost twice
                 over the same sentence.
         """
+        return self._waveform(utterance, *self._ask(_request(utterance)))
+
+    def speak_words(self, utterance: Utterance) -> tuple[Tensor, list[int]]:
+        """Return what `speak` does, and the sample at which each word begins, as the synthesiser tells it.
+
+        Raises:
+            InputError: As `speak`.
+        """
+        kind, rate_hz, body = self._ask(_request(utterance) | {"word_starts": True})
+        if kind != b"WRD1":
+            raise _unspoken(utterance.text, body.decode(errors="replace"))
+        num_words = struct.unpack_from("<I", body)[0]
+        starts = struct.unpack_from(f"<{num_words}I", body, 4)
+        waveform = self._waveform(utterance, b"PCM1", rate_hz, body[4 * (1 + num_words) :])
+        own_rate_hz = rate_hz * utterance.tract_scale
+        return waveform, [round(start * SAMPLE_RATE_HZ / own_rate_hz) for start in starts]
+
+    def _waveform(self, utterance: Utterance, kind: bytes, sample_rate_hz: int, body: bytes) -> Tensor:
         text, voice = utterance.text, utterance.voice
-        request: dict[str, str | int] = {
-            "text": " ".join(text.split()),
-            "voice": voice.variant,
-            "rate_wpm": voice.rate_wpm if utterance.rate_wpm is None else utterance.rate_wpm,
-            "pitch": voice.pitch if utterance.pitch is None else utterance.pitch,
-            "range": voice.pitch_range,
-        }
-        kind, sample_rate_hz, body = self._ask(request)
         if kind != b"PCM1":
             raise _unspoken(text, body.decode(errors="replace"))
         samples = np.frombuffer(body, dtype="<i2").astype(np.float32) / 32768
@@ -254,6 +264,17 @@ class SpeakerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _request(utterance: Utterance) -> dict[str, str | int]:
+    voice = utterance.voice
+    return {
+        "text": " ".join(utterance.text.split()),
+        "voice": voice.variant,
+        "rate_wpm": voice.rate_wpm if utterance.rate_wpm is None else utterance.rate_wpm,
+        "pitch": voice.pitch if utterance.pitch is None else utterance.pitch,
+        "range": voice.pitch_range,
+    }
 
 
 def _unspoken(text: str, found: str) -> InputError:

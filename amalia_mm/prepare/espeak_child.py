@@ -6,7 +6,8 @@ and nothing imports it. It knows nothing of the rest of the project.
 Every answer on stdout is a header of 12 bytes, little endian (4 letters, the sample rate in Hz, the number of
 bytes that follow), then a body. `INFO` comes once, at the start: JSON with `version` and `language`. Then
 requests come as one JSON object a line on stdin (`text`, `voice` such as "pt+f2", `rate_wpm`, `pitch`,
-`range`), each answered by `PCM1` (mono int16 samples) or `ERR1` (a message). The end of stdin ends it.
+`range`), each answered by `PCM1` (mono int16 samples) or `ERR1` (a message). With `word_starts` true the answer is
+`WRD1`: the number of words and the sample each begins at (4 bytes each), then the samples. The end of stdin ends it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _VARIANTS = Path("espeak-ng-data/voices/!v")
 _SYNCHRONOUS = 2
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _CHARS_UTF8 = 1
+_WORD = 1
 _HEADROOM = 60  # of 100: at full volume a third of the voice variants clips
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
@@ -39,6 +41,21 @@ class _VoiceInfo(ctypes.Structure):
     """The first field of espeak-ng's `espeak_VOICE`, the only one read here."""
 
     _fields_ = (("name", ctypes.c_char_p),)
+
+
+class _Event(ctypes.Structure):
+    """espeak-ng's `espeak_EVENT`; a type of 0 ends a list of them."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
 
 
 class _Engine:
@@ -56,6 +73,7 @@ class _Engine:
         # Breathy voices draw noise, and the library has just seeded it with the time of day.
         self._check(self._library.espeak_ng_SetRandSeed(ctypes.c_long(0)), "seed 0")
         self._pieces: list[bytes] = []
+        self.word_starts: list[int] = []
         self._callback = _CALLBACK(self._receive)  # kept here: ctypes does not hold it for the library
         self._library.espeak_SetSynthCallback(self._callback)
         self._set(_VOLUME, _HEADROOM, "volume")
@@ -100,7 +118,14 @@ class _Engine:
     def _set(self, parameter: int, value: int, name: str) -> None:
         self._check(self._library.espeak_SetParameter(parameter, value, 0), f"{name} {value}")
 
-    def _receive(self, samples: int | None, num_samples: int, _events: int | None) -> int:
+    def _receive(self, samples: int | None, num_samples: int, events: int | None) -> int:
+        while events:
+            event = _Event.from_address(events)
+            if event.type == 0:
+                break
+            if event.type == _WORD:
+                self.word_starts.append(event.sample)
+            events += ctypes.sizeof(_Event)
         if samples and num_samples > 0:
             self._pieces.append(ctypes.string_at(samples, 2 * num_samples))
         return 0
@@ -135,12 +160,18 @@ def _main() -> None:
         return
     for line in sys.stdin.buffer:
         try:
+            request = json.loads(line)
             with _Engine(library) as engine:
-                sample_rate_hz, samples = engine.sample_rate_hz, engine.speak(json.loads(line))
+                sample_rate_hz, samples = engine.sample_rate_hz, engine.speak(request)
+                starts = engine.word_starts
         except (ValueError, KeyError, TypeError, OSError) as error:
             _answer(answers, b"ERR1", 0, str(error).encode())
         else:
-            _answer(answers, b"PCM1", sample_rate_hz, samples)
+            if request.get("word_starts"):
+                head = struct.pack(f"<{1 + len(starts)}I", len(starts), *starts)
+                _answer(answers, b"WRD1", sample_rate_hz, head + samples)
+            else:
+                _answer(answers, b"PCM1", sample_rate_hz, samples)
 
 
 if __name__ == "__main__":

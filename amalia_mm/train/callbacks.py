@@ -16,7 +16,7 @@ from tqdm import tqdm
 from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.train.summed import SummedStep
 
-_NOT_SHOWN = ("grad_norm", "nll_", "share_", "tokens_per_s", "mfu")
+_NOT_SHOWN = ("grad_norm", "nll_", "share_", "tokens_per_s", "mfu", "padding_", "audio_seconds")
 """Figures of the run folder that a progress bar has no room for."""
 
 

@@ -22,6 +22,8 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from amalia_mm.errors import InputError
 from amalia_mm.train.callbacks import GracefulStop, SeedEveryStep, StepProgress
+from amalia_mm.train.dry_run import DryRun
+from amalia_mm.train.padding import Padding
 from amalia_mm.train.precision import ALLOWED, native_precision
 from amalia_mm.train.run_folder import RunFolder
 from amalia_mm.train.strategy import Sharded
@@ -50,6 +52,8 @@ class AmaliaCLI(LightningCLI):
         parser.add_argument(
             "--run_folder", type=str, required=True, help="where config, figures, checkpoint and model go"
         )
+        # First of all: what comes after starts its clock when training does.
+        parser.add_lightning_class_args(DryRun, "dry_run")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -61,6 +65,7 @@ class AmaliaCLI(LightningCLI):
         )
         parser.add_lightning_class_args(SeedEveryStep, "randomness")
         parser.add_lightning_class_args(Throughput, "throughput")
+        parser.add_lightning_class_args(Padding, "padding")
         parser.link_arguments("run_folder", "checkpoint.dirpath")
         parser.link_arguments("data.init_args.seed", "randomness.seed")
         parser.link_arguments("data.init_args.tokenizer", "model.init_args.tokenizer")

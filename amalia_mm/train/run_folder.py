@@ -27,7 +27,8 @@ from amalia_mm import __version__
 from amalia_mm.data.module import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
-from amalia_mm.run import PARTS, save_model
+from amalia_mm.model_config import PARTS
+from amalia_mm.run import save_model
 from amalia_mm.train.card import card
 from amalia_mm.train.strategy import whole_weights
 from amalia_mm.train.summed import SummedStep

@@ -12,7 +12,7 @@ from torch import nn
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.features import LogMel
-from amalia_mm.audio.geometry import AudioGeometry, LengthStage
+from amalia_mm.audio.geometry import AudioGeometry, LengthStage, centre_samples
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
 from amalia_mm.text.decoder import DecoderConfig
 
@@ -150,3 +150,20 @@ def test_encoder_and_projector_give_what_the_geometry_says(make, num_samples):
 def test_a_stage_that_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LengthStage(**({"kernel": 1, "stride": 1} | wrong))
+
+
+def test_the_centre_of_a_frame_is_the_middle_of_what_reaches_it():
+    """Found by moving one sample about; convolutions alone, so that what reaches a frame has edges."""
+    convs = nn.Sequential(nn.Conv1d(1, 1, 5, stride=3, padding=2), nn.Conv1d(1, 1, 3, stride=2, padding=1))
+    for conv in convs:
+        nn.init.ones_(conv.weight)
+    stages = (LengthStage(5, 3, 2, 2), LengthStage(3, 2, 1, 1))
+    silent = convs(torch.zeros(1, 1, 120))[0, 0]
+    for frame in (3, 7, 11):
+        impulses = nn.functional.one_hot(torch.arange(120)).float()[:, None]
+        reach = (convs(impulses)[:, 0, frame] != silent[frame]).nonzero().flatten().tolist()
+        assert centre_samples(stages, frame) == (reach[0] + reach[-1]) / 2
+    assert centre_samples(stages, 3.5) == (centre_samples(stages, 3) + centre_samples(stages, 4)) / 2
+    assert centre_samples(ConvTransformer(num_convolutions=3).stages, 2) == 2 * 1_280 + 79.5
+    with pytest.raises(ValueError, match="emits 3 positions"):
+        centre_samples((LengthStage(15, 15, emits=3),), 1)

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tiny_checkpoints import CASES, WAVEFORM, batch_of, write_checkpoint
 
 from amalia_mm.audio.encoder import AudioEncoder
@@ -20,7 +18,7 @@ from amalia_mm.audio.whisper import Whisper
 from amalia_mm.data.module import _geometry
 from amalia_mm.fusion.projectors import StackMLP
 from amalia_mm.lora import LoraConfig, LoraLinear
-from amalia_mm.run import build_part
+from amalia_mm.model_config import build_part
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.train.geometry import geometry_of
 
@@ -83,19 +81,19 @@ def test_too_short_and_too_long_are_refused_with_both_numbers(encoder):
         encoder(torch.randn(1, 8000), torch.tensor([8001]))
 
 
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.integers(900, 9000), min_size=2, max_size=4), st.integers(0, 99))
-def test_a_clip_in_a_batch_gives_what_it_gives_alone(encoder, lengths, seed):
-    waveforms, num_samples, clips = batch_of(lengths, seed)
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [[8000, 5040, 1100], [5201, 7999], [9000, 1360, 6480, 2000]], ids=str)
+def test_a_clip_in_a_batch_gives_what_it_gives_alone(encoder, lengths):
+    """Even and odd numbers of mel frames: a convolution of stride 2 sees beyond the end of odd ones alone."""
+    waveforms, num_samples, clips = batch_of(lengths)
     for row, length in enumerate(lengths):
         waveforms[row, length:] = 3.0  # whatever stands in the padding
-    with torch.no_grad():
-        features, num_frames = encoder(waveforms, num_samples)
-        for row, clip in enumerate(clips):
-            alone, frames = encoder(clip[None], num_samples[row : row + 1])
-            assert frames.item() == num_frames[row].item() == alone.shape[1]
-            torch.testing.assert_close(features[row, : frames.item()], alone[0], atol=1e-4, rtol=1e-4)
-            assert not features[row, frames.item() :].any()
+    features, num_frames = encoder(waveforms, num_samples)
+    for row, clip in enumerate(clips):
+        alone, frames = encoder(clip[None], num_samples[row : row + 1])
+        assert frames.item() == num_frames[row].item() == alone.shape[1]
+        torch.testing.assert_close(features[row, : frames.item()], alone[0], atol=1e-4, rtol=1e-4)
+        assert not features[row, frames.item() :].any()
 
 
 @torch.no_grad()

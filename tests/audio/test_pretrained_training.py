@@ -13,7 +13,8 @@ from tiny_checkpoints import batch_of, write_checkpoint
 
 from amalia_mm.audio.whisper import Whisper
 from amalia_mm.errors import InputError
-from amalia_mm.run import load_model, read_config, read_weights
+from amalia_mm.model_config import read_config
+from amalia_mm.run import load_model, read_weights
 from amalia_mm.train.cli import main
 
 WHISPER = "amalia_mm.audio.whisper.Whisper"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from amalia_mm.audio.augment import NO_SPEECH, add_noise, no_speech_clip
 from amalia_mm.audio.io import load_audio
-from amalia_mm.audio.vad import Segment, chunk, speech_segments
+from amalia_mm.audio.recording import Recording
+from amalia_mm.audio.vad import Segment, SpeechDetector, chunk, find_speech, speech_segments
 from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 
@@ -149,3 +151,41 @@ def test_a_long_recording_is_cut_at_its_pauses(spoken):
 def test_pieces_too_short_for_words_are_refused():
     with pytest.raises(ValueError, match=r"0\.5 s"):
         chunk(torch.zeros(100), 0.5)
+
+
+@pytest.fixture(scope="module")
+def conversation(spoken) -> torch.Tensor:
+    """Half a minute of sentences with pauses of all lengths between them."""
+    clips = [clip for text in SENTENCES for clip in spoken[text]]
+    pauses = [torch.zeros(1_600 * (1 + number % 9)) for number in range(len(clips))]
+    return torch.cat([part for pair in zip(clips, pauses, strict=True) for part in pair])
+
+
+def test_speech_is_where_silero_vad_itself_finds_it(conversation):
+    """Its own function, on the whole at once, is the truth for ours, which is given blocks."""
+    from silero_vad import load_silero_vad
+    from silero_vad.sequence_vad import get_speech_timestamps_sequence
+
+    loud = conversation * (0.3 / conversation.abs().max()) if conversation.abs().max() < 0.3 else conversation
+    wanted = get_speech_timestamps_sequence(
+        loud.numpy(),
+        load_silero_vad(onnx=True, sequence=True),
+        min_speech_duration_ms=60,
+        min_silence_duration_ms=100,
+        speech_pad_ms=100,
+    )
+    assert len(wanted) > 5
+    found = find_speech(Recording(conversation))
+    assert found == [Segment(each["start"], each["end"]) for each in wanted]
+    assert found == speech_segments(conversation)
+
+
+@pytest.mark.parametrize("size", [100, 512, 1_000, 40_000])
+def test_the_detector_says_the_same_however_the_sound_comes(conversation, size):
+    whole = SpeechDetector()
+    wanted = np.concatenate([whole.push(conversation), whole.flush()])
+    assert len(wanted) == -(-len(conversation) // 512)
+    live = SpeechDetector(windows_at_once=1)
+    part = conversation[:160_000]
+    found = np.concatenate([*(live.push(each) for each in part.split(size)), live.flush()])
+    np.testing.assert_allclose(found[:-1], wanted[: len(found) - 1], atol=1e-4)

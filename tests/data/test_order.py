@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,3 +203,58 @@ def test_what_cannot_be_ordered_is_named() -> None:
         budget(source(1.0, 10)).batch(-1)
     with pytest.raises(ValueError, match="rank 2 is not one of 2"):
         share([(Ref(0, 0),)], 2, 2)
+
+
+def padded(batches: list[tuple[Row, ...]], lengths: np.ndarray) -> tuple[float, float]:
+    """The share of padding of all batches, and of the worst of them, counted from the records themselves."""
+    heard = [[int(lengths[row[0].record]) for row in batch if lengths[row[0].record]] for batch in batches]
+    computed = [len(clips) * max(clips, default=0) for clips in heard]
+    shares = [1 - sum(clips) / most for clips, most in zip(heard, computed, strict=True) if most]
+    return 1 - sum(map(sum, heard)) / sum(computed), max(shares)
+
+
+@given(st.integers(0, 5), st.sampled_from([0.05, 0.08, 0.2]), st.integers(1, 300))
+def test_no_batch_has_more_padding_than_allowed(seed: int, max_padding: float, size: int) -> None:
+    rng = np.random.default_rng([seed, size])
+    audio = np.where(rng.random(size) < 0.2, 0, rng.lognormal(3, 1, size).astype(np.int64).clip(1, 400))
+    visited = Source(1.0, np.arange(size), rng.integers(2, 40, size), audio)
+    order = BudgetOrder(
+        [visited],
+        max_audio_tokens=1600,
+        max_text_tokens=1600,
+        max_rows=16,
+        seed=seed,
+        max_padding=max_padding,
+    )
+    for number in range(2):
+        batches = epoch(order, number)
+        assert sorted(ref.record for ref in refs(batches)) == list(range(size))
+        if audio.any():
+            assert padded(batches, audio)[1] <= max_padding + 1e-9
+
+
+def test_limited_padding_still_gives_other_batches_in_every_epoch() -> None:
+    order = BudgetOrder(
+        [source(1.0, 200)], max_audio_tokens=200, max_text_tokens=150, max_rows=6, seed=0, max_padding=0.08
+    )
+    together = [{frozenset(row[0].record for row in batch) for batch in epoch(order, n)} for n in (0, 1)]
+    assert len(together[0] & together[1]) < 0.5 * len(together[0])
+
+
+def test_the_lengths_of_real_clips_are_padded_by_less_than_eight_hundredths(shared_data: Path) -> None:
+    """Every clip of 1 to 30 s that is there, at 12.5 tokens a second, in budgets from small to large."""
+    rows = [
+        json.loads(line)
+        for manifest in sorted((shared_data / "speech").rglob("*.jsonl"))
+        for line in manifest.read_text("utf-8").splitlines()
+    ]
+    rows = [row for row in rows if row.get("kind") is None and 1 <= row.get("dur", 0) <= 30]
+    audio = np.array([math.ceil(12.5 * row["dur"]) for row in rows])
+    text = np.array([10 + len(row.get("text") or "") // 3 for row in rows])
+    clips = Source(1.0, np.arange(len(rows)), text, audio)
+    assert len(rows) > 800
+    for budget_tokens, max_rows in ((1600, 16), (6000, 64), (25000, 256)):
+        limits = {"max_audio_tokens": budget_tokens, "max_text_tokens": budget_tokens, "max_rows": max_rows}
+        plain = BudgetOrder([clips], **limits, seed=0)
+        limited = BudgetOrder([clips], **limits, seed=0, max_padding=0.08)
+        assert padded(epoch(limited, 0), audio)[0] <= 0.08 < padded(epoch(plain, 0), audio)[0]

@@ -17,7 +17,7 @@ from torch import Tensor
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.data.module import SpeechTextData
 from amalia_mm.fusion.projectors import Projector
-from amalia_mm.run import build_part
+from amalia_mm.model_config import build_part
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.understanding import Understanding

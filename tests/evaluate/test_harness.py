@@ -10,11 +10,12 @@ import time
 import pytest
 import yaml
 
-from amalia_mm import assistant as assistant_module
+from amalia_mm.audio.vad import Segment
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.harness import _parts_before_joint, evaluate, evaluate_run
 from amalia_mm.evaluate.items import read_pairs, read_questions, read_spoken
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
+from amalia_mm.fusion import pieces as pieces_module
 
 REQUIRED = {
     *(
@@ -47,9 +48,13 @@ def finished(run):
     with pytest.MonkeyPatch.context() as patch:
         # Noise is no speech; here it has to be heard, but for the clips that test just that.
         patch.setattr(
-            assistant_module.speech_detection,
-            "speech_segments",
-            lambda waveform, **_: [object()] if len(waveform) % 100 == 0 and len(waveform) < 30_000 else [],
+            pieces_module.speech_detection,
+            "find_speech",
+            lambda recording, **_: (
+                [Segment(0, recording.num_samples)]
+                if recording.num_samples % 100 == 0 and recording.num_samples < 30_000
+                else []
+            ),
         )
         return evaluate_run(run, command="make quickstart"), run
 

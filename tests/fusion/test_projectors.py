@@ -18,7 +18,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.fusion.conv_downsampler import ConvDownsampler
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP, projector_between
 from amalia_mm.fusion.q_former import WindowQFormer
-from amalia_mm.run import build_part
+from amalia_mm.model_config import build_part
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 
 CONFIG = DecoderConfig(30, 16, 32, 1, 2, 1, initializer_range=0.5)

@@ -11,6 +11,7 @@ from amalia_mm.fusion.responder import Responder
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.fusion.transcriber import _ASKED, Transcriber
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.prepare.ctc_vocabulary import make_ctc_vocabulary
 from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.sampling import Sampling
@@ -26,17 +27,22 @@ SIZES = {
     "max_position_embeddings": 256,
     "initializer_range": 0.5,
 }
-BLANK = SIZES["vocab_size"]
 NUM_BEAMS = 4
 
 
-@pytest.fixture(scope="module")
-def transcriber():
+@pytest.fixture(scope="module", params=["the decoder's tokens", "classes of its own"])
+def transcriber(request):
     torch.manual_seed(0)
     config = DecoderConfig(**SIZES)
     encoder = ConvTransformer(width=8, num_layers=1, num_heads=2, feed_forward=16)
-    model = SpeechTextModel(encoder, CtcPosterior(8, config), Decoder(config)).eval().requires_grad_(False)
     tokenizer = Tokenizer.train(["Bom dia, tenho sede.", "Vou ao Porto."], 340)
+    projector, decoder = CtcPosterior(8, config), Decoder(config)
+    if request.param == "classes of its own":
+        words = dict.fromkeys(["bom", "dia", "tenho", "sede", "vou", "ao", "porto"], 1)
+        projector = CtcPosterior(
+            8, config, vocabulary=dict(make_ctc_vocabulary(tokenizer, words, 175).tokens)
+        )
+    model = SpeechTextModel(encoder, projector, decoder).eval().requires_grad_(False)
     return Transcriber(Responder(model, tokenizer), spoken_form)
 
 
@@ -44,10 +50,11 @@ def noise(seconds, seed):
     return 0.1 * torch.randn(int(16_000 * seconds), generator=torch.Generator().manual_seed(seed))
 
 
-def certain(tokenizer, text, others=-30.0):
-    """Frames that leave no doubt: each token once, a blank after it."""
-    path = [place for token in tokenizer.encode(text) for place in (token, BLANK)] or [BLANK]
-    scores = torch.full((len(path), BLANK + 1), others)
+def certain(classes, text, others=-30.0):
+    """Frames that leave no doubt: each class once, a blank after it."""
+    blank = classes.blank
+    path = [place for number in classes.encode(text) for place in (number, blank)] or [blank]
+    scores = torch.full((len(path), blank + 1), others)
     scores[torch.arange(len(path)), torch.tensor(path)] = 0.0
     return scores.log_softmax(dim=-1)
 
@@ -56,6 +63,18 @@ def beams(transcriber, waveform, limit):
     prompts = transcriber._responder.prompts([_ASKED], [waveform])
     found = transcriber._responder.search(prompts, [limit], NUM_BEAMS)[0]
     return [transcriber._responder.written(one.ids, one.is_cut).text for one in found]
+
+
+def test_frames_are_written_as_their_classes_say(transcriber):
+    for text in ("vou ao porto", "tenho sede à tarde", "ñ"):
+        log_probs = certain(transcriber.classes, text)
+        assert transcriber.collapse(log_probs.repeat_interleave(2, dim=0)) == text
+    clip = noise(0.5, 1)
+    (log_probs,) = transcriber.ctc_log_probs([clip])
+    assert log_probs.shape == (
+        transcriber._responder.geometry.num_audio_tokens(len(clip)),
+        transcriber.classes.blank + 1,
+    )
 
 
 def test_one_beam_is_the_decoder_alone(transcriber):
@@ -68,7 +87,7 @@ def test_what_was_heard_decides_among_the_texts_of_the_decoder(transcriber, monk
     clip = noise(0.6, 3)
     texts = beams(transcriber, clip, 3)
     last = next(text for text in reversed(texts) if spoken_form(text) != spoken_form(texts[0]))
-    heard = certain(transcriber.classes.tokenizer, spoken_form(last))
+    heard = certain(transcriber.classes, spoken_form(last))
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     monkeypatch.setattr(transcriber, "collapse", lambda log_probs: "xyz")  # CTC has no good text of its own
     assert spoken_form(transcriber.write([clip], [3], NUM_BEAMS)[0].text) == spoken_form(last)
@@ -77,14 +96,14 @@ def test_what_was_heard_decides_among_the_texts_of_the_decoder(transcriber, monk
 def test_a_text_that_the_decoder_did_not_think_of_can_win(transcriber, monkeypatch):
     clip = noise(0.6, 3)
     assert not {"Vou ao porto.", "Vou ao porto?"} & {*beams(transcriber, clip, 12)}
-    heard = certain(transcriber.classes.tokenizer, "vou ao porto", others=-500.0)
+    heard = certain(transcriber.classes, "vou ao porto", others=-500.0)
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     assert transcriber.write([clip], [12], NUM_BEAMS)[0].text in ("Vou ao porto.", "Vou ao porto?")
 
 
 @pytest.mark.parametrize("mark", [".", "?"])
 def test_ctcs_own_text_is_told_or_asked_as_the_decoder_likes_it(transcriber, monkeypatch, mark):
-    heard = certain(transcriber.classes.tokenizer, "vou ao porto", others=-500.0)
+    heard = certain(transcriber.classes, "vou ao porto", others=-500.0)
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     monkeypatch.setattr(
         transcriber._responder,
@@ -131,7 +150,7 @@ def _num_ids(responder, text):
 
 
 def test_where_nothing_was_heard_nothing_is_written(transcriber, monkeypatch):
-    heard = certain(transcriber.classes.tokenizer, "", others=-500.0).expand(9, -1)
+    heard = certain(transcriber.classes, "", others=-500.0).expand(9, -1)
     monkeypatch.setattr(transcriber, "ctc_log_probs", lambda waveforms: [heard for _ in waveforms])
     assert [one.text for one in transcriber.write([noise(0.6, 3)], [12], NUM_BEAMS)] == [""]
 
@@ -140,7 +159,7 @@ def test_where_nothing_was_heard_nothing_is_written(transcriber, monkeypatch):
 def test_what_the_search_found_is_written_if_it_is_likelier_and_whole(
     transcriber, monkeypatch, is_cut, wanted
 ):
-    heard = certain(transcriber.classes.tokenizer, "bom dia", others=-60.0)
+    heard = certain(transcriber.classes, "bom dia", others=-60.0)
     ids = tuple(transcriber.classes.tokenizer.encode("Bom dia."))
     judges = []
 

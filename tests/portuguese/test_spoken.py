@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amalia_mm.portuguese.spoken import at_clock, cardinal, clock, from_clock, it_is_clock
+from amalia_mm.portuguese.spoken import at_clock, cardinal, clock, from_clock, it_is_clock, read_out
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,15 @@ def test_what_no_clock_shows_is_refused() -> None:
         clock(24, 0)
     with pytest.raises(ValueError, match="-1"):
         cardinal(-1)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("25", "vinte e cinco"), ("0", "zero"), ("1.200", "mil e duzentos"), ("12,5%", "doze vírgula cinco por cento"),
+        ("2,05", "dois vírgula zero cinco"), ("007", "zero zero sete"), ("3€", "três euros"), ("casa", "casa"),
+        ("8:30", "8:30"), ("1.º", "1.º"), ("1.23", "1.23"), ("", ""),
+    ],
+)  # fmt: skip
+def test_numbers_in_digits_are_read_out(written: str, said: str) -> None:
+    assert read_out(written) == said

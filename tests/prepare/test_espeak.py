@@ -49,6 +49,25 @@ def test_a_sentence_is_speech_at_16_khz_and_the_same_every_time() -> None:
     assert torch.equal(first, again)
 
 
+def test_the_beginning_of_every_word_is_told() -> None:
+    """After a full stop there is a pause: the sound says by itself where the word after it begins."""
+    with Speaker() as speaker:
+        utterance = Utterance("Tenho sede. Bebe água fresca.", TRAIN_VOICES[0])
+        waveform, starts = speaker.speak_words(utterance)
+        assert torch.equal(waveform, speaker.speak(utterance))
+        slow = Utterance(utterance.text, TRAIN_VOICES[0], tract_scale=0.8)
+        longer, later = speaker.speak_words(slow)
+    assert len(starts) == 5
+    assert starts == sorted(starts)
+    is_loud = (waveform.abs() > 0.01).tolist()
+    last_silent = max(
+        at for at in range(starts[2] - 3_200, starts[2] + 1_600) if not any(is_loud[at - 800 : at])
+    )
+    assert abs(last_silent - starts[2]) < 0.05 * SAMPLE_RATE_HZ
+    assert [round(start / 0.8) for start in starts] == pytest.approx(later, abs=2)
+    assert len(longer) == pytest.approx(len(waveform) / 0.8, abs=2)
+
+
 def test_rate_and_pitch_are_heard() -> None:
     with Speaker() as speaker:
         own = speaker.speak(Utterance(SENTENCE, TRAIN_VOICES[0]))

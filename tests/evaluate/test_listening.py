@@ -1,0 +1,112 @@
+"""The page of augmentation: every player plays, every part has one, and nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from amalia_mm.audio.augment import Augment, Clipping, Codecs, RecordedNoise, Rooms
+from amalia_mm.audio.io import load_audio, write_audio
+from amalia_mm.cli import main
+from amalia_mm.errors import InputError
+from amalia_mm.evaluate.listening import augment_of, variants
+
+
+class Page(HTMLParser):
+    """The players, pictures and headings of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sounds: list[bytes] = []
+        self.pictures: list[bytes] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        address = dict(attrs).get("src") or dict(attrs).get("href")
+        if address is None:
+            return
+        self.addresses.append(address)
+        content = base64.b64decode(address.partition(",")[2])
+        if tag == "audio":
+            self.sounds.append(content)
+        elif tag == "img":
+            self.pictures.append(content)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    write_audio(tmp_path / "clip.wav", 0.3 * torch.sin(torch.arange(8000) * 0.2))
+    return tmp_path / "clip.wav"
+
+
+def test_a_fragment_can_be_heard(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rooms").mkdir()
+    write_audio(tmp_path / "rooms" / "hall.wav", torch.eye(200)[5] + 0.2 * torch.eye(200)[90])
+    fragment = tmp_path / "data.yaml"
+    fragment.write_text(
+        "class_path: amalia_mm.data.module.SpeechTextData\n"
+        "init_args:\n  augment:\n    speeds: [0.5, 1.0]\n    noise_probability: 0.0\n    gain_probability: 0.0\n"
+        f"    rooms: {{paths: [{tmp_path / 'rooms'}]}}\n    codecs: {{kinds: [gsm]}}\n"
+    )
+    page = tmp_path / "page.html"
+    assert main(["prepare", "listen", str(clip), "--augment", str(fragment), "--output", str(page)]) == 0
+    # as it is, slower, in the hall, through GSM, and four as training hears them
+    assert capsys.readouterr().out == f"{page}\t8 clips\n"
+    found = Page(page.read_text("utf-8"))
+    assert all(address.startswith("data:") for address in found.addresses)
+    lengths = [len(load_audio(sound)) for sound in found.sounds]
+    assert lengths == [8000, 16_000, 8000, 8000, 16_000, 8000, 16_000, 8000]
+    assert len(found.pictures) == 8 and all(picture.startswith(b"\x89PNG") for picture in found.pictures)
+    headings = re.findall(r"<h2>(.*?)</h2>", page.read_text("utf-8"))
+    assert headings == ["Original", "Velocidade", "Sala", "Codificação", "Como no treino"]
+
+
+def test_every_part_has_a_player_of_its_own(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", 0.1 * torch.randn(500))
+    parts = {
+        "rooms": Rooms([str(tmp_path)]),
+        "recorded_noise": RecordedNoise([str(tmp_path)]),
+        "clipping": Clipping(),
+        "codecs": Codecs(),
+    }
+    augment = Augment(telephone_probability=0.1, speeds=(0.9, 1.0), **parts)
+    heard = list(variants(torch.randn(3000), augment))
+    counts = {one.group: sum(other.group == one.group for other in heard) for one in heard}
+    assert counts == {
+        "Original": 1,
+        "Velocidade": 1,
+        "Sala": 1,
+        "Ruído gravado": 2,
+        "Ruído sintético": 6,
+        "Saturação": 2,
+        "Telefone": 1,
+        "Codificação": 6,
+        "Volume": 2,
+        "Como no treino": 4,
+    }
+    assert len({one.waveform.numpy().tobytes() for one in heard}) == len(heard)
+
+
+def test_the_fields_alone_are_read_too() -> None:
+    augment = augment_of({"clipping": {"probability": 0.5}, "speeds": [0.9, 1.1]}, "a.yaml")
+    assert augment.clipping == Clipping(0.5) and tuple(augment.speeds) == (0.9, 1.1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"class_path": "x", "init_args": {}},
+        {"nose_probability": 1.0},
+        {"speeds": [9.0]},
+        {"codecs": {"kinds": ["g729"]}},
+    ],
+)
+def test_what_augments_nothing_or_wrongly_is_told(content: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"a.yaml: augment"):
+        augment_of(content, "a.yaml")
