@@ -11,9 +11,10 @@ from amalia_mm.batch import PreferenceBatch, TextBatch
 from amalia_mm.data.collate import collate_pairs
 from amalia_mm.data.eligible import Eligible, eligible_pairs
 from amalia_mm.data.index import ShardIndex
-from amalia_mm.data.module import ShardData, TextData, require_rows
+from amalia_mm.data.module import TextData
 from amalia_mm.data.order import Order, PackedOrder
 from amalia_mm.data.reader import Folder, Reader
+from amalia_mm.data.shard_data import ShardData, require_rows
 from amalia_mm.data.steps import Collate, Loader, finite_loader
 from amalia_mm.data.visits import Source
 from amalia_mm.text.tokenizer import Tokenizer

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from amalia_mm.data.module import ShardData
 from amalia_mm.data.order import Row
+from amalia_mm.data.shard_data import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.train.strategy import Sharded
 from amalia_mm.train.summed import SummedStep

@@ -24,7 +24,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from amalia_mm import __version__
-from amalia_mm.data.module import ShardData
+from amalia_mm.data.shard_data import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.model_config import PARTS

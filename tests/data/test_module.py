@@ -24,7 +24,8 @@ from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import IGNORE, SpeechTextBatch, TextBatch
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import INDEX_NAME, ShardIndex, read_record
-from amalia_mm.data.module import ShardData, SpeechTextData, TextData
+from amalia_mm.data.module import SpeechTextData, TextData
+from amalia_mm.data.shard_data import ShardData
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.data.tars import sha256
 from amalia_mm.data.tokens import token_counts_path
