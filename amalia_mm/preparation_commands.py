@@ -78,6 +78,10 @@ def add_preparation(commands: Commands) -> None:
     needles.add_argument("--seed", type=int, default=0)
     needles.set_defaults(run=_needles)
 
+    _add_prepare(commands)
+
+
+def _add_prepare(commands: Commands) -> None:
     prepare = commands.add_parser(
         "prepare", help="shards of speech: from corpora, of what a decoder says, of nothing"
     )
