@@ -263,8 +263,9 @@ class Assistant:
         sampling, question = sampling or Sampling(), [Turn("user", instruction, has_audio=True)]
 
         def write(clips: Sequence[Clip]) -> list[Written]:
-            rules, heard = [sampling.for_row(clip.item) for clip in clips], [clip.waveform for clip in clips]
-            return self._responder.write([question] * len(clips), heard, rules)
+            rules = [sampling.for_row(clip.item) for clip in clips]
+            waveforms = [clip.waveform for clip in clips]
+            return self._responder.write([question] * len(clips), waveforms, rules)
 
         waveforms = [self._waveform(audio) for audio in audios]
         is_direct = [direct and len(waveform) <= self._chunk_samples for waveform in waveforms]

@@ -78,7 +78,13 @@ def add_preparation(commands: Commands) -> None:
     needles.add_argument("--seed", type=int, default=0)
     needles.set_defaults(run=_needles)
 
-    prepare = commands.add_parser("prepare", help="corpora of other people: speech to shards")
+    _add_prepare(commands)
+
+
+def _add_prepare(commands: Commands) -> None:
+    prepare = commands.add_parser(
+        "prepare", help="shards of speech: from corpora, of what a decoder says, of nothing"
+    )
     jobs = prepare.add_subparsers(title="jobs", metavar="JOB", required=True)
     _add_corpus_job(jobs)
     add_distil(jobs)

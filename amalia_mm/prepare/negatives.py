@@ -10,9 +10,9 @@ import torch
 from torch import Generator
 from tqdm import tqdm
 
-from amalia_mm.audio.augment import NO_SPEECH, no_speech_clip
 from amalia_mm.audio.io import encode_flac
 from amalia_mm.audio.music import music_clip
+from amalia_mm.audio.no_speech import NO_SPEECH, no_speech_clip
 from amalia_mm.data.schema import TRANSCRIBE, Record
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError

@@ -16,7 +16,7 @@ from torch import nn
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.run import build_model
+from amalia_mm.model_config import build_model
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.train.freeze import freeze
 from amalia_mm.units import seconds_to_samples

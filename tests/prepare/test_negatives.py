@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amalia_mm.audio.augment import NO_SPEECH
 from amalia_mm.audio.io import load_audio
 from amalia_mm.audio.music import music_clip
+from amalia_mm.audio.no_speech import NO_SPEECH
 from amalia_mm.audio.vad import speech_segments
 from amalia_mm.cli import main
 from amalia_mm.data.pipeline import spoken_of
