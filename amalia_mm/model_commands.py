@@ -62,6 +62,12 @@ def add_model_commands(commands: Commands) -> None:
     evaluate.add_argument(
         "--output", type=Path, default=Path("runs/evaluation"), help="where --data is reported"
     )
+    for name, does in (("--spoken", "writes down"), ("--vocabulary", "tells apart, text by text")):
+        about = (
+            f"recordings that the encoder of --model {does}, by CTC alone; rows of split test, or without one"
+        )
+        evaluate.add_argument(name, type=Path, action="append", default=[], metavar="MANIFEST", help=about)
+    evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
     evaluate.add_argument(
         "--show", action="store_true", help="print the figures of an earlier evaluation again"
     )
@@ -155,6 +161,8 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.spoken or options.vocabulary:
+        return _evaluate_hearing(options)
     from amalia_mm.evaluate.table import read_report, table
 
     output = options.run_folder or (options.output if options.data else Path("runs/quickstart"))
@@ -186,6 +194,28 @@ def _evaluate(options: argparse.Namespace) -> int:
             note(f"não se mede {reason}")
     if not options.quiet:
         result(table(read_report(output)) + str(output / "report.html"))
+    return 0
+
+
+def _evaluate_hearing(options: argparse.Namespace) -> int:
+    from amalia_mm.evaluate.hearing import evaluate_hearing, lines
+
+    if not options.model or options.run_folder or options.data or options.show:
+        raise InputError(
+            "evaluate",
+            found="--spoken or --vocabulary without --model, or beside a run, --data or --show",
+            wanted="--model with them, and nothing else to measure",
+            remedy="add --model, or leave the others out",
+        )
+    figures = evaluate_hearing(
+        options.model,
+        options.output,
+        spoken=options.spoken,
+        vocabularies=options.vocabulary,
+        split=options.split,
+    )
+    if not options.quiet:
+        result("\n".join([*lines(figures), str(options.output / "hearing.json")]))
     return 0
 
 

@@ -64,7 +64,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ctrl_c": set(),
     "failures": set(),
     "chat_terminal": {"batch", "terminal"},
-    "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
+    "shards_commands": {"data", "prepare", "text.tokenizer", "terminal", "voices_commands"},
+    "voices_commands": {"prepare", "terminal"},
     "preparation_commands": {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
@@ -78,6 +79,7 @@ AT_START = {
     "ctrl_c",
     "model_commands",
     "preparation_commands",
+    "voices_commands",
     "shards_commands",
     "terminal",
     "child_process",

@@ -1,0 +1,139 @@
+"""How well ears hear real voices: character and word errors by test set, and words out of a closed vocabulary.
+
+Recordings in, `report.json` out, every rate with a confidence interval. It knows manifests and suites; ears are in
+`ears.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from amalia_mm.audio.io import load_audio
+from amalia_mm.evaluate.ears import Ears
+from amalia_mm.evaluate.items import SpokenItem, read_recordings
+from amalia_mm.evaluate.metrics import character_errors, word_errors
+from amalia_mm.evaluate.suites.words import Ranked, WordsResult, rank
+from amalia_mm.portuguese.normalise import NORMALISER, spoken_form
+
+REPORT = "hearing.json"
+NUM_RESAMPLES = 1000
+_LEVEL = 0.95
+
+T = TypeVar("T")
+
+
+def evaluate_hearing(
+    model: Path | str,
+    output: Path,
+    *,
+    spoken: Sequence[Path] = (),
+    vocabularies: Sequence[Path] = (),
+    split: str = "test",
+) -> dict[str, Any]:
+    """Return the figures of a model's ears on manifests of recordings; write them to `output/hearing.json`.
+
+    Args:
+        model: A model folder or stage with an encoder and a CTC head.
+        output: Where to write.
+        spoken: Manifests whose clips are written down: errors in characters and words.
+        vocabularies: Manifests whose clips are told apart: each clip is one of all that the manifest says.
+        split: Of a row with a `split`, the one that is measured; a row without one always is.
+
+    Raises:
+        InputError: The model has no ears, or a manifest or clip cannot be read.
+    """
+    ears = Ears.load(model)
+    figures: dict[str, Any] = {"model": str(ears.folder), "normaliser": NORMALISER, "split": split}
+    figures["spoken"] = [_written_down(ears, path, split) for path in spoken]
+    figures["vocabularies"] = [_told_apart(ears, path, split) for path in vocabularies]
+    output.mkdir(parents=True, exist_ok=True)
+    (output / REPORT).write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+def lines(figures: dict[str, Any]) -> list[str]:
+    """Return the figures for a terminal, one test a line."""
+    told: list[str] = []
+    for each in figures["spoken"]:
+        for name, label in (("cer", "CER"), ("wer", "WER")):
+            told.append(f"{each['manifest']}\t{label} {_shown(each[name])}\t{each['clips']} clipes")
+    for each in figures["vocabularies"]:
+        for name, label in (("top1", "em 1.º"), ("top5", "nos 5 primeiros")):
+            counted = f"{each['clips']} clipes, {each['words']} palavras"
+            told.append(f"{each['manifest']}\t{label} {_shown(each[name])}\t{counted}")
+    return told
+
+
+def _shown(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    text = f"{100 * figure['rate']:.1f}\u202f% ({100 * low:.1f} a {100 * high:.1f})"
+    return text.replace(".", ",")
+
+
+def _written_down(ears: Ears, manifest: Path, split: str) -> dict[str, Any]:
+    items = read_recordings(manifest, split)
+    waveforms = [load_audio(item.audio) for item in items]
+    texts = [ears.text(each) for each in ears.log_probs(waveforms)]
+    said = [item.text for item in items]
+    pairs = list(zip(said, texts, strict=True))
+    characters = [character_errors([a], [b]) for a, b in pairs]
+    word = [word_errors([a], [b]) for a, b in pairs]
+    return {
+        "manifest": str(manifest),
+        "clips": len(items),
+        "cer": _ratio([(one.num_errors, one.num_reference) for one in characters]),
+        "wer": _ratio([(one.num_errors, one.num_reference) for one in word]),
+        "rows": [
+            {"id": item.id, "said": item.text, "written": text}
+            for item, text in zip(items, texts, strict=True)
+        ],
+    }
+
+
+def _told_apart(ears: Ears, manifest: Path, split: str) -> dict[str, Any]:
+    items = read_recordings(manifest, split)
+    ranked = told_apart(ears, items)
+    return {
+        "manifest": str(manifest),
+        "clips": len(items),
+        "words": len({row.said for row in ranked.rows}),
+        "top1": _share(ranked.rows, lambda row: row.place <= 1),
+        "top5": _share(ranked.rows, lambda row: row.place <= 5),
+        "rows": [
+            {"id": item.id, "said": row.said, "first": row.first, "place": row.place}
+            for item, row in zip(items, ranked.rows, strict=True)
+        ],
+    }
+
+
+def told_apart(ears: Ears, items: Sequence[SpokenItem]) -> WordsResult:
+    """Return the place of what each clip says among all that the clips say."""
+    log_probs = ears.log_probs([load_audio(item.audio) for item in items])
+    return rank(log_probs, [spoken_form(item.text) for item in items], ears.tokenizer.encode)
+
+
+def _share(rows: Sequence[Ranked], holds: Callable[[Ranked], bool]) -> dict[str, Any]:
+    return _ratio([(int(holds(row)), 1) for row in rows])
+
+
+def _ratio(counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Return the rate of (part, whole) over all clips with its interval, and both sums."""
+    part, whole = (sum(column) for column in zip(*counts, strict=True))
+    low, high = interval(counts)
+    return {"rate": part / whole, "interval": [low, high], "part": part, "whole": whole}
+
+
+def interval(counts: Sequence[tuple[int, int]], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % confidence interval of sum(part) / sum(whole) when clips are drawn anew (Efron 1979)."""
+    rng = random.Random(seed)
+    rates: list[float] = []
+    for _ in range(NUM_RESAMPLES):
+        drawn = rng.choices(counts, k=len(counts))
+        rates.append(sum(part for part, _ in drawn) / max(1, sum(whole for _, whole in drawn)))
+    rates.sort()
+    tail = round((1 - _LEVEL) / 2 * NUM_RESAMPLES)
+    return rates[tail], rates[-tail - 1]
