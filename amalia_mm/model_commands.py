@@ -67,6 +67,16 @@ def add_model_commands(commands: Commands) -> None:
             f"recordings that the encoder of --model {does}, by CTC alone; rows of split test, or without one"
         )
         evaluate.add_argument(name, type=Path, action="append", default=[], metavar="MANIFEST", help=about)
+    evaluate.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SHARDS",
+        help="write --spoken down with a model of this text as well, counted on the spot",
+    )
+    evaluate.add_argument("--text_weight", type=float, default=0.5, help="what it counts beside CTC")
+    evaluate.add_argument("--text_bonus", type=float, default=0.5, help="for each token that is written")
     evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
     evaluate.add_argument(
         "--show", action="store_true", help="print the figures of an earlier evaluation again"
@@ -198,7 +208,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _evaluate_hearing(options: argparse.Namespace) -> int:
-    from amalia_mm.evaluate.hearing import evaluate_hearing, lines
+    from amalia_mm.evaluate.hearing import TextModel, evaluate_hearing, lines
 
     if not options.model or options.run_folder or options.data or options.show:
         raise InputError(
@@ -213,6 +223,7 @@ def _evaluate_hearing(options: argparse.Namespace) -> int:
         spoken=options.spoken,
         vocabularies=options.vocabulary,
         split=options.split,
+        text=TextModel(options.text, options.text_weight, options.text_bonus) if options.text else None,
     )
     if not options.quiet:
         result("\n".join([*lines(figures), str(options.output / "hearing.json")]))

@@ -181,7 +181,7 @@ def _write_shards(options: argparse.Namespace) -> int:
             found = f"no row of {options.manifest} in it"
             raise InputError("--split", found=found, wanted=f"recordings for {options.split}", remedy=remedy)
     _check_new(options.output)
-    num_written = 0
+    num_written, seconds = 0, 0.0
     with (
         ShardWriter(options.output) as writer,
         tqdm(total=len(speech.recordings), unit="clip", desc="shards", dynamic_ncols=True) as bar,
@@ -190,10 +190,10 @@ def _write_shards(options: argparse.Namespace) -> int:
             for one in (clip, *copies_of(clip, options.copies)):
                 writer.write(one.record, one.flac)
                 num_written += 1
+                seconds += one.record.seconds or 0.0
     for reason, count in speech.notes.items():
         note(f"{options.manifest}: {reason}: {count} rows")
-    hours = sum(speech.seconds.values()) / 3600
-    result(f"{options.output}\t{num_written} records\t{hours:.3f} hours\t{len(speech.bad)} left out")
+    result(f"{options.output}\t{num_written} records\t{seconds / 3600:.3f} hours\t{len(speech.bad)} left out")
     return 0
 
 

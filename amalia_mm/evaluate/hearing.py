@@ -9,21 +9,55 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from torch import Tensor
 
 from amalia_mm.audio.io import load_audio
+from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.evaluate.ears import Ears
 from amalia_mm.evaluate.items import SpokenItem, read_recordings
 from amalia_mm.evaluate.metrics import character_errors, word_errors
 from amalia_mm.evaluate.suites.words import Ranked, WordsResult, rank
+from amalia_mm.fusion.ctc_beam import search
 from amalia_mm.portuguese.normalise import NORMALISER, spoken_form
+from amalia_mm.text.ngram import END, Ngrams
+from amalia_mm.text.tokenizer import Tokenizer
 
 REPORT = "hearing.json"
 NUM_RESAMPLES = 1000
 _LEVEL = 0.95
 
-T = TypeVar("T")
+_RATES = {
+    "cer": "CER",
+    "wer": "WER",
+    "cer_text": "CER com modelo de texto",
+    "wer_text": "WER com modelo de texto",
+}
+
+Write = Callable[[Tensor], str]
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model of the text of shards, beside CTC; chosen on what is watched, never on what is tested."""
+
+    shards: Sequence[Path]
+    weight: float = 0.5
+    bonus: float = 0.5
+    """For each token, against the short texts that a model of text likes."""
+    order: int = 6
+
+    def ngrams(self, tokenizer: Tokenizer) -> Ngrams:
+        """Return the n-grams of the different texts that the shards say."""
+        texts: set[str] = set()
+        for folder in self.shards:
+            index = ShardIndex.load(folder)
+            records = (read_record(index, number, with_audio=False)[0] for number in range(len(index)))
+            texts |= {spoken_form(record.text) for record in records if record.text}
+        return Ngrams(map(tokenizer.encode, sorted(texts)), self.order, tokenizer.vocab_size)
 
 
 def evaluate_hearing(
@@ -33,6 +67,7 @@ def evaluate_hearing(
     spoken: Sequence[Path] = (),
     vocabularies: Sequence[Path] = (),
     split: str = "test",
+    text: TextModel | None = None,
 ) -> dict[str, Any]:
     """Return the figures of a model's ears on manifests of recordings; write them to `output/hearing.json`.
 
@@ -42,13 +77,17 @@ def evaluate_hearing(
         spoken: Manifests whose clips are written down: errors in characters and words.
         vocabularies: Manifests whose clips are told apart: each clip is one of all that the manifest says.
         split: Of a row with a `split`, the one that is measured; a row without one always is.
+        text: Written down with it as well, under `cer_text` and `wer_text`.
 
     Raises:
         InputError: The model has no ears, or a manifest or clip cannot be read.
     """
     ears = Ears.load(model)
     figures: dict[str, Any] = {"model": str(ears.folder), "normaliser": NORMALISER, "split": split}
-    figures["spoken"] = [_written_down(ears, path, split) for path in spoken]
+    if text is not None:
+        figures["text"] = {**asdict(text), "shards": [str(folder) for folder in text.shards]}
+    write = None if text is None else _writer(ears, text)
+    figures["spoken"] = [_written_down(ears, path, split, write) for path in spoken]
     figures["vocabularies"] = [_told_apart(ears, path, split) for path in vocabularies]
     output.mkdir(parents=True, exist_ok=True)
     (output / REPORT).write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -59,7 +98,9 @@ def lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures for a terminal, one test a line."""
     told: list[str] = []
     for each in figures["spoken"]:
-        for name, label in (("cer", "CER"), ("wer", "WER")):
+        for name, label in _RATES.items():
+            if name not in each:
+                continue
             told.append(f"{each['manifest']}\t{label} {_shown(each[name])}\t{each['clips']} clipes")
     for each in figures["vocabularies"]:
         for name, label in (("top1", "em 1.º"), ("top5", "nos 5 primeiros")):
@@ -74,24 +115,33 @@ def _shown(figure: dict[str, Any]) -> str:
     return text.replace(".", ",")
 
 
-def _written_down(ears: Ears, manifest: Path, split: str) -> dict[str, Any]:
+def _writer(ears: Ears, text: TextModel) -> Write:
+    """Return what writes the frames (f v+1) of a clip with the help of a model of text."""
+    ngrams = text.ngrams(ears.tokenizer)
+
+    def write(log_probs: Tensor) -> str:
+        ids = search(log_probs, ngrams.log_prob, END, weight=text.weight, bonus=text.bonus)
+        return ears.tokenizer.decode(ids)
+
+    return write
+
+
+def _written_down(ears: Ears, manifest: Path, split: str, write: Write | None) -> dict[str, Any]:
     items = read_recordings(manifest, split)
-    waveforms = [load_audio(item.audio) for item in items]
-    texts = [ears.text(each) for each in ears.log_probs(waveforms)]
+    log_probs = ears.log_probs([load_audio(item.audio) for item in items])
     said = [item.text for item in items]
-    pairs = list(zip(said, texts, strict=True))
-    characters = [character_errors([a], [b]) for a, b in pairs]
-    word = [word_errors([a], [b]) for a, b in pairs]
-    return {
-        "manifest": str(manifest),
-        "clips": len(items),
-        "cer": _ratio([(one.num_errors, one.num_reference) for one in characters]),
-        "wer": _ratio([(one.num_errors, one.num_reference) for one in word]),
-        "rows": [
-            {"id": item.id, "said": item.text, "written": text}
-            for item, text in zip(items, texts, strict=True)
-        ],
-    }
+    rows = [{"id": item.id, "said": item.text} for item in items]
+    figures: dict[str, Any] = {"manifest": str(manifest), "clips": len(items)}
+    writers = {"": ears.text} if write is None else {"": ears.text, "_text": write}
+    for name, writer in writers.items():
+        written = [writer(each) for each in log_probs]
+        pairs = list(zip(said, written, strict=True))
+        for rate, errors in (("cer", character_errors), ("wer", word_errors)):
+            counts = [errors([one], [other]) for one, other in pairs]
+            figures[rate + name] = _ratio([(count.num_errors, count.num_reference) for count in counts])
+        for row, text in zip(rows, written, strict=True):
+            row[f"written{name}"] = text
+    return {**figures, "rows": rows}
 
 
 def _told_apart(ears: Ears, manifest: Path, split: str) -> dict[str, Any]:
