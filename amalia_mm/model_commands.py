@@ -62,22 +62,7 @@ def add_model_commands(commands: Commands) -> None:
     evaluate.add_argument(
         "--output", type=Path, default=Path("runs/evaluation"), help="where --data is reported"
     )
-    for name, does in (("--spoken", "writes down"), ("--vocabulary", "tells apart, text by text")):
-        about = (
-            f"recordings that the encoder of --model {does}, by CTC alone; rows of split test, or without one"
-        )
-        evaluate.add_argument(name, type=Path, action="append", default=[], metavar="MANIFEST", help=about)
-    evaluate.add_argument(
-        "--text",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="SHARDS",
-        help="write --spoken down with a model of this text as well, counted on the spot",
-    )
-    evaluate.add_argument("--text_weight", type=float, default=0.5, help="what it counts beside CTC")
-    evaluate.add_argument("--text_bonus", type=float, default=0.5, help="for each token that is written")
-    evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
+    _add_hearing(evaluate)
     evaluate.add_argument(
         "--show", action="store_true", help="print the figures of an earlier evaluation again"
     )
@@ -99,6 +84,29 @@ def add_model_commands(commands: Commands) -> None:
     )
     export.add_argument("--output", type=Path, help="a new folder (default: beside the model)")
     export.set_defaults(run=_export)
+
+
+def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
+    """Add what measures an encoder without a decoder."""
+    for name, does in (("--spoken", "writes down"), ("--vocabulary", "tells apart, text by text")):
+        about = (
+            f"recordings that the encoder of --model {does}, by CTC alone; rows of split test, or without one"
+        )
+        evaluate.add_argument(name, type=Path, action="append", default=[], metavar="MANIFEST", help=about)
+    evaluate.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SHARDS",
+        help="write --spoken down with a model of this text as well, counted on the spot",
+    )
+    evaluate.add_argument("--text_weight", type=float, default=0.5, help="what it counts beside CTC")
+    evaluate.add_argument("--text_bonus", type=float, default=0.5, help="for each token that is written")
+    evaluate.add_argument(
+        "--token_bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
+    )
+    evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 
 
 def _load(path: str | None) -> Assistant:
@@ -224,6 +232,7 @@ def _evaluate_hearing(options: argparse.Namespace) -> int:
         vocabularies=options.vocabulary,
         split=options.split,
         text=TextModel(options.text, options.text_weight, options.text_bonus) if options.text else None,
+        token_bonus=options.token_bonus,
     )
     if not options.quiet:
         result("\n".join([*lines(figures), str(options.output / "hearing.json")]))

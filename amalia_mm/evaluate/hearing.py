@@ -18,9 +18,9 @@ from torch import Tensor
 from amalia_mm.audio.io import load_audio
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.evaluate.ears import Ears
-from amalia_mm.evaluate.items import SpokenItem, read_recordings
+from amalia_mm.evaluate.items import read_recordings
 from amalia_mm.evaluate.metrics import character_errors, word_errors
-from amalia_mm.evaluate.suites.words import Ranked, WordsResult, rank
+from amalia_mm.evaluate.suites.words import rank
 from amalia_mm.fusion.ctc_beam import search
 from amalia_mm.portuguese.normalise import NORMALISER, spoken_form
 from amalia_mm.text.ngram import END, Ngrams
@@ -35,6 +35,12 @@ _RATES = {
     "wer": "WER",
     "cer_text": "CER com modelo de texto",
     "wer_text": "WER com modelo de texto",
+}
+_PLACES = {
+    "top1": "em 1.º",
+    "top5": "nos 5 primeiros",
+    "top1_plain": "em 1.º, sem bónus",
+    "top5_plain": "nos 5 primeiros, sem bónus",
 }
 
 Write = Callable[[Tensor], str]
@@ -68,6 +74,7 @@ def evaluate_hearing(
     vocabularies: Sequence[Path] = (),
     split: str = "test",
     text: TextModel | None = None,
+    token_bonus: float = 0.0,
 ) -> dict[str, Any]:
     """Return the figures of a model's ears on manifests of recordings; write them to `output/hearing.json`.
 
@@ -78,17 +85,20 @@ def evaluate_hearing(
         vocabularies: Manifests whose clips are told apart: each clip is one of all that the manifest says.
         split: Of a row with a `split`, the one that is measured; a row without one always is.
         text: Written down with it as well, under `cer_text` and `wer_text`.
+        token_bonus: What the texts of a vocabulary get for each of their tokens, in nats; the places without it are
+            reported as well, under `top1_plain` and `top5_plain`.
 
     Raises:
         InputError: The model has no ears, or a manifest or clip cannot be read.
     """
     ears = Ears.load(model)
     figures: dict[str, Any] = {"model": str(ears.folder), "normaliser": NORMALISER, "split": split}
+    figures["token_bonus"] = token_bonus
     if text is not None:
         figures["text"] = {**asdict(text), "shards": [str(folder) for folder in text.shards]}
     write = None if text is None else _writer(ears, text)
     figures["spoken"] = [_written_down(ears, path, split, write) for path in spoken]
-    figures["vocabularies"] = [_told_apart(ears, path, split) for path in vocabularies]
+    figures["vocabularies"] = [_told_apart(ears, path, split, token_bonus) for path in vocabularies]
     output.mkdir(parents=True, exist_ok=True)
     (output / REPORT).write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return figures
@@ -103,7 +113,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
                 continue
             told.append(f"{each['manifest']}\t{label} {_shown(each[name])}\t{each['clips']} clipes")
     for each in figures["vocabularies"]:
-        for name, label in (("top1", "em 1.º"), ("top5", "nos 5 primeiros")):
+        for name, label in _PLACES.items():
             counted = f"{each['clips']} clipes, {each['words']} palavras"
             told.append(f"{each['manifest']}\t{label} {_shown(each[name])}\t{counted}")
     return told
@@ -144,30 +154,21 @@ def _written_down(ears: Ears, manifest: Path, split: str, write: Write | None) -
     return {**figures, "rows": rows}
 
 
-def _told_apart(ears: Ears, manifest: Path, split: str) -> dict[str, Any]:
+def _told_apart(ears: Ears, manifest: Path, split: str, token_bonus: float) -> dict[str, Any]:
     items = read_recordings(manifest, split)
-    ranked = told_apart(ears, items)
-    return {
-        "manifest": str(manifest),
-        "clips": len(items),
-        "words": len({row.said for row in ranked.rows}),
-        "top1": _share(ranked.rows, lambda row: row.place <= 1),
-        "top5": _share(ranked.rows, lambda row: row.place <= 5),
-        "rows": [
-            {"id": item.id, "said": row.said, "first": row.first, "place": row.place}
-            for item, row in zip(items, ranked.rows, strict=True)
-        ],
-    }
-
-
-def told_apart(ears: Ears, items: Sequence[SpokenItem]) -> WordsResult:
-    """Return the place of what each clip says among all that the clips say."""
     log_probs = ears.log_probs([load_audio(item.audio) for item in items])
-    return rank(log_probs, [spoken_form(item.text) for item in items], ears.tokenizer.encode)
-
-
-def _share(rows: Sequence[Ranked], holds: Callable[[Ranked], bool]) -> dict[str, Any]:
-    return _ratio([(int(holds(row)), 1) for row in rows])
+    said = [spoken_form(item.text) for item in items]
+    ranked = rank(log_probs, said, ears.tokenizer.encode, token_bonus)
+    figures: dict[str, Any] = {"manifest": str(manifest), "clips": len(items), "words": len(set(said))}
+    plain = rank(log_probs, said, ears.tokenizer.encode) if token_bonus else ranked
+    for name, found in (("", ranked), ("_plain", plain)):
+        for places in (1, 5):
+            figures[f"top{places}{name}"] = _ratio([(int(row.place <= places), 1) for row in found.rows])
+    rows = [
+        {"id": item.id, "said": row.said, "first": row.first, "place": row.place}
+        for item, row in zip(items, ranked.rows, strict=True)
+    ]
+    return {**figures, "rows": rows}
 
 
 def _ratio(counts: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def split_groups(groups: Sequence[str], test: float, val: float, where: str) -> 
             name = waiting.pop(0)
             splits[name] = part
             num_rows += sizes[name]
-    return splits | dict.fromkeys(waiting, "train")
+    splits.update((name, "train") for name in waiting)
+    return splits
 
 
 def _is_kept(row: Mapping[str, Any], where: str, wanted: Mapping[str, frozenset[str]]) -> bool:

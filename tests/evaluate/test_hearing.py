@@ -87,6 +87,24 @@ def test_the_report_holds_rates_intervals_and_rows(ears, manifest, tmp_path, cap
     assert "CER" in shown and "em 1.º" in shown
 
 
+def test_a_model_of_text_writes_beside_ctc_and_a_bonus_is_told_apart(
+    ears, manifest, toy_data, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    options = ["--spoken", str(manifest), "--vocabulary", str(manifest), "--output", str(output)]
+    options += ["--text", str(toy_data / "shards/speech"), "--text_weight", "2", "--token_bonus", "100"]
+    assert main(["evaluate", "--model", str(ears), *options]) == 0
+    figures = json.loads((output / "hearing.json").read_text())
+    (spoken,), (words,) = figures["spoken"], figures["vocabularies"]
+    assert all({"written", "written_text"} <= row.keys() for row in spoken["rows"])
+    written = [row["written_text"] for row in spoken["rows"]]
+    assert spoken["cer_text"]["rate"] == pytest.approx(character_errors(WORDS, written).rate)
+    # Any bonus so great ranks by length alone.
+    assert len({row["first"] for row in words["rows"]}) == 1
+    assert words["top1_plain"]["whole"] == 3
+    assert "com modelo de texto" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("options", [["--spoken", "m"], ["--model", "x", "--spoken", "m", "--data", "d"]])
 def test_options_that_do_not_go_together_are_told(options, capsys):
     assert main(["evaluate", *options]) == 2

@@ -47,6 +47,16 @@ def test_what_was_said_is_placed_among_all_that_clips_say():
     assert found.within(3).total == 3
 
 
+def test_a_bonus_for_tokens_helps_the_longer_word():
+    encode = {"a": [0], "aba": [0, 1, 0]}.__getitem__
+    unsure = torch.tensor([[0.5, 0.1, 0.1, 0.3], [0.25, 0.2, 0.05, 0.5], [0.5, 0.1, 0.1, 0.3]]).log()
+    short, long = log_likelihoods(unsure, [[0], [0, 1, 0]]).tolist()
+    assert short > long
+    enough = (short - long) / 2 + 0.01
+    assert [row.first for row in rank([unsure] * 2, ["a", "aba"], encode, enough).rows] == ["aba", "aba"]
+    assert [row.first for row in rank([unsure] * 2, ["a", "aba"], encode, enough - 0.02).rows] == ["a", "a"]
+
+
 def test_an_interval_holds_the_rate_and_shrinks_with_more_clips():
     few, many = [(1, 2), (0, 2), (2, 2)] * 4, [(1, 2), (0, 2), (2, 2)] * 100
     (low, high), (closer, nearer) = interval(few), interval(many)

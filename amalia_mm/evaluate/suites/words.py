@@ -36,23 +36,29 @@ class WordsResult:
 
 
 def rank(
-    log_probs: Sequence[Tensor], said: Sequence[str], encode: Callable[[str], Sequence[int]]
+    log_probs: Sequence[Tensor],
+    said: Sequence[str],
+    encode: Callable[[str], Sequence[int]],
+    token_bonus: float = 0.0,
 ) -> WordsResult:
     """Return the place of what each clip says among all that the clips say.
 
-    Words are compared by log p(word | clip), the sum over all CTC paths: a posterior, so it needs no other measure
-    for long words than for short ones. What a clip is too short for has the last place.
+    Words are compared by log p(word | clip), the sum over all CTC paths, and a bonus for each token: a model that is
+    unsure of every letter of a voice it does not know finds the shortest words likeliest. What a clip is too short
+    for has the last place.
 
     Args:
         log_probs: (f v+1) of each clip, blank last.
         said: What each clip says, in spoken form.
         encode: A text to its tokens.
+        token_bonus: In nats; chosen on other clips.
     """
     vocabulary = sorted(set(said))
     ids = [list(encode(word)) for word in vocabulary]
+    bonus = token_bonus * torch.tensor([len(word) for word in ids])
     rows: list[Ranked] = []
     for each, word in zip(log_probs, said, strict=True):
-        scores = log_likelihoods(each, ids)
+        scores = log_likelihoods(each, ids) + bonus
         order = scores.argsort(descending=True, stable=True).tolist()
         own = vocabulary.index(word)
         # Not likelier than anything else is not found: ties count against it.
