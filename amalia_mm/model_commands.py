@@ -106,9 +106,6 @@ def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--token_bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
     )
-    evaluate.add_argument(
-        "--trim_db", type=float, help="leave out, before and after, what is so much quieter than the loudest"
-    )
     evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 
 
@@ -236,7 +233,6 @@ def _evaluate_hearing(options: argparse.Namespace) -> int:
         split=options.split,
         text=TextModel(options.text, options.text_weight, options.text_bonus) if options.text else None,
         token_bonus=options.token_bonus,
-        trim_db=options.trim_db,
     )
     if not options.quiet:
         result("\n".join([*lines(figures), str(options.output / "hearing.json")]))

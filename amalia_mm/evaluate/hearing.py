@@ -15,7 +15,6 @@ from typing import Any
 
 from torch import Tensor
 
-from amalia_mm.audio.features import HOP_SAMPLES, WINDOW_SAMPLES
 from amalia_mm.audio.io import load_audio
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.evaluate.ears import Ears
@@ -76,7 +75,6 @@ def evaluate_hearing(
     split: str = "test",
     text: TextModel | None = None,
     token_bonus: float = 0.0,
-    trim_db: float | None = None,
 ) -> dict[str, Any]:
     """Return the figures of a model's ears on manifests of recordings; write them to `output/hearing.json`.
 
@@ -89,19 +87,18 @@ def evaluate_hearing(
         text: Written down with it as well, under `cer_text` and `wer_text`.
         token_bonus: What the texts of a vocabulary get for each of their tokens, in nats; the places without it are
             reported as well, under `top1_plain` and `top5_plain`.
-        trim_db: Leave out of a clip, before and after, what is so much quieter than its loudest; None leaves it whole.
 
     Raises:
         InputError: The model has no ears, or a manifest or clip cannot be read.
     """
     ears = Ears.load(model)
     figures: dict[str, Any] = {"model": str(ears.folder), "normaliser": NORMALISER, "split": split}
-    figures |= {"token_bonus": token_bonus, "trim_db": trim_db}
+    figures["token_bonus"] = token_bonus
     if text is not None:
         figures["text"] = {**asdict(text), "shards": [str(folder) for folder in text.shards]}
     write = None if text is None else _writer(ears, text)
-    figures["spoken"] = [_written_down(ears, path, split, trim_db, write) for path in spoken]
-    figures["vocabularies"] = [_told_apart(ears, path, split, trim_db, token_bonus) for path in vocabularies]
+    figures["spoken"] = [_written_down(ears, path, split, write) for path in spoken]
+    figures["vocabularies"] = [_told_apart(ears, path, split, token_bonus) for path in vocabularies]
     output.mkdir(parents=True, exist_ok=True)
     (output / REPORT).write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return figures
@@ -139,30 +136,14 @@ def _writer(ears: Ears, text: TextModel) -> Write:
     return write
 
 
-def _heard(
-    ears: Ears, manifest: Path, split: str, trim_db: float | None
-) -> tuple[list[SpokenItem], list[Tensor]]:
+def _heard(ears: Ears, manifest: Path, split: str) -> tuple[list[SpokenItem], list[Tensor]]:
     """Return the rows of a manifest, and the frames (f v+1) of each."""
     items = read_recordings(manifest, split)
-    return items, ears.log_probs([trimmed(load_audio(item.audio), trim_db) for item in items])
+    return items, ears.log_probs([load_audio(item.audio) for item in items])
 
 
-def trimmed(waveform: Tensor, trim_db: float | None) -> Tensor:
-    """Return a clip (n) without the pauses before and after: what is `trim_db` quieter than its loudest 25 ms."""
-    if trim_db is None:
-        return waveform
-    from librosa.effects import trim
-
-    _, (first, end) = trim(
-        waveform.numpy(), top_db=trim_db, frame_length=WINDOW_SAMPLES, hop_length=HOP_SAMPLES
-    )
-    return waveform[int(first) : int(end)]
-
-
-def _written_down(
-    ears: Ears, manifest: Path, split: str, trim_db: float | None, write: Write | None
-) -> dict[str, Any]:
-    items, log_probs = _heard(ears, manifest, split, trim_db)
+def _written_down(ears: Ears, manifest: Path, split: str, write: Write | None) -> dict[str, Any]:
+    items, log_probs = _heard(ears, manifest, split)
     said = [item.text for item in items]
     rows = [{"id": item.id, "said": item.text} for item in items]
     figures: dict[str, Any] = {"manifest": str(manifest), "clips": len(items)}
@@ -178,10 +159,8 @@ def _written_down(
     return {**figures, "rows": rows}
 
 
-def _told_apart(
-    ears: Ears, manifest: Path, split: str, trim_db: float | None, token_bonus: float
-) -> dict[str, Any]:
-    items, log_probs = _heard(ears, manifest, split, trim_db)
+def _told_apart(ears: Ears, manifest: Path, split: str, token_bonus: float) -> dict[str, Any]:
+    items, log_probs = _heard(ears, manifest, split)
     said = [spoken_form(item.text) for item in items]
     ranked = rank(log_probs, said, ears.tokenizer.encode, token_bonus)
     figures: dict[str, Any] = {"manifest": str(manifest), "clips": len(items), "words": len(set(said))}

@@ -12,7 +12,6 @@ from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.ears import Ears
-from amalia_mm.evaluate.hearing import trimmed
 from amalia_mm.evaluate.metrics import character_errors
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import DecoderConfig
@@ -104,16 +103,6 @@ def test_a_model_of_text_writes_beside_ctc_and_a_bonus_is_told_apart(
     assert len({row["first"] for row in words["rows"]}) == 1
     assert words["top1_plain"]["whole"] == 3
     assert "com modelo de texto" in capsys.readouterr().out
-
-
-def test_pauses_around_a_clip_are_left_out_and_those_inside_stay():
-    clip = torch.zeros(16_000)
-    clip[4000:6000] = clip[9000:11_000] = 0.5
-    clip += 0.001 * torch.randn(16_000)  # 51 dB below
-    assert len(trimmed(clip, 40.0)) == pytest.approx(7000, abs=500)
-    assert float(trimmed(clip, 40.0)[-800:].abs().max()) > 0.4
-    assert torch.equal(trimmed(clip, 90.0), clip)
-    assert torch.equal(trimmed(clip, None), clip)
 
 
 @pytest.mark.parametrize("options", [["--spoken", "m"], ["--model", "x", "--spoken", "m", "--data", "d"]])
