@@ -21,13 +21,13 @@ from tokenizers.processors import TemplateProcessing
 from amalia_mm import __version__
 from amalia_mm.errors import InputError, writing
 from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.hub import checkpoint_folder, is_checkpoint
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import CARD, CONFIG, TOKENIZER, check_entries, load_model, read_config, save_model
 from amalia_mm.text.chat_format import TEMPLATE
 from amalia_mm.text.checkpoint import load_hf, save_hf
 from amalia_mm.text.decoder import Decoder
 from amalia_mm.text.hf_config import SpecialIds
-from amalia_mm.text.hub import checkpoint_folder, is_checkpoint
 from amalia_mm.text.tokenizer import BOS, EOS, UNK, Tokenizer
 from amalia_mm.text.tokenizer_files import (
     CONFIG_NAME,

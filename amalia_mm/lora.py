@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -170,15 +170,39 @@ def lora_off(model: nn.Module) -> Iterator[None]:
             lora.gate = gate
 
 
-def merged_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def is_change(name: str) -> bool:
+    """Return whether a parameter of that name is of a low-rank change."""
+    return name.rpartition(".")[2] in ("lora_a", "lora_b")
+
+
+def check_begun(names: Iterable[str], given: Collection[str], part: str) -> None:
+    """Raise `InputError` where a part has low-rank changes, and nothing gave it what they change.
+
+    Args:
+        names: Of all parameters of a model.
+        given: Of those that came from somewhere.
+        part: The child of the model.
+    """
+    changes = (name for name in names if name.startswith(f"{part}.") and is_change(name))
+    if any(name not in given for name in changes):
+        wanted, remedy = f"an {part} that has learned", "name its folder in init_from, or leave lora out"
+        raise InputError(part, field="lora", found="no init_from", wanted=wanted, remedy=remedy)
+
+
+def merged_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None
+) -> dict[str, Tensor]:
     """Return the weights with the changes merged into them, under the names that the model had before.
 
     Args:
         model: The model that the weights are of; it stays as it is.
         weights: Its whole state dict, gathered where it is sharded.
+        apart: The child whose changes stay as they are; None: all are merged.
     """
     merged = dict(weights)
     for name, lora in _loras(model).items():
+        if apart is not None and f"{name}.".startswith(f"{apart}."):
+            continue
         prefix = f"{name}." if name else ""
         change = merged.pop(f"{prefix}lora_a"), merged.pop(f"{prefix}lora_b")
         merged[f"{prefix}weight"] = lora.merged(merged[f"{prefix}weight"], *change)

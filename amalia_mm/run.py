@@ -31,11 +31,11 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import Projector
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.lora import LoraConfig, add_lora, gate_lora, merged_weights
+from amalia_mm.hub import is_checkpoint
+from amalia_mm.lora import LoraConfig, add_lora, check_begun, gate_lora, is_change, merged_weights
+from amalia_mm.safetensors_files import SafetensorsFiles
 from amalia_mm.text.checkpoint import check_same_decoder, load_hf_into
 from amalia_mm.text.decoder import Decoder, DecoderConfig
-from amalia_mm.text.hub import is_checkpoint
-from amalia_mm.text.safetensors_files import SafetensorsFiles
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.text.tokenizer_files import copy_tokenizer
 
@@ -148,8 +148,8 @@ def save_model(
 
     Args:
         folder: Where to write; an older model folder there is replaced.
-        model: A module with any of the children `decoder`, `encoder`, `projector`; low-rank changes are merged, unless
-            the configuration has a `lora`: they act on what is heard alone, and stay apart.
+        model: A module with any of the children `decoder`, `encoder`, `projector`; low-rank changes are merged, but
+            for the decoder's where the configuration has a `lora`: they act on what is heard alone, and stay apart.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in.
         card: The text of `README.md`.
@@ -160,8 +160,10 @@ def save_model(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     state = model.state_dict() if weights is None else weights
-    if not config.get("lora"):
-        state = merged_weights(model, state)
+    state = merged_weights(model, state, apart="decoder" if config.get("lora") else None)
+    encoder = getattr(model, "encoder", None)
+    if isinstance(encoder, AudioEncoder) and config.get("encoder"):
+        config = {**config, "encoder": encoder.portable(config["encoder"])}
     kept = {name: value.detach().cpu().contiguous() for name, value in state.items() if name not in leave_out}
     text = yaml.safe_dump({"format": FORMAT, **config}, allow_unicode=True, sort_keys=False)
     (fresh / CONFIG).write_text(text, encoding="utf-8")
@@ -277,12 +279,13 @@ def warm_start(
     Args:
         model: A module with any of the children `decoder`, `encoder`, `projector`.
         init_from: Model folder -> the names of parts, or of what is inside one (`projector.head`). A folder with a
-            `config.json`, or a Hub id, is a Hugging Face checkpoint and can give the whole decoder.
+            `config.json`, or a Hub id, is a Hugging Face checkpoint and can give the whole decoder or encoder.
         changed: Fields in which the decoder differs from the folder's on purpose, such as `rope_theta`.
 
     Raises:
         InputError: A part is unknown, given twice, absent on either side, or differs in a name or a shape; or a
-            decoder was trained as another one than the model's configuration says.
+            decoder or an encoder was trained as another one than the model's configuration says; or an encoder has
+            low-rank changes, and nothing gives what they change.
     """
     own = model.state_dict()
     given: dict[str, str] = {}
@@ -305,13 +308,19 @@ def warm_start(
                     remedy="remove one",
                 )
             given |= dict.fromkeys(wanted, folder)
-            decoder = model.get_submodule("decoder") if part == "decoder" else None
-            if isinstance(decoder, Decoder):
+            whole = model.get_submodule(part) if part in ("decoder", "encoder") else None
+            if isinstance(whole, Decoder):
                 if is_checkpoint(folder):
-                    load_hf_into(decoder, folder, changed)
+                    load_hf_into(whole, folder, changed)
                     continue
-                _check_decoder(decoder.config, Path(folder), changed)
+                _check_decoder(whole.config, Path(folder), changed)
+            elif isinstance(whole, AudioEncoder):
+                if is_checkpoint(folder):
+                    whole.load_checkpoint(folder)
+                    continue
+                whole.check_same(read_config(Path(folder)).get("encoder") or {}, f"{Path(folder) / CONFIG}")
             _copy_part(Path(folder), part, wanted)
+    check_begun(own, given, "encoder")
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -347,6 +356,8 @@ def _copy_part(folder: Path, part: str, own: Mapping[str, Tensor]) -> None:
                 wanted=f"weights of the {part}",
                 remedy="give another folder",
             )
+        # Low-rank changes begin at nothing, where they are new.
+        own = {name: value for name, value in own.items() if name in theirs or not is_change(name)}
         _check_same(_shapes(own), theirs, where=f"{folder}: {part}")
         for name, value in own.items():
             files.copy_into(name, value)

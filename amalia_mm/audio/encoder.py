@@ -6,6 +6,9 @@ Knows nothing of text: what its frames mean is learned by the losses of `train/`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,17 +20,20 @@ from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage
 from amalia_mm.audio.letters import LetterHead
 from amalia_mm.audio.spec_augment import SpecAugment
+from amalia_mm.errors import InputError
 
 
 class AudioEncoder(nn.Module, ABC):
     """Waveforms to frames.
 
     `width` is the size of a frame; `pad_to_samples` the fixed window of encoders such as Whisper, else None;
-    `stages` how samples become frames, features included.
+    `max_samples` the longest clip of one that has a longest and pads none, else None; `stages` how samples become
+    frames, features included.
     """
 
     width: int
     pad_to_samples: int | None = None
+    max_samples: int | None = None
     num_letters: int = 0
     """Letters that are read half-way, without the blank; 0 where none are."""
 
@@ -48,6 +54,36 @@ class AudioEncoder(nn.Module, ABC):
     def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what `forward` does, and the letters' logits (k f*s l+1), blank last; None where none are read."""
         return (*self(waveforms, num_samples), None)
+
+    def load_checkpoint(self, source: Path | str) -> None:
+        """Copy the weights of a Hugging Face folder or Hub id; `InputError` where there are none of this class."""
+        raise InputError(
+            str(source),
+            found="a Hugging Face checkpoint",
+            wanted=f"weights of {_path_of(type(self))}",
+            remedy="give the folder of a model of it, or choose an encoder of that checkpoint's class",
+        )
+
+    def check_same(self, spec: Mapping[str, Any], where: str) -> None:
+        """Raise `InputError` naming both where a model folder's encoder is of another class.
+
+        Args:
+            spec: `class_path` and `init_args` of the encoder that the weights are of.
+            where: The file that says so.
+        """
+        found = str(spec.get("class_path", ""))
+        if found not in map(_path_of, type(self).__mro__):
+            wanted = f"{_path_of(type(self))}, as the run's configuration says"
+            remedy = "give a folder of that encoder, or choose the folder's"
+            raise InputError(where, field="encoder", found=found, wanted=wanted, remedy=remedy)
+
+    def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `class_path` and `init_args` that build this encoder anywhere, without the files they may name."""
+        return dict(spec)
+
+
+def _path_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class ConvTransformer(AudioEncoder):

@@ -59,12 +59,19 @@ class AudioGeometry:
     """The way from samples to decoder positions, as the sum of its parts.
 
     Features, encoder and projector each contribute their stages from their own configuration.
-    `pad_to_samples` is the fixed window of encoders such as Whisper (480,000), or None.
+    `pad_to_samples` is the fixed window of encoders such as Whisper (480,000), or None. `max_samples` is the longest
+    clip of an encoder that hears no longer ones and pads none, or None.
     """
 
     sample_rate_hz: int
     pad_to_samples: int | None
     stages: tuple[LengthStage, ...]
+    max_samples: int | None = None
+
+    @property
+    def longest_samples(self) -> int | None:
+        """The longest clip that the encoder hears as one; None where it hears any."""
+        return self.pad_to_samples if self.max_samples is None else self.max_samples
 
     def num_audio_tokens(self, num_samples: int) -> int:
         """Return the decoder positions of a clip.
@@ -72,10 +79,10 @@ class AudioGeometry:
         Raises:
             ValueError: The clip is shorter than one audio token, or longer than the encoder's fixed window.
         """
-        if self.pad_to_samples is not None and num_samples > self.pad_to_samples:
+        longest = self.longest_samples
+        if longest is not None and num_samples > longest:
             raise ValueError(
-                f"{num_samples} samples do not fit the encoder's window of {self.pad_to_samples}: cut the "
-                "audio into chunks first"
+                f"{num_samples} samples do not fit the encoder's window of {longest}: cut the audio into chunks first"
             )
         length = num_samples if self.pad_to_samples is None or num_samples < 1 else self.pad_to_samples
         for stage in self.stages:
@@ -100,6 +107,11 @@ class AudioGeometry:
             middle = (low + high) // 2
             low, high = (low, middle) if _run(self.stages, middle) >= 1 else (middle, high)
         return high
+
+
+def is_frame(num_frames: Tensor, size: int) -> Tensor:
+    """Return (k size) bool: True on the `num_frames` (k) frames of each clip, False on its padding."""
+    return torch.arange(size, device=num_frames.device) < num_frames[:, None]
 
 
 def _run(stages: tuple[LengthStage, ...], length: int) -> int:

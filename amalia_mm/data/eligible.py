@@ -118,11 +118,14 @@ def eligible_speech(
     else:
         num_audio_tokens = _audio_tokens(folder, geometry)
         missing = ("audio", is_heard & (num_samples == 0), "no clip", "a clip to hear, or simulated paths")
+    longest_samples = None if geometry is None or paths is not None else geometry.longest_samples
+    beyond = np.zeros_like(is_heard) if longest_samples is None else num_samples > longest_samples
     too_short = is_heard & (num_audio_tokens < 1) & ~missing[1]
     too_long = num_audio_tokens > max_audio_tokens
     most = np.iinfo(np.int64).max if max_positions is None else max_positions
     problems = (
         missing,
+        ("audio", beyond, "a clip longer than the encoder's window", f"at most {longest_samples} samples"),
         ("audio", too_short, "a clip shorter than one audio token", "a clip that the encoder can hear"),
         ("audio", too_long, "too long a clip", f"at most {max_audio_tokens} audio tokens (max_audio_tokens)"),
         (

@@ -357,4 +357,4 @@ def _geometry(value: AudioGeometry | Mapping[str, Any] | None) -> AudioGeometry 
     if value is None or isinstance(value, AudioGeometry):
         return value
     stages = tuple(s if isinstance(s, LengthStage) else LengthStage(**s) for s in value["stages"])
-    return AudioGeometry(value["sample_rate_hz"], value["pad_to_samples"], stages)
+    return AudioGeometry(**{**value, "stages": stages})

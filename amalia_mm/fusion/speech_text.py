@@ -52,7 +52,9 @@ class SpeechTextModel(nn.Module):
         if self.encoder is None or self.projector is None:
             return None
         stages = (*self.encoder.stages, *self.projector.stages)
-        return AudioGeometry(SAMPLE_RATE_HZ, self.encoder.pad_to_samples, stages)
+        return AudioGeometry(
+            SAMPLE_RATE_HZ, self.encoder.pad_to_samples, stages, max_samples=self.encoder.max_samples
+        )
 
     def hear(self, waveforms: Tensor, num_samples: Tensor) -> Heard:
         """Return the frames of waveforms (k n) float32 with num_samples (k).

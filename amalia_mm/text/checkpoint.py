@@ -5,18 +5,18 @@ Every tensor of a folder has its place in the decoder and every parameter comes 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import torch
 from torch import Tensor
 
 from amalia_mm.errors import InputError
+from amalia_mm.hub import checkpoint_folder
+from amalia_mm.safetensors_files import INDEX_NAME, SafetensorsFiles, check_index, weight_files
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.hf_config import (
     CONFIG_NAME,
@@ -24,11 +24,7 @@ from amalia_mm.text.hf_config import (
     read_decoder_config,
     write_decoder_config,
 )
-from amalia_mm.text.hub import checkpoint_folder
-from amalia_mm.text.safetensors_files import SafetensorsFiles, fail_pickle
 
-WEIGHTS_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_SIZE = "5GB"
 MAY_CHANGE = ("rope_theta", "rope_scaling", "max_position_embeddings", "dtype")
 """What a configuration may say otherwise than the weights' folder, on purpose: a longer context, another type."""
@@ -56,7 +52,7 @@ def load_hf(source: Path | str, dtype: str | None = None) -> Decoder:
         config = replace(config, dtype=dtype)
     with torch.device("meta"):
         decoder = Decoder(config)
-    with SafetensorsFiles(_weight_files(folder)) as files:
+    with SafetensorsFiles(weight_files(folder)) as files:
         _check_tensors(files, decoder, folder)
         # Memory that was asked for and never written takes no room yet.
         decoder.to_empty(device="cpu")
@@ -80,7 +76,7 @@ def load_hf_into(decoder: Decoder, source: Path | str, changed: Collection[str] 
     folder = checkpoint_folder(source)
     path = folder / CONFIG_NAME
     check_same_decoder(decoder.config, read_decoder_config(folder), str(path), changed)
-    with SafetensorsFiles(_weight_files(folder)) as files:
+    with SafetensorsFiles(weight_files(folder)) as files:
         _check_tensors(files, decoder, folder)
         _copy(files, decoder)
 
@@ -182,7 +178,7 @@ def _meaning(config: DecoderConfig, name: str) -> object:
 
 
 def _check_tensors(files: SafetensorsFiles, decoder: Decoder, folder: Path) -> None:
-    _check_index(files, folder)
+    check_index(files, folder)
     wanted = {name: tuple(value.shape) for name, value in decoder.named_parameters()}
     is_tied = decoder.config.tie_word_embeddings
     # Some writers add what follows from other tensors: rotary frequencies, a tied head.
@@ -198,63 +194,7 @@ def _check_tensors(files: SafetensorsFiles, decoder: Decoder, folder: Path) -> N
         )
 
 
-def _check_index(files: SafetensorsFiles, folder: Path) -> None:
-    """Raise `InputError` for a tensor that the folder's index names and its file does not hold."""
-    index = folder / INDEX_NAME
-    for name, file in _weight_map(index).items() if index.is_file() else ():
-        found = files.path_of(name).name if name in files.names else None
-        if found != file:
-            shown, remedy = f"it in {found}" if found else "it in no file", "copy the folder again, whole"
-            raise InputError(index, field=name, found=shown, wanted=f"it in {file}", remedy=remedy)
-
-
 def _copy(files: SafetensorsFiles, decoder: Decoder) -> None:
     parameter: Tensor
     for name, parameter in decoder.named_parameters():
         files.copy_into(name, parameter)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that the folder's index names, or the only one."""
-    index = folder / INDEX_NAME
-    if index.is_file():
-        names = sorted(set(_weight_map(index).values()))
-        if (folder / WEIGHTS_NAME).exists() and WEIGHTS_NAME not in names:
-            # A checkpoint written over another one. transformers would read the one, we the other.
-            raise InputError(
-                folder,
-                found=f"{WEIGHTS_NAME} and, in {INDEX_NAME}, {names[0]}",
-                wanted="the weights once",
-                remedy="remove what is not of this checkpoint",
-            )
-        return [folder / name for name in names]
-    if not (folder / WEIGHTS_NAME).exists():
-        for pattern in ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt"):
-            for path in sorted(folder.glob(pattern)):
-                fail_pickle(path)
-        part = next(iter(sorted(folder.glob("model-*.safetensors"))), None)
-        if part is not None:
-            raise InputError(
-                index,
-                found=f"no such file, but {part.name}",
-                wanted="the list of the parts",
-                remedy="copy the folder again, whole",
-            )
-    return [folder / WEIGHTS_NAME]
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    """Return tensor name -> file name; names that lead out of the folder raise `InputError`."""
-    try:
-        content: Any = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(index, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
-    found = content.get("weight_map") if isinstance(content, dict) else None
-    if not (isinstance(found, dict) and found):
-        remedy = "copy the folder again"
-        raise InputError(index, field="weight_map", found=repr(found), wanted="a mapping", remedy=remedy)
-    for name, file in found.items():
-        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
-            remedy = "copy the folder again"
-            raise InputError(index, field=name, found=repr(file), wanted="a .safetensors file", remedy=remedy)
-    return found

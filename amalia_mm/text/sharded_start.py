@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from amalia_mm.lora import LoraConfig, LoraLinear, add_lora
+from amalia_mm.safetensors_files import own_part
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.norm import RMSNorm
 from amalia_mm.text.parallel import shard
-from amalia_mm.text.safetensors_files import own_part
 
 
 def new_sharded(

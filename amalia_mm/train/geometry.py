@@ -22,4 +22,5 @@ def geometry_of(
     with torch.device("meta"):
         encoder = build_encoder()
         projector = build_projector(encoder.width, decoder)
-    return AudioGeometry(SAMPLE_RATE_HZ, encoder.pad_to_samples, (*encoder.stages, *projector.stages))
+    stages = (*encoder.stages, *projector.stages)
+    return AudioGeometry(SAMPLE_RATE_HZ, encoder.pad_to_samples, stages, max_samples=encoder.max_samples)

@@ -17,9 +17,9 @@ from torch.distributed import destroy_process_group, init_process_group
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
+from amalia_mm import safetensors_files
 from amalia_mm.errors import InputError
 from amalia_mm.run import warm_start
-from amalia_mm.text import safetensors_files
 from amalia_mm.text.checkpoint import load_hf_into
 from amalia_mm.text.decoder import Decoder
 from amalia_mm.text.hf_config import read_decoder_config

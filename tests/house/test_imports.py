@@ -10,13 +10,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "amalia_mm"
 
-_LEAVES = {"batch", "units", "variety", "lora"}
+_LEAVES = {"batch", "units", "variety", "lora", "hub", "safetensors_files"}
 _UNDERSTANDING = {"fusion", "voice", "text", "audio"}
 MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
     "commit": set(),
     "variety": set(),
     "lora": set(),
+    "hub": set(),
+    "safetensors_files": set(),
     "batch": {"units", "variety"},
     "portuguese": {"variety"},
     "text": _LEAVES,
@@ -27,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat"),
         *("audio.geometry", "audio.io", "audio.features", "audio.augment"),
     },
-    "run": {*_UNDERSTANDING, "lora"},
+    "run": {*_UNDERSTANDING, "lora", "hub", "safetensors_files"},
     "evaluate.metrics": {"portuguese", "batch"},
     "train": {
         *_UNDERSTANDING,
@@ -68,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preparation_commands": {
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
     },
-    "export": {"run", "resolve", "fusion", "text"},
+    "export": {"run", "resolve", "fusion", "text", "hub"},
     "model_commands": {"assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal"},
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import huggingface_hub
 
 from amalia_mm.errors import InputError
 
+CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json")
+"""What tells of a model without its weights."""
 FILES = (
-    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
+    *(*CONFIGS, "generation_config.json"),
+    # Not `model.fp32-*`, which lies beside the same weights in half precision.
+    *("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "*.jinja"),
     *("added_tokens.json", "README.md"),
 )
@@ -25,10 +30,14 @@ def is_checkpoint(source: Path | str) -> bool:
     return _HUB_ID.fullmatch(str(source)) is not None
 
 
-def checkpoint_folder(source: Path | str) -> Path:
+def checkpoint_folder(source: Path | str, files: Sequence[str] = FILES) -> Path:
     """Return the folder of a checkpoint; a Hub id (`utter-project/EuroLLM-1.7B`) is fetched if it is not there yet.
 
     A folder on this machine comes first. `HF_HUB_OFFLINE=1` keeps to what was fetched before.
+
+    Args:
+        source: The folder or the Hub id.
+        files: Names and patterns of what is fetched of a Hub id.
 
     Raises:
         InputError: A file in place of a folder; neither a folder nor a Hub id; or the Hub does not give it.
@@ -45,7 +54,7 @@ def checkpoint_folder(source: Path | str) -> Path:
             folder, found="no such file or folder", wanted="a Hugging Face folder", remedy=remedy
         )
     try:
-        return Path(huggingface_hub.snapshot_download(str(source), allow_patterns=list(FILES)))
+        return Path(huggingface_hub.snapshot_download(str(source), allow_patterns=list(files)))
     except (OSError, ValueError) as error:
         # What the Hub and the network say are kinds of OSError, what is no id is a ValueError.
         first_line = next(iter(str(error).strip().splitlines()), "")

@@ -6,6 +6,7 @@ the file and copied once, whole or only the slice that this rank holds, so that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from amalia_mm.errors import InputError
 
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -88,24 +91,29 @@ class SafetensorsFiles:
         """Return the file that a tensor is in."""
         return self._places[name].path
 
-    def check(self, wanted: Mapping[str, tuple[int, ...]], allowed: Iterable[str], where: Path) -> None:
+    def check(
+        self,
+        wanted: Mapping[str, tuple[int, ...]],
+        allowed: Iterable[str],
+        where: Path,
+        part: str = "decoder",
+        kind: str = "a Llama decoder",
+    ) -> None:
         """Raise `InputError` for the first tensor that is unknown, missing, misshapen or no floating-point number.
 
         Args:
             wanted: Name -> shape of what must be there.
             allowed: Names of what may be there besides.
             where: What is named where a tensor is missing.
+            part: What the tensors are of, for the message.
+            kind: What that is more exactly.
         """
         for name in sorted(self.names - wanted.keys() - set(allowed)):
-            _fail(
-                self.path_of(name),
-                name,
-                "a tensor without a place in the decoder",
-                "a Llama decoder's tensors",
-            )
+            found = f"a tensor without a place in the {part}"
+            _fail(self.path_of(name), name, found, f"{kind}'s tensors")
         missing = sorted(wanted.keys() - self.names)
         if missing:
-            _fail(where, missing[0], f"{len(missing)} tensors missing", "every tensor of the decoder")
+            _fail(where, missing[0], f"{len(missing)} tensors missing", f"every tensor of the {part}")
         for name, shape in wanted.items():
             found = self._places[name]
             if found.shape != shape:
@@ -128,6 +136,62 @@ class SafetensorsFiles:
         """Return whether two tensors have the same values."""
         first, second = self._places[name], self._places[other]
         return torch.equal(first.file.get_tensor(name), second.file.get_tensor(other))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files that the folder's index names, or the only one."""
+    index = folder / INDEX_NAME
+    if index.is_file():
+        names = sorted(set(_weight_map(index).values()))
+        if (folder / WEIGHTS_NAME).exists() and WEIGHTS_NAME not in names:
+            # A checkpoint written over another one. transformers would read the one, we the other.
+            raise InputError(
+                folder,
+                found=f"{WEIGHTS_NAME} and, in {INDEX_NAME}, {names[0]}",
+                wanted="the weights once",
+                remedy="remove what is not of this checkpoint",
+            )
+        return [folder / name for name in names]
+    if not (folder / WEIGHTS_NAME).exists():
+        for pattern in ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt"):
+            for path in sorted(folder.glob(pattern)):
+                fail_pickle(path)
+        part = next(iter(sorted(folder.glob("model-*.safetensors"))), None)
+        if part is not None:
+            raise InputError(
+                index,
+                found=f"no such file, but {part.name}",
+                wanted="the list of the parts",
+                remedy="copy the folder again, whole",
+            )
+    return [folder / WEIGHTS_NAME]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Return tensor name -> file name; names that lead out of the folder raise `InputError`."""
+    try:
+        content: Any = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(index, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
+    found = content.get("weight_map") if isinstance(content, dict) else None
+    if not (isinstance(found, dict) and found):
+        remedy = "copy the folder again"
+        raise InputError(index, field="weight_map", found=repr(found), wanted="a mapping", remedy=remedy)
+    for name, file in found.items():
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            remedy = "copy the folder again"
+            raise InputError(index, field=name, found=repr(file), wanted="a .safetensors file", remedy=remedy)
+    return found
+
+
+def check_index(files: SafetensorsFiles, folder: Path) -> None:
+    """Raise `InputError` for a tensor that the folder's index names and its file does not hold."""
+    index = folder / INDEX_NAME
+    for name, file in _weight_map(index).items() if index.is_file() else ():
+        found = files.path_of(name).name if name in files.names else None
+        if found != file:
+            shown, remedy = f"it in {found}" if found else "it in no file", "copy the folder again, whole"
+            raise InputError(index, field=name, found=shown, wanted=f"it in {file}", remedy=remedy)
 
 
 def own_part(sharded: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
