@@ -52,23 +52,34 @@ def openai_model(dtype: torch.dtype) -> whisper.Whisper:
     )
     model = whisper.Whisper(sizes).eval().requires_grad_(False)
     torch.nn.init.normal_(model.decoder.positional_embedding, std=0.02)
-    return model.to(dtype)
+    model = model.to(dtype)
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.float()  # it is asked for float32, whatever comes
+    return model
+
+
+ENCODER = {
+    "model_type": "whisper",
+    "num_mel_bins": NUM_MELS,
+    "d_model": WIDTH,
+    "encoder_layers": ENCODER_LAYERS,
+    "encoder_attention_heads": HEADS,
+    "encoder_ffn_dim": 4 * WIDTH,
+    "max_source_positions": NUM_FRAMES,
+}
+"""The config.json of the encoder alone."""
 
 
 def transformers_config() -> WhisperConfig:
     ids = small_encoding()._special_tokens
     end = ids["<|endoftext|>"]
     return WhisperConfig(
+        **{name: value for name, value in ENCODER.items() if name != "model_type"},
         vocab_size=VOCABULARY,
-        num_mel_bins=NUM_MELS,
-        d_model=WIDTH,
-        encoder_layers=ENCODER_LAYERS,
-        encoder_attention_heads=HEADS,
-        encoder_ffn_dim=4 * WIDTH,
         decoder_layers=DECODER_LAYERS,
         decoder_attention_heads=HEADS,
         decoder_ffn_dim=4 * WIDTH,
-        max_source_positions=NUM_FRAMES,
         max_target_positions=POSITIONS,
         decoder_start_token_id=ids["<|startoftranscript|>"],
         pad_token_id=end,
@@ -96,7 +107,10 @@ def transformers_tokenizer() -> WhisperTokenizer:
     vocabulary = {
         "".join(letters[byte] for byte in token): rank for token, rank in encoding._mergeable_ranks.items()
     }
-    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], language=LANGUAGE, task=TASK)
+    vocabulary |= encoding._special_tokens
+    tokenizer = WhisperTokenizer(
+        vocab=vocabulary, merges=[], language=LANGUAGE, task=TASK, pad_token="<|endoftext|>"
+    )
     specials = sorted(encoding._special_tokens, key=encoding._special_tokens.__getitem__)
     is_time = {name: name.strip("<|>")[:1].isdigit() for name in specials}
     tokenizer.add_tokens([name for name in specials if not is_time[name]], special_tokens=True)

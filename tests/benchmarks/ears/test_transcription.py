@@ -22,11 +22,11 @@ from spoken import recording, sentences
 from torch import Tensor, nn
 from transformers import AutomaticSpeechRecognitionPipeline, WhisperFeatureExtractor
 from whisper_sizes import (
+    ENCODER,
     LANGUAGE,
     TASK,
     openai_model,
     openai_tokenizer,
-    transformers_config,
     transformers_model,
     transformers_tokenizer,
 )
@@ -85,7 +85,7 @@ class _Watched:
 
 def _ours(batch_size: int) -> _Watched:
     config = replace(MEDIUM_100M, dtype=DTYPE)
-    encoder = Whisper(transformers_config().to_dict(), dtype=DTYPE)
+    encoder = Whisper(ENCODER, dtype=DTYPE)
     projector = StackMLP(encoder.width, config, stack=STACK)
     model = SpeechTextModel(encoder, projector, Decoder(config)).eval().requires_grad_(False)
     tokenizer = Tokenizer.train([said.text for said in sentences()], 512)
