@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import WhisperFeatureExtractor
 
+from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.features import LogMel
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.io import encode_flac
@@ -44,6 +46,15 @@ BATCH, WORKERS, VOCABULARY = 16, 2, 512
 BUDGET_S = 16 * 16  # as much audio as a batch of sixteen clips of mean length
 """A batch of log-mel (k m f) and the token ids of its texts."""
 Batch = tuple[Tensor, list[list[int]]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread_each() -> Iterator[None]:
+    """The workers have the cores: threads of the main process would wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,8 @@ class _Ours:
 
     def __init__(self, shards: _Shards) -> None:
         self._features = LogMel(80)
-        geometry = AudioGeometry(SAMPLE_RATE_HZ, None, self._features.stages)
+        with torch.device("meta"):
+            geometry = AudioGeometry(SAMPLE_RATE_HZ, None, ConvTransformer(num_convolutions=3).stages)
         data = SpeechTextData(
             {str(shards.folder): 1.0},
             str(shards.tokenizer_folder),
@@ -189,16 +201,18 @@ def _decoded(audio: Any) -> Tensor:
 
 
 def _datasets_pipeline(
-    shards: _Shards, table: Any, to_waveform: Callable[[Any], Tensor]
+    shards: _Shards, table: Any, to_waveform: Callable[[Any], Tensor], is_batched: bool
 ) -> Callable[[], int]:
-    extractor = WhisperFeatureExtractor()
+    extract = partial(
+        WhisperFeatureExtractor(), sampling_rate=SAMPLE_RATE_HZ, truncation=False, return_tensors="pt"
+    )
 
     def to_batch(rows: list[dict[str, Any]]) -> Batch:
         clips = [to_waveform(row["audio"]).numpy() for row in rows]
-        given = extractor(
-            clips, sampling_rate=SAMPLE_RATE_HZ, padding="longest", truncation=False, return_tensors="pt"
-        )
-        return given["input_features"], [shards.tokenizer.encode(row["text"]) for row in rows]
+        ids = [shards.tokenizer.encode(row["text"]) for row in rows]
+        if is_batched:
+            return extract(clips, padding="longest")["input_features"], ids
+        return _padded([extract(clip, padding="do_not_pad")["input_features"][0] for clip in clips], ids)
 
     loader = DataLoader(
         table,
@@ -230,20 +244,25 @@ def test_beside_datasets(bench, shards: _Shards, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is in the extra `dev`")
     table = _table(shards, tmp_path)
     of_bytes = table.cast_column("audio", datasets.Audio(decode=False))
-    ways = {
-        "soundfile and soxr": _datasets_pipeline(shards, of_bytes, _OfBytes(_by_soxr)),
-        "soundfile and torchaudio": _datasets_pipeline(shards, of_bytes, _OfBytes(_by_torchaudio)),
+    decoders: dict[str, tuple[Any, Callable[[Any], Tensor]]] = {
+        "soundfile and soxr": (of_bytes, _OfBytes(_by_soxr)),
+        "soundfile and torchaudio": (of_bytes, _OfBytes(_by_torchaudio)),
     }
     if _has_torchcodec():
         audio = table.cast_column("audio", datasets.Audio(sampling_rate=SAMPLE_RATE_HZ, num_channels=1))
-        ways["its Audio feature (torchcodec)"] = _datasets_pipeline(shards, audio, _decoded)
+        decoders["its Audio feature (torchcodec)"] = audio, _decoded
+    ways = {
+        f"{name}, {extracted}": _datasets_pipeline(shards, *decoder, extracted == "batches at once")
+        for name, decoder in decoders.items()
+        for extracted in ("batches at once", "clip by clip")
+    }
     ours = _Ours(shards)
     assert ours.epoch() == NUM_CLIPS == next(iter(ways.values()))()
     best = best_of(ways)
     times = paired(ours.epoch, ways[best], num_pairs=7)
     bench.row(
         "loader_datasets",
-        f"the same clips; datasets with {best}, transformers' feature extractor and batches of {BATCH} padded to the "
+        f"the same clips; datasets and transformers' feature extractor with {best}, batches of {BATCH} padded to the "
         f"longest, {WORKERS} workers",
         ours=shards.seconds / times.ours_median_s,
         peer=shards.seconds / times.peer_median_s,
