@@ -76,6 +76,7 @@ def _add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--show", action="store_true", help="print the figures of an earlier evaluation again"
     )
+    _add_hearing(evaluate)
     evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument(
         "--against", type=Path, help="folder of an earlier report: ends with 3 where written skills fell"
@@ -85,6 +86,29 @@ def _add_evaluate(commands: Commands) -> None:
     )
     evaluate.add_argument("--command", help=argparse.SUPPRESS)
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
+    """Add what measures an encoder without a decoder."""
+    for name, does in (("--spoken", "writes down"), ("--vocabulary", "tells apart, text by text")):
+        about = (
+            f"recordings that the encoder of --model {does}, by CTC alone; rows of split test, or without one"
+        )
+        evaluate.add_argument(name, type=Path, action="append", default=[], metavar="MANIFEST", help=about)
+    evaluate.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SHARDS",
+        help="write --spoken down with a model of this text as well, counted on the spot",
+    )
+    evaluate.add_argument("--text_weight", type=float, default=0.5, help="what it counts beside CTC")
+    evaluate.add_argument("--text_bonus", type=float, default=0.5, help="for each token that is written")
+    evaluate.add_argument(
+        "--token_bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
+    )
+    evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 
 
 def _load(path: str | None) -> Assistant:
@@ -120,6 +144,8 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.spoken or options.vocabulary:
+        return _evaluate_hearing(options)
     from amalia_mm.evaluate.table import read_report, table
 
     output = options.run_folder or (options.output if options.data else Path("runs/quickstart"))
@@ -165,6 +191,30 @@ def _compare(before: Path, after: Path, tolerance: float) -> int:
     changes = text_changes(read_report(before), read_report(after), before)
     result(regression_table(changes, tolerance).rstrip())
     return REGRESSED if any(change.is_worse(tolerance) for change in changes) else 0
+
+
+def _evaluate_hearing(options: argparse.Namespace) -> int:
+    from amalia_mm.evaluate.hearing import TextModel, evaluate_hearing, lines
+
+    if not options.model or options.run_folder or options.data or options.show:
+        raise InputError(
+            "evaluate",
+            found="--spoken or --vocabulary without --model, or beside a run, --data or --show",
+            wanted="--model with them, and nothing else to measure",
+            remedy="add --model, or leave the others out",
+        )
+    figures = evaluate_hearing(
+        options.model,
+        options.output,
+        spoken=options.spoken,
+        vocabularies=options.vocabulary,
+        split=options.split,
+        text=TextModel(options.text, options.text_weight, options.text_bonus) if options.text else None,
+        token_bonus=options.token_bonus,
+    )
+    if not options.quiet:
+        result("\n".join([*lines(figures), str(options.output / "hearing.json")]))
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
-"""`amalia shards write | write-text | write-pairs | verify | stats | show | index | tokenize`: shards by hand.
+"""`amalia shards`: its actions, which write shards by hand, check them, count them and look into them.
 
-Each action imports its room only when it is called. It knows nothing of what shards are used for.
+Those that make more voices are in `voices_commands.py`. Each imports its room only when it is called. It knows nothing
+of what shards are used for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
+from amalia_mm.voices_commands import add_voices
 
 if TYPE_CHECKING:
     from amalia_mm.data.index import ShardIndex
@@ -29,6 +31,9 @@ def add_shards(commands: Commands) -> None:
     write.add_argument("manifest", type=Path, help="JSONL with audio (relative to the file) and text")
     write.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
     write.add_argument("--split", choices=("train", "val", "test"), help="only these rows (default: all)")
+    write.add_argument(
+        "--copies", type=int, default=0, help="changed copies of each: other vocal tracts, another pace"
+    )
     write.set_defaults(run=_write_shards)
 
     text = actions.add_parser("write-text", help="documents and conversations, as a folder of shards")
@@ -46,6 +51,8 @@ def add_shards(commands: Commands) -> None:
     pairs.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
     pairs.add_argument("--split", choices=("train", "val", "test"), help="only these pairs (default: all)")
     pairs.set_defaults(run=_write_pairs)
+
+    add_voices(actions)
 
     verify = actions.add_parser("verify", help="read, check and decode every record")
     verify.add_argument("folders", nargs="+", type=Path)
@@ -162,7 +169,10 @@ def _write_shards(options: argparse.Namespace) -> int:
 
     from amalia_mm.data.shards import ShardWriter
     from amalia_mm.prepare.own_speech import decode_own_speech, read_own_speech
+    from amalia_mm.prepare.respoken import copies_of
 
+    if options.copies < 0:
+        raise InputError("--copies", found=options.copies, wanted="at least 0", remedy="change it")
     speech = read_own_speech([options.manifest])
     if options.split is not None:
         speech.recordings = [row for row in speech.recordings if row.split == options.split]
@@ -171,18 +181,19 @@ def _write_shards(options: argparse.Namespace) -> int:
             found = f"no row of {options.manifest} in it"
             raise InputError("--split", found=found, wanted=f"recordings for {options.split}", remedy=remedy)
     _check_new(options.output)
-    num_written = 0
+    num_written, seconds = 0, 0.0
     with (
         ShardWriter(options.output) as writer,
         tqdm(total=len(speech.recordings), unit="clip", desc="shards", dynamic_ncols=True) as bar,
     ):
         for clip in decode_own_speech(speech, bar.update):
-            writer.write(clip.record, clip.flac)
-            num_written += 1
+            for one in (clip, *copies_of(clip, options.copies)):
+                writer.write(one.record, one.flac)
+                num_written += 1
+                seconds += one.record.seconds or 0.0
     for reason, count in speech.notes.items():
         note(f"{options.manifest}: {reason}: {count} rows")
-    hours = sum(speech.seconds.values()) / 3600
-    result(f"{options.output}\t{num_written} records\t{hours:.3f} hours\t{len(speech.bad)} left out")
+    result(f"{options.output}\t{num_written} records\t{seconds / 3600:.3f} hours\t{len(speech.bad)} left out")
     return 0
 
 

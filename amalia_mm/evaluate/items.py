@@ -102,6 +102,34 @@ def read_spoken(path: Path) -> list[SpokenItem]:
     return _some(items, path, "a row with audio")
 
 
+def read_recordings(path: Path, split: str) -> list[SpokenItem]:
+    """Return the rows of a manifest of recordings that have a text and are of a split, or of none.
+
+    Raises:
+        InputError: The file, a field or an audio file is missing, or no row is left.
+    """
+    items: list[SpokenItem] = []
+    for where, row in _rows(path):
+        if row.get("text", "") is None or (row.get("split") or split) != split:
+            continue
+        audio = path.parent / _text(row, "audio", where)
+        if not audio.is_file():
+            remedy = "correct the path or copy the file"
+            raise InputError(where, field="audio", found=audio, wanted="an audio file", remedy=remedy)
+        items.append(
+            SpokenItem(
+                id=str(row.get("id") or Path(str(row["audio"])).with_suffix("")),
+                audio=audio,
+                text=_text(row, "text", where),
+                voice=str(row.get("speaker") or "?"),
+                source=path.stem,
+                task="transcribe",
+                is_new_template=False,
+            )
+        )
+    return _some(items, path, f"a row with text that is of split {split}, or of none")
+
+
 def read_questions(path: Path) -> list[WrittenQuestion]:
     """Return the written questions of a file; `InputError` where the file or a field is missing."""
     questions = [

@@ -22,14 +22,20 @@ from amalia_mm.prepare.espeak import SpeakerPool, Utterance
 from amalia_mm.prepare.lines import Line
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
 
-_RATE_WPM = (140, 200)
-_PITCH = (35, 65)
-_TRACT_SCALE = (0.86, 1.16)
-"""From a child's or small woman's to a large man's vocal tract, around that of the voice itself."""
 _SILENCE_S = (0.05, 0.3)
 _LEVEL_DB = (-32.0, -16.0)
 _PEAK = 0.98
 _NO_SPEECH_S = (0.5, 4.0)
+
+
+@dataclass(frozen=True)
+class Prosody:
+    """How far the ways of speaking lie apart, from each to each; voices have pitch and pace 50 and 160 of their own."""
+
+    rate_wpm: tuple[int, int] = (140, 200)
+    pitch: tuple[int, int] = (35, 65)
+    tract_scale: tuple[float, float] = (0.86, 1.16)
+    """From a child's or small woman's to a large man's vocal tract, around that of the voice itself."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,9 @@ class Clip:
         return samples_to_seconds(self.num_samples)
 
 
-def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator[Clip | InputError]:
+def speak_lines(
+    lines: Sequence[Line], pool: SpeakerPool, seed: int, prosody: Prosody = Prosody()
+) -> Iterator[Clip | InputError]:
     """Yield the clip of each line, in order, or the error where it cannot be said.
 
     Rate, pitch, size, silence, level and noise are drawn from the seed and the line's id alone, so a clip is
@@ -58,7 +66,7 @@ def speak_lines(lines: Sequence[Line], pool: SpeakerPool, seed: int) -> Iterator
         clip = dress(waveform, _generator(seed, lines[number].id))
         return Clip(lines[number], encode_flac(clip), len(clip))
 
-    return pool.speak((_utterance(line, seed) for line in lines), finish)
+    return pool.speak((_utterance(line, seed, prosody) for line in lines), finish)
 
 
 def dress(waveform: Tensor, generator: Generator) -> Tensor:
@@ -77,16 +85,16 @@ def no_speech(line: Line, seed: int) -> Clip:
     return Clip(line, encode_flac(waveform), len(waveform))
 
 
-def _utterance(line: Line, seed: int) -> Utterance:
+def _utterance(line: Line, seed: int, prosody: Prosody) -> Utterance:
     if line.voice is None:
         raise ValueError(f"line {line.id} has no voice")
     rng = random.Random(f"{seed} {line.id} prosody")
     return Utterance(
         line.text,
         line.voice,
-        rate_wpm=rng.randint(*_RATE_WPM),
-        pitch=rng.randint(*_PITCH),
-        tract_scale=rng.uniform(*_TRACT_SCALE) if line.split == "train" else 1.0,
+        rate_wpm=rng.randint(*prosody.rate_wpm),
+        pitch=rng.randint(*prosody.pitch),
+        tract_scale=rng.uniform(*prosody.tract_scale) if line.split == "train" else 1.0,
     )
 
 

@@ -104,7 +104,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chat_terminal": {"batch", "terminal"},
     "distil_commands": {"prepare", "terminal"},
     "cost_commands": {"recipe_paths", "train", "terminal"},
-    "shards_commands": {"data", "prepare", "text.tokenizer", "terminal"},
+    "shards_commands": {"data", "prepare", "text.tokenizer", "terminal", "voices_commands"},
+    "voices_commands": {"prepare", "terminal"},
     "preparation_commands": {
         "distil_commands",
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
@@ -134,6 +135,7 @@ AT_START = {
     "preparation_commands",
     "distil_commands",
     "cost_commands",
+    "voices_commands",
     "shards_commands",
     "terminal",
     "child_process",

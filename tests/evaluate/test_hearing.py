@@ -1,0 +1,126 @@
+"""`amalia evaluate --spoken --vocabulary` measures an encoder that has no decoder yet."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import toy_recipe
+
+from amalia_mm.audio.io import load_audio, write_audio
+from amalia_mm.cli import main
+from amalia_mm.errors import InputError
+from amalia_mm.evaluate.ears import Ears
+from amalia_mm.evaluate.metrics import character_errors
+from amalia_mm.run import save_model
+from amalia_mm.text.decoder import DecoderConfig
+
+WORDS = ("bom dia", "está frio", "o comboio")
+
+
+@pytest.fixture(scope="module")
+def ears(toy_data, tmp_path_factory):
+    """The folder of an encoder and its head, as CTC training leaves them: no decoder, no blank vector."""
+    from amalia_mm.audio.encoder import ConvTransformer
+    from amalia_mm.fusion.projectors import CtcPosterior
+
+    torch.manual_seed(0)
+    sizes = {**toy_recipe.ENCODER["init_args"]}
+    encoder = ConvTransformer(**sizes)
+    model = torch.nn.ModuleDict(
+        {"encoder": encoder, "projector": CtcPosterior(encoder.width, DecoderConfig.of(toy_recipe.DECODER))}
+    )
+    folder = tmp_path_factory.mktemp("stage")
+    config = {
+        "encoder": toy_recipe.ENCODER,
+        "projector": {"class_path": toy_recipe.PROJECTOR["class_path"], "init_args": {}},
+        "decoder_sizes": toy_recipe.DECODER,
+    }
+    save_model(
+        folder / "model",
+        model,
+        config=config,
+        tokenizer=toy_data / "tokenizer",
+        card="",
+        leave_out={"projector.blank"},
+    )
+    return folder
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    for number in range(len(WORDS)):
+        write_audio(tmp_path / f"{number}.wav", 0.1 * torch.randn(16_000 + 800 * number))
+    rows = [{"audio": f"{number}.wav", "text": word} for number, word in enumerate(WORDS)]
+    rows += [{"audio": "gone.wav", "text": None}, {"audio": "gone.wav", "text": "não", "split": "train"}]
+    path = tmp_path / "palavras.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def test_a_clip_is_heard_alone_as_in_a_batch(ears, manifest):
+    loaded = Ears.load(ears)
+    clips = [load_audio(manifest.parent / f"{number}.wav") for number in range(3)]
+    together = loaded.log_probs(clips)
+    for clip, each in zip(clips, together, strict=True):
+        assert len(each) == loaded.geometry.num_audio_tokens(len(clip))
+        torch.testing.assert_close(each, loaded.log_probs([clip])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_report_holds_rates_intervals_and_rows(ears, manifest, tmp_path, capsys):
+    output = tmp_path / "out"
+    options = ["--spoken", str(manifest), "--vocabulary", str(manifest), "--output", str(output)]
+    assert main(["evaluate", "--model", str(ears), *options]) == 0
+    figures = json.loads((output / "hearing.json").read_text())
+    (spoken,), (words,) = figures["spoken"], figures["vocabularies"]
+    assert [row["said"] for row in spoken["rows"]] == list(
+        WORDS
+    )  # without text, or of another split: not measured
+    written = [row["written"] for row in spoken["rows"]]
+    assert spoken["cer"]["rate"] == pytest.approx(character_errors(WORDS, written).rate)
+    assert spoken["cer"]["interval"][0] <= spoken["cer"]["rate"] <= spoken["cer"]["interval"][1]
+    assert words["words"] == words["clips"] == 3
+    assert words["top1"]["part"] == sum(row["place"] == 1 for row in words["rows"])
+    assert words["top5"]["rate"] == 1.0
+    shown = capsys.readouterr().out
+    assert "CER" in shown and "em 1.º" in shown
+
+
+def test_a_model_of_text_writes_beside_ctc_and_a_bonus_is_told_apart(
+    ears, manifest, toy_data, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    options = ["--spoken", str(manifest), "--vocabulary", str(manifest), "--output", str(output)]
+    options += ["--text", str(toy_data / "shards/speech"), "--text_weight", "2", "--token_bonus", "100"]
+    assert main(["evaluate", "--model", str(ears), *options]) == 0
+    figures = json.loads((output / "hearing.json").read_text())
+    (spoken,), (words,) = figures["spoken"], figures["vocabularies"]
+    assert all({"written", "written_text"} <= row.keys() for row in spoken["rows"])
+    written = [row["written_text"] for row in spoken["rows"]]
+    assert spoken["cer_text"]["rate"] == pytest.approx(character_errors(WORDS, written).rate)
+    # Any bonus so great ranks by length alone.
+    assert len({row["first"] for row in words["rows"]}) == 1
+    assert words["top1_plain"]["whole"] == 3
+    assert "com modelo de texto" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--spoken", "m"], ["--model", "x", "--spoken", "m", "--data", "d"]])
+def test_options_that_do_not_go_together_are_told(options, capsys):
+    assert main(["evaluate", *options]) == 2
+    assert "--spoken or --vocabulary" in capsys.readouterr().err
+
+
+def test_a_model_without_ears_is_told(toy_data, tmp_path):
+    model = torch.nn.ModuleDict({"decoder": torch.nn.Linear(1, 1)})
+    config = {"decoder": toy_recipe.DECODER}
+    save_model(tmp_path / "deaf", model, config=config, tokenizer=toy_data / "tokenizer", card="")
+    with pytest.raises(InputError, match="found decoder; wanted encoder and projector"):
+        Ears.load(tmp_path / "deaf")
+
+
+def test_real_words_are_read_from_their_manifest(ears, shared_data):
+    from amalia_mm.evaluate.items import read_recordings
+
+    items = read_recordings(shared_data / "speech/gcompris_ptPT/words.jsonl", "test")
+    assert len(items) == len({item.text for item in items}) == 178
