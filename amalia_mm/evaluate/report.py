@@ -44,6 +44,7 @@ KINDS = {
     "brown": "ruído castanho",
     "hum": "zumbido da rede",
     "clicks": "pancadas",
+    "music": "música",
 }
 TASKS = {
     "answer": "responder",

@@ -56,8 +56,10 @@ def _all_counts(measured: Measured) -> dict[str, ErrorCount | HitCount | None]:
         "ptpt_preference_in_vocabulary": None
         if measured.preference is None
         else measured.preference.in_vocabulary,
-        "no_speech": None if silence is None else silence.with_words,
-        "no_speech_without_vad": None if silence is None else silence.with_words_without_vad,
+        "no_speech": None if silence is None else silence.noise.with_words,
+        "no_speech_without_vad": None if silence is None else silence.noise.with_words_without_vad,
+        "music": None if silence is None else silence.music.with_words,
+        "music_without_vad": None if silence is None else silence.music.with_words_without_vad,
     }
 
 
@@ -70,8 +72,10 @@ def _by_part(measured: Measured) -> Scores:
     preference = measured.preference
     return {
         # Whole clips, not rates: the target is 0 of 20.
-        "no_speech_words": None if silence is None else silence.with_words.hits,
-        "no_speech_words_without_vad": None if silence is None else silence.with_words_without_vad.hits,
+        "no_speech_words": None if silence is None else silence.noise.with_words.hits,
+        "no_speech_words_without_vad": None if silence is None else silence.noise.with_words_without_vad.hits,
+        "music_words": None if silence is None else silence.music.with_words.hits,
+        "music_words_without_vad": None if silence is None else silence.music.with_words_without_vad.hits,
         "wer_by_voice": {name: _rounded(part.words.rate) for name, part in by_voice.items()},
         "wer_by_source": {name: _rounded(part.words.rate) for name, part in by_source.items()},
         "cer_by_source": {name: _rounded(part.characters.rate) for name, part in by_source.items()},

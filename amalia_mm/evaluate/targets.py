@@ -57,6 +57,8 @@ TARGETS = (
     Target("ptpt_preference_in_vocabulary", "A mesma, só com palavras do treino"),
     Target("no_speech_words", "Clipes sem fala que deram palavras", "count", at_most=0),
     Target("no_speech_words_without_vad", "Os mesmos, sem deteção de fala", "count"),
+    Target("music_words", "Clipes de música que deram palavras", "count"),
+    Target("music_words_without_vad", "Os mesmos, sem deteção de fala", "count"),
     Target("total_seconds", "Tempo de todas as etapas", "seconds", at_most=900),
     Target("peak_rss_gb", "Memória máxima", "gigabytes", at_most=6),
     Target("data_wait_fraction", "Espera por dados no treino do codificador", at_most=0.05, strictly=True),

@@ -38,6 +38,8 @@ REQUIRED = {
         "text_qa_arithmetic",
         "no_speech_words",
         "no_speech_words_without_vad",
+        "music_words",
+        "music_words_without_vad",
     ),
     *("data_wait_fraction", "counts"),
 }
@@ -70,7 +72,7 @@ def test_every_key_is_there_with_its_counts(finished):
     assert counts["wer_frozen"]["total"] == counts["wer"]["total"]
     assert counts["spoken_qa_exact"]["total"] == 2
     assert counts["text_qa_exact"]["total"] == counts["text_qa_exact_before_joint"]["total"] == 1
-    assert counts["no_speech"]["total"] == 20
+    assert (counts["no_speech"]["total"], counts["music"]["total"]) == (20, 10)
     assert counts["ptpt_preference"]["total"] == 2
     assert counts["ptpt_preference_in_vocabulary"]["total"] == 1
     assert report["vocabulary"] == 3

@@ -1,4 +1,4 @@
-"""Silence and noise: how many clips without a word give one, with and without speech detection."""
+"""Silence, noise and music: how many clips without a word give one, with and without speech detection."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from amalia_mm.assistant import Assistant
-from amalia_mm.audio.augment import no_speech_clip
+from amalia_mm.audio.music import music_clip
+from amalia_mm.audio.no_speech import no_speech_clip
 from amalia_mm.evaluate.metrics import HitCount
 from amalia_mm.portuguese.normalise import words
 
 NUM_CLIPS = 20
+NUM_MUSIC = 10
+MUSIC = "music"
 KINDS = ("silence", "white", "pink", "brown", "hum", "clicks")
 DURATIONS_S = (1.0, 2.0, 3.5, 5.0)
 SEED = 7_000_000_000
@@ -26,6 +29,16 @@ class NoSpeechResult:
     rows: tuple[tuple[str, str, str], ...]
 
     @property
+    def noise(self) -> NoSpeechResult:
+        """The clips of silence and noise."""
+        return NoSpeechResult(tuple(row for row in self.rows if row[0] != MUSIC))
+
+    @property
+    def music(self) -> NoSpeechResult:
+        """The clips of music."""
+        return NoSpeechResult(tuple(row for row in self.rows if row[0] == MUSIC))
+
+    @property
     def with_words(self) -> HitCount:
         """Clips that gave words, the way `amalia transcribe` works."""
         return HitCount(sum(bool(words(text)) for _, text, _ in self.rows), len(self.rows))
@@ -37,18 +50,16 @@ class NoSpeechResult:
 
 
 def clips() -> list[tuple[str, Tensor]]:
-    """Return the 20 clips with their kinds, the same every time."""
-    return [
-        (
-            KINDS[number % len(KINDS)],
-            no_speech_clip(
-                KINDS[number % len(KINDS)],
-                DURATIONS_S[number % len(DURATIONS_S)],
-                torch.Generator().manual_seed(SEED + number),
-            ),
-        )
-        for number in range(NUM_CLIPS)
-    ]
+    """Return 20 clips of silence and noise, then 10 of music, with their kinds, the same every time."""
+    made = []
+    for number in range(NUM_CLIPS + NUM_MUSIC):
+        generator = torch.Generator().manual_seed(SEED + number)
+        kind, duration_s = KINDS[number % len(KINDS)], DURATIONS_S[number % len(DURATIONS_S)]
+        if number < NUM_CLIPS:
+            made.append((kind, no_speech_clip(kind, duration_s, generator)))
+        else:
+            made.append((MUSIC, music_clip(duration_s, generator)))
+    return made
 
 
 def measure(assistant: Assistant) -> NoSpeechResult:
