@@ -17,6 +17,7 @@ import webdataset
 from corpora import SAID, common_voice, tone, write_jsonl, write_tone
 
 from amalia_mm.audio.io import load_audio
+from amalia_mm.cli import main
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.errors import InputError
 from amalia_mm.preparation_commands import SPEECH_FORMATS
@@ -286,3 +287,29 @@ def test_minderico_split_by_lesson(shared_data: Path, tmp_path: Path) -> None:
         index = ShardIndex.load(tmp_path / "out" / split)
         splits.update((lesson_of[name], split) for name in index.strings["id"])
     assert len({lesson for lesson, _ in splits}) == len(splits) >= 3
+
+
+def test_the_command_prints_its_counts_and_refuses_what_it_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = str(manifest(tmp_path / "m", 10, wort="x", lesson="um"))
+    command = ["prepare", "corpus", corpus, "--format", "manifest", "--processes", "1", "--output"]
+    told = {
+        ("--field", "word=wort"): "--field: found word=wort",
+        ("--where", "lesson"): "--where: found lesson",
+        ("--variety", "pt-XX"): "--variety: variety: found 'pt-XX'",
+        ("--min-s", "40"): "min_s, max_s: found 40 to 30",
+        ("--processes", "0"): "--processes: found 0",
+        ("--split-by", "lesson"): "--split-by lesson: found 1 groups",
+    }
+    for options, message in told.items():
+        assert main([*command, str(tmp_path / "out"), *options]) == 2
+        assert message in capsys.readouterr().err
+    options = ["--variety", "pt-PT", "--licence", "CC0-1.0", "--max-s", "1.55", "--name", "tons"]
+    assert main([*command, str(tmp_path / "out"), *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "split\tvariety\tclips\thours"
+    assert [line.split("\t")[:3] for line in lines[1:3]] == [["test", "pt-PT", "1"], ["train", "pt-PT", "5"]]
+    assert "quarantined\tduration\t4" in lines
+    record, _ = read_record(ShardIndex.load(tmp_path / "out" / "train"), 0)
+    assert (record.source, record.licence, record.variety) == ("speech:tons", "CC0-1.0", Variety.PT_PT)
