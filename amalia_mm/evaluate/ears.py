@@ -16,8 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior, Projector
-from amalia_mm.run import CONFIG, TOKENIZER, build_part, read_config, read_weights
+from amalia_mm.fusion.projectors import CtcPosterior, Projector, projector_between
+from amalia_mm.model_config import CONFIG, build_part, read_config
+from amalia_mm.run import TOKENIZER, read_weights
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import SAMPLE_RATE_HZ
@@ -49,7 +50,8 @@ class Ears:
             remedy = "give a folder that recipes/10_hearing or a later stage wrote"
             raise InputError(where, found=found or "nothing", wanted="encoder and projector", remedy=remedy)
         encoder = build_part(config["encoder"], AudioEncoder, where)()
-        projector = build_part(config["projector"], Projector, where)(encoder.width, DecoderConfig.of(sizes))
+        build = build_part(config["projector"], Projector, where)
+        projector = projector_between(encoder, build, DecoderConfig.of(sizes))
         if not isinstance(projector, CtcPosterior):
             found, remedy = type(projector).__name__, "use a model with a CTC head"
             raise InputError(where, field="projector", found=found, wanted="CtcPosterior", remedy=remedy)

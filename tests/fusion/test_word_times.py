@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_signs_alone_have_the_time_of_the_speech(tokenizer, monkeypatch):
 
 
 def test_a_model_without_a_ctc_head_gives_no_times(tokenizer):
-    times = word_times(tokenizer, projector=StackMLP)
+    times = word_times(tokenizer, projector=partial(StackMLP, stack=3))
     assert times.source is None
     assert times.place([torch.zeros(SECOND)] * 2, ["um", "dois"], [Segment(0, 1)] * 2) == [(), ()]
 
