@@ -336,7 +336,7 @@ class Assistant:
         # Longer than what it learned from is a guess: sentences without a pause between them, heard in pieces of
         # 12 s by a model of sentences of 2.5 s, came out with 25 to 37 % of their words wrong, and cut as here 8 to 21.
         longest = seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
-        window = self._need_ears().pad_to_samples
+        window = self._need_ears().longest_samples
         return longest if window is None else min(longest, window)
 
     def _need_ears(self) -> AudioGeometry:
