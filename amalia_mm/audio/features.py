@@ -56,13 +56,23 @@ class LogMel(nn.Module):
             return waveforms.new_zeros(len(waveforms), self.num_mels, 0), num_frames
         valid = torch.arange(max_frames, device=waveforms.device) < num_frames[:, None]
         with torch.autocast(waveforms.device.type, enabled=False):
-            power = _power_spectrum(_reflect_edges(waveforms, num_samples), max_frames)
-            mel = _mel_filters(self.num_mels, waveforms.device) @ power
-            log_mel = mel.clamp(min=1e-10).log10()
+            log_mel = self.unfloored(_reflect_edges(waveforms, num_samples), max_frames)
             valid = rearrange(valid, "k f -> k 1 f")
             loudest = log_mel.masked_fill(~valid, -10.0).amax(dim=(1, 2), keepdim=True)
             log_mel = torch.maximum(log_mel, loudest - 8.0)
             return ((log_mel + 4.0) / 4.0).masked_fill(~valid, 0.0), num_frames
+
+    def reflected(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log10 of the mel power (k m f) without a floor, and num_frames (k); arguments as `forward`."""
+        num_frames = self.stages[0].lengths(num_samples)
+        with torch.autocast(waveforms.device.type, enabled=False):
+            padded = _reflect_edges(waveforms, num_samples)
+            return self.unfloored(padded, self.stages[0](waveforms.shape[1])), num_frames
+
+    def unfloored(self, padded: Tensor, num_frames: int) -> Tensor:
+        """Return log10 of the mel power (k m f) of padded (k n), whose first window begins at its first sample."""
+        power = _power_spectrum(padded, num_frames)
+        return (_mel_filters(self.num_mels, padded.device) @ power).clamp(min=1e-10).log10()
 
 
 def _reflect_edges(waveforms: Tensor, num_samples: Tensor) -> Tensor:
