@@ -105,10 +105,10 @@ def test_ten_minutes_of_silence_inside_invent_nothing_and_move_nothing(assistant
 def test_a_window_of_thirty_seconds_is_never_overfilled(assistant, monkeypatch):
     """Encoders as Whisper's take 30 s and refuse more; a model that learned from longer clips is cut to it."""
     monkeypatch.setitem(assistant.config, "clip_s", 45.0)
-    assert assistant._chunk_samples == 45 * SECOND
+    assert assistant.chunk_samples == 45 * SECOND
     window = replace(assistant._responder.geometry, pad_to_samples=480_000)
     monkeypatch.setattr(assistant._responder, "geometry", window)
-    assert assistant._chunk_samples == 480_000
+    assert assistant.chunk_samples == 480_000
 
 
 MEMORY = """

@@ -74,7 +74,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "transcribe_command"),
     },
     "subtitles": {"transcript"},
-    "transcribe_command": {"assistant", "subtitles", "terminal", "transcript"},
+    "live": {"assistant", "audio", "fusion", "portuguese", "units"},
+    "live_command": {"assistant", "audio", "live", "terminal", "units"},
+    "transcribe_command": {"assistant", "live_command", "subtitles", "terminal", "transcript"},
     "doctor": {"resolve"},
     "cli": {"ctrl_c", "model_commands", "preparation_commands", "shards_commands", "terminal"},
 }
