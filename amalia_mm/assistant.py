@@ -237,11 +237,11 @@ class Assistant:
             InputError: The audio cannot be read, or the model has no ears.
         """
         waveform, asked = self._waveform(audio), [Turn("user", instruction, has_audio=True)]
-        if not direct or len(waveform) > self._chunk_samples:
+        if not direct or len(waveform) > self.chunk_samples:
             heard = self.transcribe([waveform])[0]
             if heard:
                 yield from self.reply(read_in_place(asked, heard), sampling=sampling)
-        elif any(True for _ in cut(Recording(waveform), self._chunk_samples, vad=True)):
+        elif any(True for _ in cut(Recording(waveform), self.chunk_samples, vad=True)):
             yield from self._responder.stream(asked, [waveform], sampling or Sampling())
 
     def answer(
@@ -268,7 +268,7 @@ class Assistant:
             return self._responder.write([question] * len(clips), waveforms, rules)
 
         waveforms = [self._waveform(audio) for audio in audios]
-        is_direct = [direct and len(waveform) <= self._chunk_samples for waveform in waveforms]
+        is_direct = [direct and len(waveform) <= self.chunk_samples for waveform in waveforms]
         at_once = [waveform for waveform, alone in zip(waveforms, is_direct, strict=True) if alone]
         answers = iter(self._by_pieces(at_once, [write], batch_size, vad, progress)[0])
         first = [waveform for waveform, alone in zip(waveforms, is_direct, strict=True) if not alone]
@@ -331,8 +331,18 @@ class Assistant:
         """
         return self._responder.log_likelihood(texts)
 
+    def ctc_text(self, log_probs: Tensor) -> str:
+        """Return what greedy CTC reads in frames (f v+1), the blank last."""
+        return self._transcriber.collapse(log_probs)
+
     @property
-    def _chunk_samples(self) -> int:
+    def min_samples(self) -> int:
+        """The shortest audio that is heard; `InputError` where the model has no ears."""
+        return self._need_ears().min_samples
+
+    @property
+    def chunk_samples(self) -> int:
+        """The longest piece that is heard at once."""
         # Longer than what it learned from is a guess: sentences without a pause between them, heard in pieces of
         # 12 s by a model of sentences of 2.5 s, came out with 25 to 37 % of their words wrong, and cut as here 8 to 21.
         longest = seconds_to_samples(max(1.0, float(self.config.get("clip_s") or CHUNK_S)))
@@ -351,16 +361,16 @@ class Assistant:
         return self._responder.geometry
 
     def _waveform(self, audio: AudioSource) -> Tensor:
-        return open_recording(audio, None, self._need_ears().min_samples).whole()
+        return open_recording(audio, None, self.min_samples).whole()
 
     def _clips(
         self, sides: Sequence[tuple[AudioSource, Side | None]], vad: bool, durations_s: list[float]
     ) -> Iterator[Clip]:
         """Yield the pieces of each audio as they are needed, and append how long it is before its first one."""
         for item, (audio, side) in enumerate(sides):
-            recording = open_recording(audio, side, self._need_ears().min_samples)
+            recording = open_recording(audio, side, self.min_samples)
             durations_s.append(samples_to_seconds(recording.num_samples))
-            yield from cut(recording, self._chunk_samples, vad=vad, item=item)
+            yield from cut(recording, self.chunk_samples, vad=vad, item=item)
 
     def _by_pieces(
         self,

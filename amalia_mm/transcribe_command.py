@@ -49,6 +49,12 @@ def add_transcribe(commands: Commands, model_help: str, load: Callable[[str | No
         choices=("mix", "left", "right", "split"),
         help="of two channels: their mean, one, or a transcript of each (default: mix, but two speakers are refused)",
     )
+    transcribe.add_argument(
+        "--live", action="store_true", help="as if the file were spoken into a microphone just now"
+    )
+    transcribe.add_argument(
+        "--speed", type=float, default=1.0, help="with --live: how many times as fast (default: 1)"
+    )
     transcribe.set_defaults(run=partial(_transcribe, load))
 
 
@@ -62,6 +68,10 @@ def _transcribe(load: Callable[[str | None], Assistant], options: argparse.Names
             wanted="1: nothing weighs them",
             remedy="leave it out",
         )
+    if options.live:
+        from amalia_mm.live_command import live
+
+        return live(assistant, options)
     if options.format != "txt" and assistant.word_source is None:
         note("o modelo não tem cabeça de CTC: há tempos dos trechos, mas não das palavras")
     hear = partial(_hear, assistant, options)
@@ -92,6 +102,23 @@ def _check(options: argparse.Namespace) -> None:
             wanted="one recording, or a folder for the files",
             remedy="add --output runs/subtitles, for example",
         )
+
+    if not options.live:
+        return
+    if (
+        len(options.audio) > 1
+        or options.format in ("srt", "vtt")
+        or options.channels == "split"
+        or options.output
+    ):
+        raise InputError(
+            "--live",
+            found="several recordings or channels, subtitles, or --output",
+            wanted="one recording, on stdout as txt or json",
+            remedy="leave --live out",
+        )
+    if not options.speed > 0:
+        raise InputError("--speed", found=options.speed, wanted="more than 0", remedy="change it")
 
 
 def _hear(assistant: Assistant, options: argparse.Namespace, paths: list[Path]) -> list[list[Transcript]]:

@@ -201,8 +201,7 @@ def test_pieces_are_as_long_as_what_the_model_learned_from(assistant, model_fold
         monkeypatch.setitem(assistant.config, "clip_s", clip_s)
         for vad in (False, True):
             pieces = [
-                clip.waveform
-                for clip in pieces_module.cut(Recording(long), assistant._chunk_samples, vad=vad)
+                clip.waveform for clip in pieces_module.cut(Recording(long), assistant.chunk_samples, vad=vad)
             ]
             assert torch.equal(torch.cat(pieces), long)
             assert max(map(len, pieces)) <= 16_000 * max(clip_s, 1)
@@ -211,7 +210,7 @@ def test_pieces_are_as_long_as_what_the_model_learned_from(assistant, model_fold
 def test_without_speech_detection_nothing_of_a_long_audio_is_left_out(assistant):
     long = noise(2.5 * CHUNK_S)
     pieces = [
-        clip.waveform for clip in pieces_module.cut(Recording(long), assistant._chunk_samples, vad=False)
+        clip.waveform for clip in pieces_module.cut(Recording(long), assistant.chunk_samples, vad=False)
     ]
     assert [len(piece) for piece in pieces] == [len(part) for part in long.tensor_split(3)]
     assert torch.equal(torch.cat(pieces), long)

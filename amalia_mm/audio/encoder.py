@@ -15,6 +15,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from amalia_mm.audio.block_causal import (
+    block_convolution,
+    block_mask,
+    no_sums,
+    running_floor,
+    running_normal,
+)
 from amalia_mm.audio.encoder_layer import EncoderLayer
 from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage
@@ -111,6 +118,10 @@ class ConvTransformer(AudioEncoder):
         max_time_mask_frames: The longest of them, in mel frames of 10 ms; never over a fifth of the clip.
         num_frequency_masks: Bands of mel bins hidden in a clip.
         max_frequency_mask_bins: The widest of them.
+        block_frames: The encoder hears block by block of so many frames, as sound comes (`StreamingEncoder`): a frame
+            knows its own block and those just before it, and mel bins are brought to the mean and variance so far.
+            None: every frame knows the whole clip.
+        left_blocks: The blocks before its own that a frame attends to, in each layer.
     """
 
     def __init__(
@@ -131,6 +142,8 @@ class ConvTransformer(AudioEncoder):
         max_time_mask_frames: int = 25,
         num_frequency_masks: int = 0,
         max_frequency_mask_bins: int = 12,
+        block_frames: int | None = None,
+        left_blocks: int = 4,
     ) -> None:
         super().__init__()
         if num_convolutions < 1:
@@ -144,7 +157,13 @@ class ConvTransformer(AudioEncoder):
             )
         if letters_after is not None and not 1 <= letters_after <= num_layers:
             raise ValueError(f"letters_after {letters_after} must be one of {num_layers} layers")
+        if block_frames is not None and (block_frames < 1 or left_blocks < 0):
+            raise ValueError(
+                f"block_frames {block_frames} must be at least 1, left_blocks {left_blocks} 0 or more"
+            )
         self.width = width
+        self.block_frames = block_frames
+        self.left_blocks = left_blocks
         self.features = LogMel(num_mels)
         self.spec_augment = SpecAugment(
             num_time_masks, max_time_mask_frames, num_frequency_masks, max_frequency_mask_bins
@@ -156,7 +175,8 @@ class ConvTransformer(AudioEncoder):
         self.position = nn.Conv1d(width, width, position_kernel, padding=position_kernel // 2, groups=width)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            EncoderLayer(width, num_heads, feed_forward, dropout, layer_kernel) for _ in range(num_layers)
+            EncoderLayer(width, num_heads, feed_forward, dropout, layer_kernel, block_frames)
+            for _ in range(num_layers)
         )
         self.letters_after = letters_after
         self.num_letters = 0 if letters_after is None else num_letters
@@ -166,10 +186,17 @@ class ConvTransformer(AudioEncoder):
     @property
     def stages(self) -> tuple[LengthStage, ...]:
         """How samples become frames: the features, then the convolutions."""
-        return (*self.features.stages, *(_conv_stage(conv) for conv in self._convs()))
+        return (*self.features.stages, *(_conv_stage(conv) for conv in self.down_convolutions))
 
-    def _convs(self) -> list[nn.Conv1d]:
+    @property
+    def down_convolutions(self) -> list[nn.Conv1d]:
+        """The convolutions that halve the frame rate, in order."""
         return [conv for conv in self.convolutions if isinstance(conv, nn.Conv1d)]
+
+    @property
+    def encoder_layers(self) -> list[EncoderLayer]:
+        """The transformer layers, in order."""
+        return [layer for layer in self.layers if isinstance(layer, EncoderLayer)]
 
     def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (k f e) and num_frames (k), as `AudioEncoder.forward` says."""
@@ -179,28 +206,42 @@ class ConvTransformer(AudioEncoder):
     def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what `AudioEncoder.hear_letters` says."""
         with torch.no_grad():
-            mel, num_frames = self.features(waveforms, num_samples)
-            if mel.shape[2] == 0:
+            if waveforms.shape[1] < HOP_SAMPLES:
                 raise ValueError(f"{waveforms.shape[1]} samples are shorter than a frame of {HOP_SAMPLES}")
-            hidden = normalise_clips(mel, num_frames)
+            hidden, num_frames = self._mel(waveforms, num_samples)
             if self.training:
                 hidden = self.spec_augment(hidden, num_frames)
-        for conv in self._convs():
+        for conv in self.down_convolutions:
             num_frames = _conv_stage(conv).lengths(num_frames)
             hidden = F.gelu(conv(hidden))
             # A convolution must find zeros, as beyond the edge, where a shorter clip of the batch has ended.
             hidden = hidden * _is_frame(num_frames, hidden.shape[2])[:, None]
-        hidden = hidden + self.position(hidden)
+        if self.block_frames is None:
+            hidden = hidden + self.position(hidden)
+        else:
+            hidden = hidden + block_convolution(self.position, hidden, self.block_frames)
         hidden = self.dropout(rearrange(hidden, "k e f -> k f e"))
         valid = _is_frame(num_frames, hidden.shape[1])
         # Clips without a frame attend to anything rather than to nothing, which would be NaN.
         attended = rearrange(valid | (num_frames == 0)[:, None], "k f -> k 1 1 f")
+        if self.block_frames is not None:
+            attended = block_mask(valid, self.block_frames, self.left_blocks)
         letter_logits = None
         for number, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden, attended, valid)
             if self.letters is not None and number == self.letters_after:
                 hidden, letter_logits = self.letters(hidden)
         return self.norm(hidden) * valid[..., None], num_frames, letter_logits
+
+    def _mel(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the normal mel (k m f), zero beyond a clip's frames, and num_frames (k)."""
+        if self.block_frames is None:
+            mel, num_frames = self.features(waveforms, num_samples)
+            return normalise_clips(mel, num_frames), num_frames
+        log_mel, num_frames = self.features.reflected(waveforms, num_samples)
+        mel, _ = running_floor(log_mel, log_mel.new_full((len(log_mel), 1, 1), -10.0))
+        mel, _ = running_normal(mel, no_sums(mel), 0)
+        return mel * _is_frame(num_frames, mel.shape[2])[:, None], num_frames
 
 
 def normalise_clips(mel: Tensor, num_frames: Tensor) -> Tensor:

@@ -81,6 +81,21 @@ class LogMel(nn.Module):
             [one.masked_fill(~it, 0.0) for one, it in zip(scaled, are_valid, strict=True)], dim=2
         )
 
+    def reflected(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log10 of the mel power (k m f) without a floor, and num_frames (k); arguments as `forward`."""
+        num_frames = self.stages[0].lengths(num_samples)
+        with torch.autocast(waveforms.device.type, enabled=False):
+            padded = _reflect_edges(waveforms, num_samples)
+            return self.unfloored(padded, self.stages[0](waveforms.shape[1])), num_frames
+
+    def unfloored(self, padded: Tensor, num_frames: int) -> Tensor:
+        """Return log10 of the mel power (k m f) of padded (k n), whose first window begins at its first sample."""
+        windows = padded.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)[:, :num_frames]
+        spectrum = torch.fft.rfft(windows * _window(padded.device))
+        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        power = rearrange(power, "k f w -> k w f")
+        return (_mel_filters(self.num_mels, padded.device) @ power).clamp(min=1e-10).log10()
+
 
 def _reflect_edges(waveforms: Tensor, num_samples: Tensor) -> Tensor:
     """Return (k n+400) with each clip's 200 samples before its start and after its own end mirrored.

@@ -48,12 +48,24 @@ def _check_wav(file: io.BytesIO | io.FileIO, where: str) -> bool:
             return True
         next_chunk = file.tell() + num_bytes + num_bytes % 2
         if name == b"fmt " and num_bytes >= 14:
-            tag, block_align = struct.unpack("<H10xH", file.read(14).ljust(14, b"\0"))
+            tag, rate_hz, bytes_a_second, block_align = struct.unpack(
+                "<H2xIIH", file.read(14).ljust(14, b"\0")
+            )
+            if tag in _PLAIN_TAGS:
+                _check_rate(rate_hz, bytes_a_second, block_align, where)
         if name == b"ds64" and num_bytes >= 16:
             long_data_bytes = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
         file.seek(next_chunk)
     found = f"a WAV header and no samples in {end} bytes"
     raise InputError(where, found=found, wanted="a WAV file with a data chunk", remedy=FETCH_AGAIN)
+
+
+def _check_rate(rate_hz: int, bytes_a_second: int, block_align: int, where: str) -> None:
+    """Raise `InputError` where the two places that tell the rate disagree; some programs leave the second empty."""
+    if bytes_a_second and block_align and bytes_a_second != rate_hz * block_align:
+        found = f"{rate_hz} Hz, and {bytes_a_second} bytes a second, which are {bytes_a_second / block_align:g} Hz"
+        remedy = "find out which is true, and write the file again with it"
+        raise InputError(where, field="sample rate", found=found, wanted="one sample rate", remedy=remedy)
 
 
 def _compare_samples(promised_bytes: int, held_bytes: int, tag: int, block_align: int, where: str) -> None:

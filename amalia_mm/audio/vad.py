@@ -214,14 +214,14 @@ def _cut(waveform: Stretches, segment: Segment, longest: int) -> Iterator[Segmen
     start = segment.start_samples
     while segment.end_samples - start > longest:
         # Looked for in the second half only, so that parts do not become short.
-        end = _quietest(waveform, start + longest // 2, start + longest)
+        end = quietest(waveform, start + longest // 2, start + longest)
         yield Segment(start, end)
         start = end
     yield Segment(start, segment.end_samples)
 
 
-def _quietest(waveform: Stretches, start: int, end: int) -> int:
-    """Return the sample in the middle of the quietest tenth of a second between start and end."""
+def quietest(waveform: Stretches, start: int, end: int) -> int:
+    """Return the sample in the middle of the quietest tenth of a second between start and end, a second or more."""
     num_hops = (end - start) // _ENERGY_HOP_SAMPLES
     hops = waveform[start : start + num_hops * _ENERGY_HOP_SAMPLES].view(num_hops, _ENERGY_HOP_SAMPLES)
     window = SAMPLE_RATE_HZ // 10 // _ENERGY_HOP_SAMPLES

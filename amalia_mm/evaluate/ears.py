@@ -19,6 +19,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import CtcPosterior, Projector, projector_between
 from amalia_mm.model_config import CONFIG, build_part, read_config
 from amalia_mm.run import TOKENIZER, read_weights
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import SAMPLE_RATE_HZ
@@ -70,10 +71,17 @@ class Ears:
         return cls(folder, encoder, projector, Tokenizer.load(folder / TOKENIZER))
 
     @property
+    def classes(self) -> CtcClasses:
+        """What the classes of the head write."""
+        return CtcClasses(self.tokenizer, self.projector.vocabulary)
+
+    @property
     def geometry(self) -> AudioGeometry:
         """How many frames a clip has."""
         stages = (*self.encoder.stages, *self.projector.stages)
-        return AudioGeometry(SAMPLE_RATE_HZ, self.encoder.pad_to_samples, stages)
+        return AudioGeometry(
+            SAMPLE_RATE_HZ, self.encoder.pad_to_samples, stages, max_samples=self.encoder.max_samples
+        )
 
     @torch.no_grad()
     def log_probs(self, waveforms: Sequence[Tensor], batch_size: int = 16) -> list[Tensor]:
@@ -93,4 +101,4 @@ class Ears:
     def text(self, log_probs: Tensor) -> str:
         """Return the text of frames (f v+1): the best of each frame, repeats merged, blanks removed."""
         best = log_probs.argmax(dim=-1).unique_consecutive().tolist()
-        return self.tokenizer.decode([token for token in best if token != self.projector.blank_id])
+        return self.classes.decode([each for each in best if each != self.projector.blank_id])

@@ -17,14 +17,15 @@ from torch import Tensor
 
 from amalia_mm.audio.io import load_audio
 from amalia_mm.data.index import ShardIndex, read_record
+from amalia_mm.errors import InputError
 from amalia_mm.evaluate.ears import Ears
 from amalia_mm.evaluate.items import SpokenItem, read_recordings
 from amalia_mm.evaluate.metrics import character_errors, word_errors
 from amalia_mm.evaluate.suites.words import rank
 from amalia_mm.fusion.ctc_beam import search
 from amalia_mm.portuguese.normalise import NORMALISER, spoken_form
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.ngram import END, Ngrams
-from amalia_mm.text.tokenizer import Tokenizer
 
 REPORT = "hearing.json"
 NUM_RESAMPLES = 1000
@@ -56,14 +57,14 @@ class TextModel:
     """For each token, against the short texts that a model of text likes."""
     order: int = 6
 
-    def ngrams(self, tokenizer: Tokenizer) -> Ngrams:
+    def ngrams(self, classes: CtcClasses) -> Ngrams:
         """Return the n-grams of the different texts that the shards say."""
         texts: set[str] = set()
         for folder in self.shards:
             index = ShardIndex.load(folder)
             records = (read_record(index, number, with_audio=False)[0] for number in range(len(index)))
             texts |= {spoken_form(record.text) for record in records if record.text}
-        return Ngrams(map(tokenizer.encode, sorted(texts)), self.order, tokenizer.vocab_size)
+        return Ngrams(map(classes.encode, sorted(texts)), self.order, classes.blank)
 
 
 def evaluate_hearing(
@@ -127,11 +128,11 @@ def _shown(figure: dict[str, Any]) -> str:
 
 def _writer(ears: Ears, text: TextModel) -> Write:
     """Return what writes the frames (f v+1) of a clip with the help of a model of text."""
-    ngrams = text.ngrams(ears.tokenizer)
+    ngrams = text.ngrams(ears.classes)
 
     def write(log_probs: Tensor) -> str:
         ids = search(log_probs, ngrams.log_prob, END, weight=text.weight, bonus=text.bonus)
-        return ears.tokenizer.decode(ids)
+        return ears.classes.decode(ids)
 
     return write
 
@@ -139,7 +140,14 @@ def _writer(ears: Ears, text: TextModel) -> Write:
 def _heard(ears: Ears, manifest: Path, split: str) -> tuple[list[SpokenItem], list[Tensor]]:
     """Return the rows of a manifest, and the frames (f v+1) of each."""
     items = read_recordings(manifest, split)
-    return items, ears.log_probs([load_audio(item.audio) for item in items])
+    clips = [load_audio(item.audio) for item in items]
+    for item, clip in zip(items, clips, strict=True):
+        try:
+            ears.geometry.num_audio_tokens(len(clip))
+        except ValueError as error:
+            wanted, remedy = "a clip that the encoder can hear", "cut it at pauses, or leave it out"
+            raise InputError(item.audio, field="audio", found=error, wanted=wanted, remedy=remedy) from error
+    return items, ears.log_probs(clips)
 
 
 def _written_down(ears: Ears, manifest: Path, split: str, write: Write | None) -> dict[str, Any]:
@@ -162,9 +170,9 @@ def _written_down(ears: Ears, manifest: Path, split: str, write: Write | None) -
 def _told_apart(ears: Ears, manifest: Path, split: str, token_bonus: float) -> dict[str, Any]:
     items, log_probs = _heard(ears, manifest, split)
     said = [spoken_form(item.text) for item in items]
-    ranked = rank(log_probs, said, ears.tokenizer.encode, token_bonus)
+    ranked = rank(log_probs, said, ears.classes.encode, token_bonus)
     figures: dict[str, Any] = {"manifest": str(manifest), "clips": len(items), "words": len(set(said))}
-    plain = rank(log_probs, said, ears.tokenizer.encode) if token_bonus else ranked
+    plain = rank(log_probs, said, ears.classes.encode) if token_bonus else ranked
     for name, found in (("", ranked), ("_plain", plain)):
         for places in (1, 5):
             figures[f"top{places}{name}"] = _ratio([(int(row.place <= places), 1) for row in found.rows])

@@ -18,8 +18,9 @@ from amalia_mm.audio.geometry import centre_samples
 from amalia_mm.audio.vad import Segment
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.responder import Responder, Written
+from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.letters import ALPHABET, NUM_LETTERS, OTHER
-from amalia_mm.text.tokenizer import SPACE, marked_entries
+from amalia_mm.text.tokenizer import SPACE
 from amalia_mm.transcript import Word, WordSource
 from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
@@ -101,6 +102,9 @@ class WordTimes:
     ) -> None:
         self._responder = responder
         self._model = responder.model
+        projector = self._model.projector
+        vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+        self._classes = CtcClasses(responder.tokenizer, vocabulary)
         self._spoken_form = spoken_form
         self._read_out = read_out
 
@@ -133,7 +137,7 @@ class WordTimes:
 
     @cached_property
     def _entries(self) -> list[str]:
-        return marked_entries(self._responder.tokenizer, "use a model that reads letters")
+        return self._classes.entries("use a model that reads letters")
 
     @torch.no_grad()
     def _hear(self, waveforms: Sequence[Tensor]) -> list[_Heard]:
@@ -184,7 +188,7 @@ class WordTimes:
                 letters += [OTHER if place < 0 else place for place in places]
                 owners += [owner] * len(places)
             return _Targets(tuple(letters), tuple(owners))
-        ids = self._responder.tokenizer.encode(" ".join(spoken))
+        ids = self._classes.encode(" ".join(spoken))
         begins = [place > 0 and self._entries[token].startswith(SPACE) for place, token in enumerate(ids)]
         if not ids or sum(begins) + 1 != len(spoken):
             return None

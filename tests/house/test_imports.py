@@ -117,7 +117,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "transcribe_command",
     },
     "subtitles": {"transcript"},
-    "transcribe_command": {"assistant", "subtitles", "terminal", "transcript"},
+    "live": {"assistant", "audio", "fusion", "portuguese", "units"},
+    "live_command": {"assistant", "audio", "live", "terminal", "units"},
+    "transcribe_command": {"assistant", "live_command", "subtitles", "terminal", "transcript"},
     "doctor": {"resolve"},
     "cli": {
         "cost_commands",
