@@ -17,7 +17,7 @@ from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.recording import Recording
 from amalia_mm.batch import Turn
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.pieces import Clip, Writer, cut, joined, timed_transcript, write_each
+from amalia_mm.fusion.pieces import Clip, Writer, cut, joined, timed_transcript, transcript_limit, write_each
 from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.fusion.transcriber import Transcriber
 from amalia_mm.fusion.word_times import TimedWritten, WordTimes
@@ -36,9 +36,6 @@ AudioSource = Path | str | bytes | Tensor
 
 CHUNK_S = 12.0
 """The longest piece heard at once by a model that does not say how long the clips were that it learned from."""
-MAX_TOKENS_PER_S = 25
-"""Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
-MAX_EXTRA_TOKENS = 16
 NUM_BEAMS = 12
 """Texts kept in mind while decoder and CTC write together."""
 
@@ -392,7 +389,7 @@ class Assistant:
             raise InputError("num_beams", found=num_beams, wanted="1 or more", remedy="change it")
 
         def write(clips: Sequence[Clip]) -> list[Written]:
-            limits = [self._transcript_limit(len(clip.waveform)) for clip in clips]
+            limits = [transcript_limit(len(clip.waveform)) for clip in clips]
             return self._transcriber.write([clip.waveform for clip in clips], limits, num_beams)
 
         return write
@@ -400,6 +397,3 @@ class Assistant:
     def _write_ctc(self, clips: Sequence[Clip]) -> list[Written]:
         heard = self.ctc_log_probs([clip.waveform for clip in clips])
         return [Written(self._transcriber.collapse(log_probs)) for log_probs in heard]
-
-    def _transcript_limit(self, num_samples: int) -> int:
-        return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))

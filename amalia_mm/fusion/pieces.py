@@ -20,6 +20,10 @@ from amalia_mm.fusion.word_times import TimedWritten
 from amalia_mm.transcript import TimedText, Transcript, WordSource
 from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
+MAX_TOKENS_PER_S = 25
+"""Fast speech is 6 syllables a second; text that falls apart into single bytes still fits."""
+MAX_EXTRA_TOKENS = 16
+
 MAX_PAUSE_S = 0.6
 """A longer pause ends a piece of a long recording: a model hears best what it was trained on, utterances."""
 SPEECH_THRESHOLD = 0.4
@@ -167,3 +171,8 @@ def _batches(pool: list[Clip], batch_size: int) -> Iterator[list[Clip]]:
     pool = sorted(pool, key=lambda clip: len(clip.waveform), reverse=True)
     for start in range(0, len(pool), batch_size):
         yield pool[start : start + batch_size]
+
+
+def transcript_limit(num_samples: int) -> int:
+    """Return the most tokens that a transcript of so many samples may have."""
+    return MAX_EXTRA_TOKENS + round(MAX_TOKENS_PER_S * samples_to_seconds(num_samples))

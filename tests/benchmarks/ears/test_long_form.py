@@ -11,7 +11,7 @@ from paired import paired
 from spoken import sentences
 from torch import Tensor
 
-import amalia_mm.assistant
+import amalia_mm.fusion.pieces
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.fusion.projectors import StackMLP
@@ -37,8 +37,8 @@ def _assistant() -> Assistant:
 
 def test_long_beside_short(bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights never end a text: each piece gets as many tokens as speech of its length has."""
-    monkeypatch.setattr(amalia_mm.assistant, "MAX_TOKENS_PER_S", TOKENS_PER_S)
-    monkeypatch.setattr(amalia_mm.assistant, "MAX_EXTRA_TOKENS", 1)
+    monkeypatch.setattr(amalia_mm.fusion.pieces, "MAX_TOKENS_PER_S", TOKENS_PER_S)
+    monkeypatch.setattr(amalia_mm.fusion.pieces, "MAX_EXTRA_TOKENS", 1)
     assistant = _assistant()
     pause = torch.zeros(seconds_to_samples(PAUSE_S))
     clips: list[Tensor] = []
