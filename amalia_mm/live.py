@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from amalia_mm.assistant import Assistant
+from amalia_mm.assistant import NUM_BEAMS, Assistant
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.streaming import StreamingEncoder
 from amalia_mm.audio.turns import TurnEvent, Turns
@@ -64,7 +64,7 @@ class Live:
         *,
         pause_s: float = 0.6,
         interval_s: float = 0.5,
-        num_beams: int | None = 12,
+        num_beams: int | None = NUM_BEAMS,
     ) -> None:
         self._assistant = assistant
         self._num_beams = num_beams

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from amalia_mm.assistant import NUM_BEAMS
 from amalia_mm.audio.channels import open_recording
 from amalia_mm.live import Event, Live
 from amalia_mm.terminal import note, result
@@ -59,7 +60,7 @@ class _Latencies:
 def live(assistant: Assistant, options: argparse.Namespace) -> int:
     """Transcribe the one file of the options as it is played, and return the exit code."""
     recording = open_recording(options.audio[0], options.channels, assistant.min_samples)
-    num_beams = None if options.ctc else 12 if options.beams is None else options.beams
+    num_beams = None if options.ctc else options.beams or NUM_BEAMS
     listener = Live(assistant, num_beams=num_beams)
     is_json = options.format == "json"
     note(_MODES[listener.mode])

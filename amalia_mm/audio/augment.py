@@ -14,27 +14,10 @@ from torch import Generator, Tensor
 from amalia_mm.audio.chance import between, check_probability, check_range, happens
 from amalia_mm.audio.clipping import Clipping
 from amalia_mm.audio.codecs import Codecs
-from amalia_mm.audio.no_speech import NO_SPEECH, NoSpeech, no_speech_clip
-from amalia_mm.audio.noise import NoiseColour, RecordedNoise, add_noise, coloured_noise, some_colour
+from amalia_mm.audio.noise import RecordedNoise, add_noise, some_colour
 from amalia_mm.audio.rooms import Rooms
-from amalia_mm.audio.speed import at_speed, check_speeds, num_samples_at
+from amalia_mm.audio.speed import check_speeds
 from amalia_mm.units import SAMPLE_RATE_HZ
-
-__all__ = [
-    "NO_SPEECH",
-    "Augment",
-    "Clipping",
-    "Codecs",
-    "NoSpeech",
-    "NoiseColour",
-    "RecordedNoise",
-    "Rooms",
-    "add_noise",
-    "at_speed",
-    "coloured_noise",
-    "no_speech_clip",
-    "num_samples_at",
-]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from amalia_mm.audio.block_causal import (
 )
 from amalia_mm.audio.encoder_layer import EncoderLayer
 from amalia_mm.audio.features import HOP_SAMPLES, LogMel
-from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.audio.geometry import LengthStage, is_frame
 from amalia_mm.audio.letters import LetterHead
 from amalia_mm.audio.spec_augment import SpecAugment
 from amalia_mm.errors import InputError
@@ -215,13 +215,13 @@ class ConvTransformer(AudioEncoder):
             num_frames = _conv_stage(conv).lengths(num_frames)
             hidden = F.gelu(conv(hidden))
             # A convolution must find zeros, as beyond the edge, where a shorter clip of the batch has ended.
-            hidden = hidden * _is_frame(num_frames, hidden.shape[2])[:, None]
+            hidden = hidden * is_frame(num_frames, hidden.shape[2])[:, None]
         if self.block_frames is None:
             hidden = hidden + self.position(hidden)
         else:
             hidden = hidden + block_convolution(self.position, hidden, self.block_frames)
         hidden = self.dropout(rearrange(hidden, "k e f -> k f e"))
-        valid = _is_frame(num_frames, hidden.shape[1])
+        valid = is_frame(num_frames, hidden.shape[1])
         # Clips without a frame attend to anything rather than to nothing, which would be NaN.
         attended = rearrange(valid | (num_frames == 0)[:, None], "k f -> k 1 1 f")
         if self.block_frames is not None:
@@ -241,23 +241,18 @@ class ConvTransformer(AudioEncoder):
         log_mel, num_frames = self.features.reflected(waveforms, num_samples)
         mel, _ = running_floor(log_mel, log_mel.new_full((len(log_mel), 1, 1), -10.0))
         mel, _ = running_normal(mel, no_sums(mel), 0)
-        return mel * _is_frame(num_frames, mel.shape[2])[:, None], num_frames
+        return mel * is_frame(num_frames, mel.shape[2])[:, None], num_frames
 
 
 def normalise_clips(mel: Tensor, num_frames: Tensor) -> Tensor:
     """Return mel (k m f) with each bin at zero mean and unit variance over its clip, and zero beyond it."""
-    valid = _is_frame(num_frames, mel.shape[2])[:, None]
+    valid = is_frame(num_frames, mel.shape[2])[:, None]
     count = num_frames.clamp(min=1)[:, None, None]
     mean = (mel * valid).sum(dim=2, keepdim=True) / count
     centred = (mel - mean) * valid
     variance = centred.square().sum(dim=2, keepdim=True) / count
     # Silence has no variance: the small constant keeps it at zero instead of blowing up rounding errors.
     return centred * torch.rsqrt(variance + 1e-5)
-
-
-def _is_frame(num_frames: Tensor, size: int) -> Tensor:
-    """Return (k size) bool, True on the frames of a clip and False on its padding."""
-    return torch.arange(size, device=num_frames.device) < num_frames[:, None]
 
 
 def _conv_stage(conv: nn.Conv1d) -> LengthStage:

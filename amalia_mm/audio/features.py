@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.audio.geometry import LengthStage, is_frame
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES = 400
@@ -55,7 +55,7 @@ class LogMel(nn.Module):
         max_frames = self.stages[0](waveforms.shape[1])
         if max_frames == 0:
             return waveforms.new_zeros(len(waveforms), self.num_mels, 0), num_frames
-        valid = torch.arange(max_frames, device=waveforms.device) < num_frames[:, None]
+        valid = is_frame(num_frames, max_frames)
         with torch.autocast(waveforms.device.type, enabled=False):
             return self._log_mel(_reflect_edges(waveforms, num_samples), valid), num_frames
 

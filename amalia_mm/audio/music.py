@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from amalia_mm.audio.chance import between, choice
+from amalia_mm.audio.noise import rms
 from amalia_mm.units import SAMPLE_RATE_HZ, seconds_to_samples
 
 _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))
@@ -27,22 +29,21 @@ def music_clip(seconds: float, generator: Generator) -> Tensor:
     """
     num_samples = seconds_to_samples(seconds)
     clip = torch.zeros(num_samples)
-    scale = _SCALES[int(torch.randint(len(_SCALES), (), generator=generator))]
-    key_hz = _between(_KEY_HZ, generator)
-    beat_samples = round(SAMPLE_RATE_HZ * 60 / _between(_BEATS_A_MINUTE, generator))
-    brightness, decay_s = _between((0.4, 2.0), generator), _between((0.15, 2.0), generator)
+    scale = _SCALES[choice(len(_SCALES), generator)]
+    key_hz = between(_KEY_HZ, generator)
+    beat_samples = round(SAMPLE_RATE_HZ * 60 / between(_BEATS_A_MINUTE, generator))
+    brightness, decay_s = between((0.4, 2.0), generator), between((0.15, 2.0), generator)
     for start in range(0, num_samples, beat_samples):
         is_chord = start % (4 * beat_samples) == 0
-        degree = int(torch.randint(len(scale), (), generator=generator))
+        degree = choice(len(scale), generator)
         steps = [degree, degree + 2, degree + 4] if is_chord else [degree + len(scale)]
         length = min(4 * beat_samples if is_chord else beat_samples, num_samples - start)
         for step in steps:
             octave, place = divmod(step, len(scale))
             pitch_hz = key_hz * 2 ** (octave + scale[place] / 12)
             clip[start : start + length] += _tone(pitch_hz, length, brightness, decay_s)
-    rms = clip.square().mean().sqrt().clamp(min=1e-6)
-    level = 10.0 ** (_between(_LEVEL_DB, generator) / 20.0)
-    return clip * torch.minimum(level / rms, 0.98 / clip.abs().max().clamp(min=1e-6))
+    level = 10.0 ** (between(_LEVEL_DB, generator) / 20.0)
+    return clip * torch.minimum(level / rms(clip).clamp(min=1e-6), 0.98 / clip.abs().max().clamp(min=1e-6))
 
 
 def _tone(pitch_hz: float, num_samples: int, brightness: float, decay_s: float) -> Tensor:
@@ -55,8 +56,3 @@ def _tone(pitch_hz: float, num_samples: int, brightness: float, decay_s: float) 
         if pitch_hz * number < SAMPLE_RATE_HZ / 2
     ]
     return (torch.stack(partials).sum(0) * envelope).float()
-
-
-def _between(limits: tuple[float, float], generator: Generator) -> float:
-    low, high = limits
-    return low + (high - low) * float(torch.rand((), generator=generator))

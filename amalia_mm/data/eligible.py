@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amalia_mm.audio.augment import num_samples_at
 from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.audio.speed import num_samples_at
 from amalia_mm.data.conversation import TooLong
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import Integers

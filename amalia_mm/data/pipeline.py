@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import torch
 
-from amalia_mm.audio.augment import Augment, at_speed
+from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.speed import at_speed
 from amalia_mm.batch import Example, Turn
 from amalia_mm.data.collate import Item
 from amalia_mm.data.ctc_paths import CtcPaths

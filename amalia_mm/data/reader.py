@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from amalia_mm.audio.augment import Augment, num_samples_at
+from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.audio.speed import num_samples_at
 from amalia_mm.batch import Example
 from amalia_mm.data.collate import Item
 from amalia_mm.data.ctc_paths import CtcPaths

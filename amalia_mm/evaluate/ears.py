@@ -16,13 +16,18 @@ from torch.nn.utils.rnn import pad_sequence
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior, Projector, projector_between
+from amalia_mm.fusion.projectors import (
+    CtcPosterior,
+    Projector,
+    check_ctc_tokens,
+    geometry_between,
+    projector_between,
+)
 from amalia_mm.model_config import CONFIG, build_part, read_config
 from amalia_mm.run import TOKENIZER, read_weights
 from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
-from amalia_mm.units import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,9 @@ class Ears:
             )
         ears.load_state_dict({name: weights[name] for name in wanted}, strict=False)
         ears.eval().requires_grad_(False)
-        return cls(folder, encoder, projector, Tokenizer.load(folder / TOKENIZER))
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        check_ctc_tokens(projector, tokenizer, where)
+        return cls(folder, encoder, projector, tokenizer)
 
     @property
     def classes(self) -> CtcClasses:
@@ -78,14 +85,11 @@ class Ears:
     @property
     def geometry(self) -> AudioGeometry:
         """How many frames a clip has."""
-        stages = (*self.encoder.stages, *self.projector.stages)
-        return AudioGeometry(
-            SAMPLE_RATE_HZ, self.encoder.pad_to_samples, stages, max_samples=self.encoder.max_samples
-        )
+        return geometry_between(self.encoder, self.projector)
 
     @torch.no_grad()
     def log_probs(self, waveforms: Sequence[Tensor], batch_size: int = 16) -> list[Tensor]:
-        """Return log p of every token in every frame of each waveform (n), (f v+1), blank last."""
+        """Return log p of every class in every frame of each waveform (n), (f v+1), blank last."""
         order = sorted(range(len(waveforms)), key=lambda number: len(waveforms[number]))
         found: dict[int, Tensor] = {}
         for start in range(0, len(order), batch_size):

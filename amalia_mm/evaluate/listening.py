@@ -17,11 +17,13 @@ from jinja2 import Environment as Templates
 from jinja2 import StrictUndefined
 from torch import Tensor
 
-from amalia_mm.audio.augment import Augment, add_noise, at_speed, band
+from amalia_mm.audio.augment import Augment, band
 from amalia_mm.audio.codecs import through
 from amalia_mm.audio.features import LogMel
 from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.audio.noise import add_noise
 from amalia_mm.audio.rooms import reverberate
+from amalia_mm.audio.speed import at_speed
 from amalia_mm.errors import InputError, writing
 from amalia_mm.evaluate import figures
 from amalia_mm.units import samples_to_seconds

@@ -12,7 +12,6 @@ from amalia_mm.evaluate.targets import TARGETS, written
 
 TEXT_FIGURES = ("text_qa_exact", "text_qa_context", "text_qa_arithmetic", "ptpt_preference")
 """Shares that only text has a part in, the higher the better."""
-TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)

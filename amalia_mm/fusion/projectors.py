@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from amalia_mm.audio.encoder import AudioEncoder
-from amalia_mm.audio.geometry import LengthStage, rate_hz
+from amalia_mm.audio.geometry import AudioGeometry, LengthStage, is_frame, rate_hz
 from amalia_mm.errors import InputError
 from amalia_mm.text.ctc_vocabulary import CtcVocabulary, ctc_vocabulary, read_ctc_vocabulary
 from amalia_mm.text.decoder import DecoderConfig
@@ -70,6 +70,12 @@ def projector_between(encoder: AudioEncoder, build: BuildProjector, decoder: Dec
     return build(encoder.width, decoder, rate_hz(SAMPLE_RATE_HZ, encoder.stages))
 
 
+def geometry_between(encoder: AudioEncoder, projector: Projector) -> AudioGeometry:
+    """Return how many decoder positions a waveform takes through both."""
+    stages = (*encoder.stages, *projector.stages)
+    return AudioGeometry(SAMPLE_RATE_HZ, encoder.pad_to_samples, stages, max_samples=encoder.max_samples)
+
+
 def frames_per_token(frame_rate_hz: Fraction | None, tokens_per_s: float | None, given: int | None) -> int:
     """Return how many frames become one audio token.
 
@@ -105,8 +111,7 @@ def _rate_error(found: str, wanted: str, remedy: str) -> InputError:
 
 def only_frames(features: Tensor, num_frames: Tensor) -> Tensor:
     """Return features (k f e) with zeros on the padding."""
-    valid = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
-    return features.masked_fill(~valid[..., None], 0.0)
+    return features.masked_fill(~is_frame(num_frames, features.shape[1])[..., None], 0.0)
 
 
 class StackMLP(Projector):
@@ -256,6 +261,11 @@ def _vocabulary(given: str | dict[str, int] | None, decoder: DecoderConfig) -> C
             remedy="give the vocabulary that was made with this decoder's tokenizer",
         )
     return found
+
+
+def own_vocabulary(projector: nn.Module | None) -> CtcVocabulary | None:
+    """Return the CTC vocabulary of its own that a projector has; None where it writes the decoder's tokens, or none."""
+    return projector.vocabulary if isinstance(projector, CtcPosterior) else None
 
 
 def check_ctc_tokens(projector: nn.Module | None, tokenizer: Tokenizer, where: str) -> None:

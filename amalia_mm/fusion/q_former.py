@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.audio.geometry import LengthStage, is_frame
 from amalia_mm.fusion.projectors import EmbedExpected, Projector, only_frames
 from amalia_mm.text.decoder import DecoderConfig
 
@@ -89,7 +89,7 @@ class WindowQFormer(Projector):
         """Return embeddings (k a d); the embeddings of the decoder are not used."""
         missing = -features.shape[1] % self.window
         frames = F.pad(self.enter(only_frames(features, num_frames)), (0, 0, 0, missing))
-        is_padding = torch.arange(frames.shape[1], device=frames.device) >= num_frames[:, None]
+        is_padding = ~is_frame(num_frames, frames.shape[1])
         frames = rearrange(frames, "k (w f) e -> (k w) f e", f=self.window)
         is_padding = rearrange(is_padding, "k (w f) -> (k w) f", f=self.window)
         # Windows without a frame attend to anything rather than to nothing, which would be NaN.

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
-from amalia_mm.fusion.projectors import CtcPosterior, Projector
+from amalia_mm.fusion.projectors import CtcPosterior, Projector, geometry_between
 from amalia_mm.fusion.splice import splice
 from amalia_mm.text.decoder import Decoder
-from amalia_mm.units import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,7 @@ class SpeechTextModel(nn.Module):
         """How many decoder positions a waveform takes; None without encoder or projector."""
         if self.encoder is None or self.projector is None:
             return None
-        stages = (*self.encoder.stages, *self.projector.stages)
-        return AudioGeometry(
-            SAMPLE_RATE_HZ, self.encoder.pad_to_samples, stages, max_samples=self.encoder.max_samples
-        )
+        return geometry_between(self.encoder, self.projector)
 
     def hear(self, waveforms: Tensor, num_samples: Tensor) -> Heard:
         """Return the frames of waveforms (k n) float32 with num_samples (k).

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amalia_mm.batch import Turn
 from amalia_mm.fusion.ctc_judge import ClassIndex, CtcJudge
-from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.projectors import CtcPosterior, own_vocabulary
 from amalia_mm.fusion.responder import Responder, Written
 from amalia_mm.text.beam import Hypothesis
 from amalia_mm.text.chat import PROMPTS
@@ -46,9 +46,7 @@ class Transcriber:
         self._responder = responder
         self._spoken_form = spoken_form
         self._model = responder.model
-        projector = self._model.projector
-        vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
-        self.classes = CtcClasses(responder.tokenizer, vocabulary)
+        self.classes = CtcClasses(responder.tokenizer, own_vocabulary(self._model.projector))
         """What CTC writes, where the model has a CTC head."""
 
     @cached_property

@@ -16,7 +16,7 @@ from torch import Tensor
 from amalia_mm.audio.alignment import Alignment, align
 from amalia_mm.audio.geometry import centre_samples
 from amalia_mm.audio.vad import Segment
-from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.projectors import CtcPosterior, own_vocabulary
 from amalia_mm.fusion.responder import Responder, Written
 from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.letters import ALPHABET, NUM_LETTERS, OTHER
@@ -102,9 +102,7 @@ class WordTimes:
     ) -> None:
         self._responder = responder
         self._model = responder.model
-        projector = self._model.projector
-        vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
-        self._classes = CtcClasses(responder.tokenizer, vocabulary)
+        self._classes = CtcClasses(responder.tokenizer, own_vocabulary(self._model.projector))
         self._spoken_form = spoken_form
         self._read_out = read_out
 

@@ -15,8 +15,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from amalia_mm.audio.augment import Augment, NoSpeech, no_speech_clip
+from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.io import encode_flac
+from amalia_mm.audio.no_speech import NoSpeech, no_speech_clip
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.espeak import SpeakerPool, Utterance
 from amalia_mm.prepare.lines import Line

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from amalia_mm.audio.augment import NO_SPEECH
+from amalia_mm.audio.no_speech import NO_SPEECH
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import TRANSCRIBE, Record, Split
 from amalia_mm.errors import InputError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from amalia_mm.audio.augment import NO_SPEECH
+from amalia_mm.audio.no_speech import NO_SPEECH
 from amalia_mm.data.schema import Split
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.corpus import Corpus, spoken_subset

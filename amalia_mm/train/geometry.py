@@ -8,18 +8,21 @@ import torch
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
-from amalia_mm.fusion.projectors import BuildProjector, CtcPosterior, Projector, projector_between
+from amalia_mm.fusion.projectors import (
+    BuildProjector,
+    Projector,
+    geometry_between,
+    own_vocabulary,
+    projector_between,
+)
 from amalia_mm.text.decoder import DecoderConfig
-from amalia_mm.units import SAMPLE_RATE_HZ
 
 
 def geometry_of(
     build_encoder: Callable[[], AudioEncoder], build_projector: BuildProjector, decoder: DecoderConfig
 ) -> AudioGeometry:
     """Return the geometry of encoder and projector, built on the meta device: no weight is allocated."""
-    encoder, projector = _weightless(build_encoder, build_projector, decoder)
-    stages = (*encoder.stages, *projector.stages)
-    return AudioGeometry(SAMPLE_RATE_HZ, encoder.pad_to_samples, stages, max_samples=encoder.max_samples)
+    return geometry_between(*_weightless(build_encoder, build_projector, decoder))
 
 
 def ctc_tokens_of(
@@ -27,7 +30,7 @@ def ctc_tokens_of(
 ) -> dict[str, int] | None:
     """Return what the classes of a projector's own CTC vocabulary write, with their tokens; None where it has none."""
     _, projector = _weightless(build_encoder, build_projector, decoder)
-    vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+    vocabulary = own_vocabulary(projector)
     return None if vocabulary is None else dict(vocabulary.tokens)
 
 

@@ -26,7 +26,7 @@ from torch import nn
 from amalia_mm import __version__
 from amalia_mm.data.shard_data import ShardData
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.projectors import own_vocabulary
 from amalia_mm.model_config import PARTS
 from amalia_mm.run import save_model
 from amalia_mm.train.card import card
@@ -195,8 +195,7 @@ def _has_more(model: nn.Module, part: str, noise: Collection[str]) -> bool:
 
 def _without_files(spec: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """Return what a projector is built of, with its CTC vocabulary in place of the file: a model folder is whole."""
-    projector = getattr(model, "projector", None)
-    vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
+    vocabulary = own_vocabulary(getattr(model, "projector", None))
     if vocabulary is None:
         return dict(spec)
     return {**spec, "init_args": {**spec["init_args"], "vocabulary": dict(vocabulary.tokens)}}

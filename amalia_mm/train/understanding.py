@@ -19,7 +19,13 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import IGNORE, SpeechTextBatch
 from amalia_mm.errors import InputError
-from amalia_mm.fusion.projectors import CtcPosterior, Projector, check_ctc_tokens, projector_between
+from amalia_mm.fusion.projectors import (
+    CtcPosterior,
+    Projector,
+    check_ctc_tokens,
+    own_vocabulary,
+    projector_between,
+)
 from amalia_mm.fusion.speech_text import SpeechTextModel, SpeechTextOutput
 from amalia_mm.lora import LoraConfig, gate_lora
 from amalia_mm.run import warm_start
@@ -151,8 +157,7 @@ class Understanding(SummedStep[SpeechTextModel]):
             check_teacher(model.decoder)
         if self.ctc_head_config is not None:
             sizes = encoder.width, self.decoder_config.hidden_size, self.decoder_config.vocab_size
-            vocabulary = projector.vocabulary if isinstance(projector, CtcPosterior) else None
-            self.ctc_head = CtcHead(self.ctc_head_config, *sizes, self.tokenizer, vocabulary)
+            self.ctc_head = CtcHead(self.ctc_head_config, *sizes, self.tokenizer, own_vocabulary(projector))
         self.model = model
 
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:
@@ -160,8 +165,17 @@ class Understanding(SummedStep[SpeechTextModel]):
 
         Raises:
             ValueError: Rows and readings have other numbers of labelled positions.
+            InputError: Simulated paths whose blank would be a spare row of the decoder.
         """
         assert self.model is not None
+        if batch.paths is not None and self.spare_rows and own_vocabulary(self.model.projector) is None:
+            # The data's blank follows the tokenizer's entries, the model's the decoder's rows.
+            found, wanted = (
+                f"{self.spare_rows} with simulated paths",
+                "0, or a CTC vocabulary of the projector's own",
+            )
+            remedy = "make one (amalia ctc-vocabulary), and give it to the projector"
+            raise InputError("model", field="spare_rows", found=found, wanted=wanted, remedy=remedy)
         # Before the gate opens: it stays open until the backward pass is done.
         teacher = None if self.distillation is None else read(self.model.decoder, batch)
         if self.gated_lora is not None:

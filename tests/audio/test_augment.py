@@ -11,7 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amalia_mm.audio.augment import NO_SPEECH, Augment, add_noise, coloured_noise, no_speech_clip
+from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.no_speech import NO_SPEECH, no_speech_clip
+from amalia_mm.audio.noise import add_noise, coloured_noise
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from amalia_mm.audio.augment import add_noise
 from amalia_mm.audio.channels import check_channels, likeness, open_recording, sides_of
+from amalia_mm.audio.noise import add_noise
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amalia_mm.audio.augment import NO_SPEECH, no_speech_clip
+from amalia_mm.audio.no_speech import NO_SPEECH, no_speech_clip
 from amalia_mm.audio.turns import MARGIN_S, Turns
 from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amalia_mm.audio.augment import NO_SPEECH, add_noise, no_speech_clip
 from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.no_speech import NO_SPEECH, no_speech_clip
+from amalia_mm.audio.noise import add_noise
 from amalia_mm.audio.recording import Recording
 from amalia_mm.audio.vad import Segment, SpeechDetector, chunk, find_speech, speech_segments
 from amalia_mm.prepare.espeak import Speaker, Utterance

@@ -71,6 +71,7 @@ def test_a_batch_of_clips_and_one_of_paths_speak_of_the_same_classes(
         for batch in islice(data.train_dataloader(), 6):
             for ids, num in zip(batch.ctc_ids.tolist(), batch.num_ctc_ids.tolist(), strict=True):
                 assert vocabulary.decode(ids[:num]) in texts
+            assert (batch.paths is not None) == ("paths" in more)
             if batch.paths is not None:
                 assert int(batch.paths.max()) == len(vocabulary.tokens), "padded with the blank"
                 for path, ids, num in zip(

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from amalia_mm.audio.augment import Augment, num_samples_at
+from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry
+from amalia_mm.audio.speed import num_samples_at
 from amalia_mm.data.index import ShardIndex
 from amalia_mm.data.module import SpeechTextData
 from amalia_mm.data.order import BudgetOrder
@@ -50,6 +51,7 @@ def test_what_is_heard_is_as_long_as_the_order_counted(
         ):
             heard_at[name].append(int(samples))
             assert int(tokens) == geometry.num_audio_tokens(int(samples))
+    assert any(len(found) >= 3 for found in heard_at.values())
     for name, found in heard_at.items():
         possible = [num_samples_at(lengths[name], speed) for speed in SPEEDS]
         assert set(found) <= set(possible)
@@ -97,7 +99,7 @@ def test_a_clip_that_is_too_long_when_it_is_slow_is_told(
     longest = max(geometry.num_audio_tokens(int(n)) for n in ShardIndex.load(speech).num_samples)
     limits = {"max_audio_tokens": longest, "max_bad_fraction": 0.0}
     data_of(speech, tokenizer_folder, geometry, augment=None, **limits).train_dataloader()
-    with pytest.raises(InputError, match=rf"too long a clip|at most {longest} audio tokens"):
+    with pytest.raises(InputError, match=rf"too long a clip.*at most {longest} audio tokens"):
         data_of(speech, tokenizer_folder, geometry, **limits).train_dataloader()
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import toy_recipe
 
+from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.ears import Ears
+from amalia_mm.evaluate.hearing import evaluate_hearing
 from amalia_mm.evaluate.metrics import character_errors
+from amalia_mm.evaluate.suites.words import rank
+from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.run import save_model
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary, pieces
 from amalia_mm.text.decoder import DecoderConfig
 
 WORDS = ("bom dia", "está frio", "o comboio")
@@ -22,9 +28,6 @@ WORDS = ("bom dia", "está frio", "o comboio")
 @pytest.fixture(scope="module")
 def ears(toy_data, tmp_path_factory):
     """The folder of an encoder and its head, as CTC training leaves them: no decoder, no blank vector."""
-    from amalia_mm.audio.encoder import ConvTransformer
-    from amalia_mm.fusion.projectors import CtcPosterior
-
     torch.manual_seed(0)
     sizes = {**toy_recipe.ENCODER["init_args"]}
     encoder = ConvTransformer(**sizes)
@@ -82,7 +85,6 @@ def test_the_report_holds_rates_intervals_and_rows(ears, manifest, tmp_path, cap
     assert spoken["cer"]["interval"][0] <= spoken["cer"]["rate"] <= spoken["cer"]["interval"][1]
     assert words["words"] == words["clips"] == 3
     assert words["top1"]["part"] == sum(row["place"] == 1 for row in words["rows"])
-    assert words["top5"]["rate"] == 1.0
     shown = capsys.readouterr().out
     assert "CER" in shown and "em 1.º" in shown
 
@@ -124,3 +126,23 @@ def test_real_words_are_read_from_their_manifest(ears, shared_data):
 
     items = read_recordings(shared_data / "speech/gcompris_ptPT/words.jsonl", "test")
     assert len(items) == len({item.text for item in items}) == 178
+
+
+def test_what_ears_write_is_in_the_classes_of_their_own_vocabulary(ears):
+    """Numbers of classes were read as the decoder's tokens: other words, and no error."""
+    loaded = Ears.load(ears)
+    letters = {entry: token for entry, token in pieces(loaded.tokenizer).items() if len(entry) == 1}
+    head = CtcPosterior(loaded.encoder.width, DecoderConfig.of(toy_recipe.DECODER), vocabulary=letters)
+    own = replace(loaded, projector=head)
+    said = CtcVocabulary(letters).encode("bom dia")
+    path = torch.tensor([each for one in said for each in (one, len(letters))])
+    log_probs = torch.nn.functional.one_hot(path, len(letters) + 1).mul(20.0).log_softmax(dim=-1)
+    assert own.text(log_probs) == "bom dia"
+    ranked = rank([log_probs] * 2, ["bom dia", "boa tarde"], own.classes.encode)
+    assert [row.first for row in ranked.rows] == ["bom dia"] * 2
+
+
+def test_a_clip_longer_than_the_window_is_named(ears, manifest, monkeypatch):
+    monkeypatch.setattr(ConvTransformer, "max_samples", 16_000)
+    with pytest.raises(InputError, match=r"1\.wav.*16800 samples do not fit .*16000"):
+        evaluate_hearing(ears, manifest.parent / "out", spoken=[manifest])

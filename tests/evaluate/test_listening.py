@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from amalia_mm.audio.augment import Augment, Clipping, Codecs, RecordedNoise, Rooms
+from amalia_mm.audio.augment import Augment
+from amalia_mm.audio.clipping import Clipping
+from amalia_mm.audio.codecs import Codecs
 from amalia_mm.audio.io import load_audio, write_audio
+from amalia_mm.audio.noise import RecordedNoise
+from amalia_mm.audio.rooms import Rooms
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.listening import augment_of, variants

@@ -21,6 +21,7 @@ from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.portuguese.spoken import read_out
 from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary, pieces
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.letters import ALPHABET, NUM_LETTERS
 from amalia_mm.text.tokenizer import Tokenizer
@@ -123,6 +124,26 @@ def test_signs_alone_have_the_time_of_the_speech(tokenizer, monkeypatch):
     hearing(times, monkeypatch, [""] * 9, slots=3)
     [words, *_] = times.place([torch.zeros(SECOND)], ["…"], [Segment(0, SECOND)])
     assert [(word.text, word.start_s, word.end_s, word.confidence) for word in words] == [("…", 0, 1, None)]
+
+
+def test_classes_of_a_vocabulary_of_its_own_give_the_times_of_their_words(tokenizer, monkeypatch):
+    """The targets were the decoder's tokens, which such a head does not have: refused, or the times of other words."""
+    letters = {entry: token for entry, token in pieces(tokenizer).items() if len(entry) == 1}
+    times = word_times(tokenizer, projector=partial(CtcPosterior, vocabulary=letters))
+    classes = CtcVocabulary(letters).encode("bom dia")
+    path = [each for one in classes for each in (one, "")]
+    logits = torch.zeros(1, len(path), len(letters) + 1)
+    places = [len(letters) if each == "" else each for each in path]
+    logits[0, torch.arange(len(path)), torch.tensor(places)] = 12.0
+    hearing(times, monkeypatch, [""] * len(path), slots=1)
+    monkeypatch.setattr(times._model.projector, "ctc_logits", lambda _: logits)
+    [words] = times.place([torch.zeros(len(path) * 1_280)], ["Bom dia."], [Segment(0, SECOND)])
+    assert [word.text for word in words] == ["Bom", "dia."]
+    assert min(word.confidence for word in words) > 0.99
+    ends = [2 * classes.index(CtcVocabulary(letters).encode("m")[-1]) + 1, len(path) - 1]
+    assert [word.end_s for word in words] == pytest.approx(
+        [(end * 1_280 + 79.5 - 640) / SECOND for end in ends]
+    )
 
 
 def test_a_model_without_a_ctc_head_gives_no_times(tokenizer):

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "voice": {"audio", "portuguese", "batch", "units", "lora"},
     "data": {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
-        *("audio.geometry", "audio.io", "audio.features", "audio.augment"),
+        *("audio.geometry", "audio.io", "audio.features", "audio.augment", "audio.speed"),
     },
     "model_config": {"audio", "fusion", "text", "lora"},
     "run": {*_UNDERSTANDING, "model_config", "lora", "hub", "safetensors_files"},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amalia_mm.audio.augment import coloured_noise
 from amalia_mm.audio.features import LogMel
 from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.noise import coloured_noise
 
 whisper = pytest.importorskip("whisper", reason="openai-whisper is in the extra `dev`")
 WANTED = 1e-4

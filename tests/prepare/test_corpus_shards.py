@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -230,7 +231,7 @@ def test_a_killed_command_leaves_no_process_and_can_be_run_again(tmp_path: Path)
     while child.poll() is None and not list((tmp_path / "out").glob(".work/*.jsonl")):
         time.sleep(0.01)
     child.kill()
-    child.wait()
+    assert child.wait() == -signal.SIGKILL, "it ended before it was killed"
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and _alive(child.pid):
         time.sleep(0.1)

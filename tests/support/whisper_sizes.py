@@ -6,6 +6,8 @@ twelve of ours are 100.1M (`decoder_sizes.MEDIUM_100M`). Everything is random.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import tiktoken
 import torch
 import whisper
@@ -21,6 +23,7 @@ DECODER_LAYERS, POSITIONS = 9, 448
 LANGUAGE, TASK = "pt", "transcribe"
 
 
+@lru_cache
 def small_encoding() -> tiktoken.Encoding:
     """Return Whisper's encoding with as many of its tokens, the likeliest, as leave room for its special ones."""
     whole = get_encoding("multilingual")
@@ -33,6 +36,7 @@ def small_encoding() -> tiktoken.Encoding:
     )
 
 
+@lru_cache
 def openai_tokenizer() -> OpenAITokenizer:
     return OpenAITokenizer(small_encoding(), num_languages=99, language=LANGUAGE, task=TASK)
 

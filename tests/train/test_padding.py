@@ -34,7 +34,8 @@ def test_the_run_folder_has_them(toy_data, tmp_path, accumulate: int) -> None:
     recipe = toy_recipe.hearing(toy_data, tmp_path / "run", 3)
     recipe["trainer"]["accumulate_grad_batches"] = accumulate
     cli.main(["fit", "-c", str(toy_recipe.write(recipe, tmp_path / "r.yaml"))])
-    for line in toy_recipe.figures(tmp_path / "run"):
-        if "loss" in line:
-            assert 0 <= line["padding_audio"] < 0.5 and 0 <= line["padding_text"] < 0.9
-            assert line["audio_seconds"] > 0.5 * accumulate
+    steps = [line for line in toy_recipe.figures(tmp_path / "run") if "loss" in line]
+    assert len(steps) == 3
+    for line in steps:
+        assert 0 <= line["padding_audio"] < 0.5 and 0 <= line["padding_text"] < 0.9
+        assert line["audio_seconds"] > 0.5 * accumulate

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amalia_mm.evaluate.metrics import HitCount
-
 
 @dataclass(frozen=True)
 class Ranked:
@@ -29,10 +27,6 @@ class WordsResult:
     """The places of what was said, one a clip."""
 
     rows: tuple[Ranked, ...]
-
-    def within(self, places: int) -> HitCount:
-        """Return how often what was said is among the first so many."""
-        return HitCount(sum(row.place <= places for row in self.rows), len(self.rows))
 
 
 def rank(
