@@ -63,23 +63,26 @@ class LogMel(nn.Module):
         """Return (k m f) of waveforms (k n+400) with mirrored edges; `valid` (k f) bool is True on a clip's frames."""
         windows = padded.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)[:, : valid.shape[1]]
         window, filters = _window(padded.device), _mel_filters(self.num_mels, padded.device)
-        # On a processor the frames that fit its cache go all the way before the next ones begin.
+        # On a processor the frames that fit its cache go all the way before the next ones begin, and where every clip
+        # fills the batch nothing is hidden; a GPU would have to be waited for to know that.
         at_once = valid.shape[1] if padded.is_cuda else max(1, _CACHED_FRAMES // len(padded))
-        are_valid = rearrange(valid, "k f -> k 1 f").split(at_once, dim=2)
-        mels, loudest = [], []
-        for some, is_valid in zip(windows.split(at_once, dim=1), are_valid, strict=True):
-            spectrum = torch.fft.rfft(some * window)
+        hides = padded.is_cuda or padded.is_meta or not bool(valid.all())
+        hidden = rearrange(~valid, "k f -> k 1 f")
+        mel = padded.new_empty(len(padded), self.num_mels, valid.shape[1])
+        loudest = []
+        for start in range(0, valid.shape[1], at_once):
+            frames = slice(start, start + at_once)
+            spectrum = torch.fft.rfft(windows[:, frames] * window)
             # A sum over pairs of neighbours would take three times as long as all the rest of it.
             power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-            mel = filters @ rearrange(power, "k f w -> w (k f)")
-            mel = rearrange(mel, "m (k f) -> k m f", k=len(padded)).clamp(min=1e-10).log10()
-            mels.append(mel)
-            loudest.append(mel.masked_fill(~is_valid, -10.0).amax(dim=(1, 2), keepdim=True))
-        least = torch.stack(loudest).amax(dim=0) - 8.0
-        scaled = [(torch.maximum(mel, least) + 4.0) / 4.0 for mel in mels]
-        return torch.cat(
-            [one.masked_fill(~it, 0.0) for one, it in zip(scaled, are_valid, strict=True)], dim=2
-        )
+            some = (filters @ rearrange(power, "k f w -> w (k f)")).clamp_(min=1e-10).log10_()
+            some = rearrange(some, "m (k f) -> k m f", k=len(padded))
+            seen = some.masked_fill(hidden[:, :, frames], -10.0) if hides else some
+            loudest.append(seen.amax(dim=(1, 2), keepdim=True))
+            mel[:, :, frames] = _scaled(some)
+        least = _scaled(torch.stack(loudest).amax(dim=0) - 8.0)
+        mel = torch.maximum(mel, least, out=None if mel.requires_grad else mel)
+        return mel.masked_fill_(hidden, 0.0) if hides else mel
 
     def reflected(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Return log10 of the mel power (k m f) without a floor, and num_frames (k); arguments as `forward`."""
@@ -95,6 +98,10 @@ class LogMel(nn.Module):
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         power = rearrange(power, "k f w -> k w f")
         return (_mel_filters(self.num_mels, padded.device) @ power).clamp(min=1e-10).log10()
+
+
+def _scaled(log_mel: Tensor) -> Tensor:
+    return (log_mel + 4.0).div_(4.0)
 
 
 def _reflect_edges(waveforms: Tensor, num_samples: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_SETTLE_S = 0.3
+"""OpenMP's threads spin for 0.2 s after their last work, OpenBLAS's for less."""
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -32,7 +35,10 @@ class Paired:
 def paired(
     ours: Callable[[], object], peer: Callable[[], object], num_pairs: int = 7, num_warmups: int = 1
 ) -> Paired:
-    """Return the times of both, run in turn; which one goes first changes with every pair."""
+    """Return the times of both, run in turn; which one goes first changes with every pair.
+
+    Before each there is a pause: threads of the other's library go on looking for work for up to 0.2 s.
+    """
     for _ in range(num_warmups):
         ours()
         peer()
@@ -40,6 +46,7 @@ def paired(
     for pair in range(num_pairs):
         sides = [(ours, ours_s), (peer, peer_s)]
         for run, seconds in sides if pair % 2 == 0 else reversed(sides):
+            time.sleep(_SETTLE_S)
             seconds.append(seconds_of(run))
     return Paired(tuple(ours_s), tuple(peer_s))
 
