@@ -41,7 +41,7 @@ from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
 pytestmark = pytest.mark.benchmark
 
-NUM_CLIPS, NUM_SHARDS, RATE_HZ = 128, 4, 48_000
+NUM_CLIPS, NUM_SHARDS, RATE_HZ = 512, 4, 48_000
 BATCH, WORKERS, VOCABULARY = 16, 2, 512
 BUDGET_S = 16 * 16  # as much audio as a batch of sixteen clips of mean length
 """A batch of log-mel (k m f) and the token ids of its texts."""

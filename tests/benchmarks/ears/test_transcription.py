@@ -46,7 +46,7 @@ from amalia_mm.units import SAMPLE_RATE_HZ
 pytestmark = pytest.mark.benchmark
 
 SECONDS, WINDOW_S, NUM_TOKENS, STACK = 600, 30, 100, 4
-BATCH, PEER_BATCH = 10, 20
+BATCH, PEER_BATCH = 20, 20
 WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
 DTYPE = "bfloat16" if native_precision() == "bf16-mixed" else "float32"
 TORCH_DTYPE = getattr(torch, DTYPE)
