@@ -2,7 +2,8 @@
 
 What is short for what, and where, stands in `data/abbreviations.tsv`. Its third column says what has to stand around
 an abbreviation: `number` and `name` (a capital) to its right, `place` either of them, `small` a word in lower case,
-`letter` a letter with a bracket, `after` a number to its left. The point of one marked `end` may also end a sentence.
+`letter` a letter with a bracket, `day` an hour or another day, `final` a pause, `after` a
+number to its left. The point of one marked `end` may also end a sentence.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _RIGHT = {
     "place": rf"(?= ?(?:[{_CAPITAL}\d]|d[aeo]s? ))",
     "small": rf"(?= [{LETTER}])",
     "letter": r"(?= [a-z]\))",
+    "final": r"(?=\s*$|[,;:!?)])",
     "after": "",
+    "day": r"(?=,? (?:e|às|das|a|\d))",
 }
 _SENTENCE_ENDS = re.compile(rf"\s*$|\s+[«“\"(—-]*\s*[{_CAPITAL}]")
 _AFTER_A_NUMBER = re.compile(r"(?:\d[ºª.]*|\d+ de)\s*$")
@@ -49,10 +52,18 @@ def _say(found: re.Match[str]) -> str | None:
     spoken, where = _ROWS[int((found.lastgroup or "")[1:])][1:]
     if where == "after" and not _AFTER_A_NUMBER.search(left_of(found)):
         return None
-    if spoken == "Rua" and word_before(found)[:1].isupper():
-        return None  # the initial of a name: "José R. Silva"
+    if spoken == "Rua" and in_a_name(found):
+        return None
     said = spoken[0].upper() + spoken[1:] if found[0][0].isupper() else spoken
-    return f"{said}." if where == "end" and found[0][-1] == "." and ends_sentence(found) else said
+    is_last = where == "final" and not right_of(found).strip()
+    return (
+        f"{said}." if is_last or (where == "end" and found[0][-1] == "." and ends_sentence(found)) else said
+    )
+
+
+def in_a_name(found: re.Match[str]) -> bool:
+    """Return whether a capital with a point is an initial: a name or another initial stands before it."""
+    return bool(re.fullmatch(rf"[{_CAPITAL}](?:[{LETTER}'’-]+|\.)", word_before(found)))
 
 
 def ends_sentence(found: re.Match[str]) -> bool:
@@ -61,13 +72,13 @@ def ends_sentence(found: re.Match[str]) -> bool:
 
 
 def _say_dom(found: re.Match[str]) -> str | None:
-    if word_before(found)[:1].isupper():
+    if in_a_name(found):
         return None
     return "Dona" if is_womans_name(word_after(found)) else "Dom"
 
 
 def _say_saint(found: re.Match[str]) -> str | None:
-    if word_before(found)[:1].isupper():
+    if in_a_name(found):
         return None
     name = word_after(found)
     if is_womans_name(name):

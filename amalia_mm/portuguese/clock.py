@@ -72,13 +72,15 @@ def _read_clock(found: re.Match[str]) -> str | None:
         return None
     hours = cardinal(hour, feminine=True)
     named = f"{hours} {'hora' if hour == 1 else 'horas'}"
-    second = f" e {count_of(int(found['second']), 'segundo')}" if found["second"] else ""
+    seconds = found.groupdict().get("second")
+    second = f" e {count_of(int(seconds), 'segundo')}" if seconds else ""
+    till = " às" if found["till"] else ""
     if minute == 0 and not second:
-        return named
+        return named + till
     before = words_before(found, 2)
     if _DURATION_BEFORE & set(before) or (before[-1:] == ["de"] and word_after(found) == "de"):
-        return f"{named} e {count_of(minute, 'minuto')}{second}"
-    return f"{named if hour == 0 else hours} e {cardinal(minute)}{second}"
+        return f"{named} e {count_of(minute, 'minuto')}{second}{till}"
+    return f"{named if hour == 0 else hours} e {cardinal(minute)}{second}{till}"
 
 
 def _read_lap(found: re.Match[str]) -> str:
@@ -93,8 +95,17 @@ def _read_lap(found: re.Match[str]) -> str:
     return f"{' '.join(said[:-1])} e {said[-1]}"
 
 
+def _say_minute(found: re.Match[str]) -> str | None:
+    """Return the minute of a game: "aos trinta e oito minutos" for 38'; what else has a stroke stays a number."""
+    if not {"aos", "ao", "minuto", "dos"} & set(words_before(found, 1)):
+        return None
+    return count_of(int(found["minute"]), "minuto")
+
+
 _ENDS = r"(?![^\W_])"
+_TILL = r"(?P<till>\s?[-–—]\s?(?=\d{1,2}(?:[hH]|:\d\d)))?"
 RULES = (
+    Rule(re.compile(r"(?P<minute>\d{1,3})['’](?![\w'’])"), _say_minute),
     Rule(
         re.compile(
             r"(?:(?P<hours>\d{1,3})\s?h\s?)?(?P<minutes>\d{1,2})\s?m(?:in)?\s?"
@@ -103,19 +114,16 @@ RULES = (
         _read_lap,
     ),
     Rule(
-        re.compile(
-            rf"(?P<hour>\d{{1,2}})\s?[hH](?:\s?(?P<minute>[0-5]\d)(?:\s?m(?:in)?)?)?(?P<second>(?!)x)?{_ENDS}"
-        ),
+        re.compile(rf"(?P<hour>\d{{1,2}})\s?[hH](?:\s?(?P<minute>[0-5]\d)(?:\s?m(?:in)?)?)?{_ENDS}{_TILL}"),
         _read_clock,
     ),
     Rule(
         re.compile(
             r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?:\s?[hH])?(?![^\W_]|[:,.]\d)"
+            + _TILL
         ),
         _read_clock,
     ),
-    Rule(
-        re.compile(rf"(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d)(?P<second>(?!)x)?\s?[hH]{_ENDS}"), _read_clock
-    ),
+    Rule(re.compile(rf"(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d)\s?[hH]{_ENDS}{_TILL}"), _read_clock),
 )
 """How times in digits are read: 1m44,084s, 16h30, 9h, 16:54, 16:54:10, 16.30h."""

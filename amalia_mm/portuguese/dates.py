@@ -31,7 +31,7 @@ def date(day: int, month: int, year: int | None = None) -> str | None:
 
 def _say_date(found: re.Match[str]) -> str | None:
     said = date(int(found["day"]), int(found["month"]), int(found["year"]))
-    return f"{said}," if said and found["time"] else said
+    return f"{said}," if said and found.groupdict().get("time") else said
 
 
 def _say_day(found: re.Match[str]) -> str | None:
@@ -64,9 +64,7 @@ RULES = (
         _say_date,
     ),
     Rule(
-        re.compile(
-            rf"{_DAY}\s?(?P<mark>[/.-])\s?{_MONTH}\s?(?P=mark)\s?{_YEAR}(?P<time>(?!)x)?(?!\d|[/.-]\d)"
-        ),
+        re.compile(rf"{_DAY}\s?(?P<mark>[/.-])\s?{_MONTH}\s?(?P=mark)\s?{_YEAR}(?!\d|[/.-]\d)"),
         _say_date,
     ),
     Rule(re.compile(rf"{_DAY}/{_MONTH}(?!\d|[/-]\d|\s?%)"), _say_day),

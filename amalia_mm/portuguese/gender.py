@@ -6,13 +6,13 @@ listed and has no telling ending counts as masculine, as a number without a noun
 
 from __future__ import annotations
 
-from amalia_mm.portuguese.tables import rows
+from amalia_mm.portuguese.tables import mapping
 
 _FEMININE_ENDINGS = (
     *("a", "as", "ã", "ãs", "ção", "ções", "são", "sões", "gião", "giões", "dade", "dades", "gem", "gens"),
     *("tude", "tudes", "ície", "ícies", "érie", "éries", "ise", "ises", "ice", "ices", "ose", "oses"),
 )
-_LISTED = dict(rows("nouns.tsv"))
+_LISTED = mapping("nouns.tsv")
 
 
 def is_feminine(noun: str) -> bool:

@@ -56,9 +56,10 @@ def _say_sum(found: re.Match[str]) -> str | None:
         digits = number.replace(" ", "").replace(".", "").replace(",", ".")
         whole = round(float(digits) * _SCALES[found["letter"]])
         return amount(str(whole), sign) + _per(found)
-    if found["low"]:
+    low = found.groupdict().get("low")
+    if low:
         feminine = is_feminine(_CURRENCIES[sign][0])
-        return f"{in_words(found['low'], feminine)} a {in_words(number, feminine)} {_CURRENCIES[sign][1]}{_per(found)}"
+        return f"{in_words(low, feminine)} a {in_words(number, feminine)} {_CURRENCIES[sign][1]}{_per(found)}"
     return amount(number, sign) + _per(found)
 
 
@@ -90,7 +91,7 @@ RULES = (
 
 SIGN_FIRST = Rule(
     re.compile(
-        rf"(?P<sign>{_SIGN})\s?(?P<number>{NUMBER})(?P<low>(?!)x)?(?P<letter>[kKM](?![{LETTER}]))?"
+        rf"(?P<sign>{_SIGN})\s?(?P<number>{NUMBER})(?P<letter>[kKM](?![{LETTER}]))?"
         rf"(?: {_SCALE}\b)?{_PER}"
     ),
     _say_sum,

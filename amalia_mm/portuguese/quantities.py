@@ -26,7 +26,7 @@ NUMBER = r"(?:[1-9]\d{0,2}(?:(?: \d{3})+|(?:\.\d{3})+|(?:,\d{3}){2,})(?![\d])(?:
 """How a number looks in digits: thousands by space, point or (twice) comma; decimals by a comma or a point."""
 
 _UNITS = {symbol: (one, many, gap == "yes") for symbol, one, many, gap in rows("units.tsv")}
-_UNIT = any_of(list(_UNITS))
+_UNIT = f"(?:{any_of(list(_UNITS))})"
 _PARTS = re.compile(r"(?P<whole>\d+)(?:(?P<mark>[.,])(?P<decimals>\d+))?")
 _SCALES = r"(?:mil|milh(?:ão|ões)|bili(?:ão|ões)|trili(?:ão|ões))"
 _NEXT = re.compile(rf" (?:mil )?([{LETTER}-]+)(?: ([{LETTER}-]+))?(?: ([{LETTER}-]+))?")
@@ -35,8 +35,8 @@ _MANY_WOMEN = words_of(
     "nossas vossas quantas primeiras últimas próximas"
 )
 _LABELS = words_of(
-    "n número números artigo artigos art arts alínea página páginas capítulo linha sala canal dia grupo nível tipo fase "
-    "figura quadro tabela anexo ponto série lote porta quarto autocarro estrada lei parte turma nota questão pergunta"
+    "n número números artigo artigos art arts alínea página páginas capítulo linha sala canal dia grupo nível tipo "
+    "fase figura quadro tabela anexo ponto série lote porta quarto estrada lei parte turma nota questão pergunta"
 )
 _NOT_COUNTED = words_of("a as A As da na às à das")
 _BEFORE_A_NOUN = words_of(
@@ -75,8 +75,8 @@ def is_one(written: str) -> bool:
 def agrees_feminine(found: re.Match[str], written: str) -> bool:
     """Return whether the number of a match counts something feminine, by the noun after it or the article before."""
     before = words_before(found, 1)
-    if before and before[0] in _LABELS:
-        return False
+    if before and (before[0] in _LABELS or (before[0] == "à" and is_one(written))):
+        return before[0] == "à"
     after = _NEXT.match(right_of(found))
     if after:
         words = [word for word in after.groups() if word]
@@ -111,7 +111,7 @@ def _say_measured(found: re.Match[str]) -> str | None:
     symbol = unit.partition("/")[0]
     if symbol in _UNITS and not _UNITS[symbol][2] and found["gap"]:
         return None
-    if unit == "m" and found["gap"] and not low and re.match(r"\.\S", right_of(found)):
+    if found["low_unit"] and found["low_unit"] != unit:
         return None
     said, feminine = of_unit(unit, one=is_one(high) and not low)
     number = in_words(high, feminine)
@@ -150,21 +150,21 @@ def _say_fold(found: re.Match[str]) -> str:
     return f"{in_words(found['number'], feminine=True)} {'vez' if is_one(found['number']) else 'vezes'}"
 
 
+_ARTICLE_OF_LAW = re.compile(
+    r"(?i:art(?:igos?|s?\.?(?:[º°]s?)?))\s(?:\d+\s?\.?[º°o](?:-[A-Z])?(?:,| e| a| ao| ou)\s)*$"
+)
+
+
 def _say_ordinal(found: re.Match[str]) -> str | None:
     number, feminine = int(found["number"]), found["raised"] in "ªa"
     if found["raised"] == "°" and not re.match(rf" [{LETTER}]", right_of(found)):
         return None
-    before = words_before(found, 1)
-    is_article = bool(before) and before[0] in _ARTICLES_OF_LAW
-    if not is_article:
-        listed = re.search(r"(?i:art(?:igos|s\.|\.ºs))\s(?:\d+\.?º(?:,| e| a| ao)\s)+$", left_of(found))
-        is_article = listed is not None
+    is_article = _ARTICLE_OF_LAW.search(left_of(found)) is not None
     if not 1 <= number < 2000 or (is_article and number > 20):
         return cardinal(number)
     return ordinal(number, feminine, plural=bool(found["plural"]))
 
 
-_ARTICLES_OF_LAW = frozenset(("artigo", "art", "artigos", "arts", "o artigo"))
 _FRACTIONS = {
     2: "meio",
     3: "terço",
@@ -226,13 +226,16 @@ RULES = (
     ),
     Rule(
         re.compile(
-            rf"(?:(?P<low>{NUMBER})(?:{_DASH}|(?P<by>\s?[x×]\s?)))?(?P<number>{NUMBER})(?P<gap>\s?)"
-            rf"(?P<unit>(?:{_UNIT})(?:/(?:{_UNIT}|[{LETTER}]{{3,}}))?)(?![{LETTER}\d²³º])"
+            rf"(?:(?P<low>{NUMBER})(?:\s?(?P<low_unit>{_UNIT}(?:/{_UNIT})?))?(?:{_DASH}|(?P<by>\s?[x×]\s?)))?(?P<number>{NUMBER})(?P<gap>\s?)"
+            rf"(?P<unit>{_UNIT}(?:/(?:{_UNIT}|[{LETTER}]{{3,}}))?)(?![{LETTER}\d²³º])"
         ),
         _say_measured,
     ),
-    Rule(re.compile(r"(?P<number>\d{1,4})\s?\.?(?P<raised>[ºª°])(?P<plural>s)?(?![\w²³])"), _say_ordinal),
-    Rule(re.compile(r"(?P<number>\d{1,4})\.(?P<raised>[oa])(?P<plural>s)?(?!\w)"), _say_ordinal),
+    Rule(
+        re.compile(r"(?P<number>\d{1,4})\s?\.?(?P<raised>[ºª°])(?P<plural>s)?(?![\w²³])(?:\.(?= [a-z]))?"),
+        _say_ordinal,
+    ),
+    Rule(re.compile(r"(?P<number>\d{1,4})\.(?P<raised>[oa])(?P<plural>s)?\^?(?!\w)"), _say_ordinal),
     Rule(re.compile(rf"{NUMBER}(?:\s?[x×]\s?{NUMBER})+{_ENDS}"), _say_times),
     Rule(re.compile(rf"(?P<number>{NUMBER})\s?[x×]{_ENDS}"), _say_fold),
     Rule(
@@ -241,7 +244,7 @@ RULES = (
     ),
     Rule(
         re.compile(
-            rf"(?<!\d-)(?<![{LETTER}]-)(?P<low>{NUMBER}){_DASH}(?P<high>{NUMBER})(?!{_DASH}\d|[{LETTER}\d])"
+            rf"(?<!\d-)(?<![{LETTER}]-)(?P<low>{NUMBER}){_DASH}(?P<high>{NUMBER})(?!{_DASH}\d|[{LETTER}\d]|\s?\.?[ºª°])"
         ),
         _say_range,
     ),

@@ -45,7 +45,11 @@ def _say(found: re.Match[str]) -> str | None:
         return ordinal(number, feminine=is_womans_name(before)).capitalize()
     if not is_plain or before.isupper() or (after.isupper() and len(after) > 1):
         return None
-    if after[:1].isupper() and (len(numeral) > 1 or before.lower() in _ARTICLES) and number < 2000:
+    if (
+        after[:1].isupper()
+        and (len(numeral) > 1 or not before or before.lower() in _ARTICLES)
+        and number < 2000
+    ):
         return ordinal(number, feminine=is_feminine(after))
     return cardinal(number) if len(numeral) > 1 else None
 

@@ -10,15 +10,15 @@ import re
 
 from amalia_mm.portuguese.abbreviations import ends_sentence
 from amalia_mm.portuguese.rules import LETTER, Rule, left_of, right_of, words_before
-from amalia_mm.portuguese.tables import rows, words_of
+from amalia_mm.portuguese.tables import mapping, words_of
 
-_NAMES = dict(rows("letters.tsv"))
+_NAMES = mapping("letters.tsv")
 _PLAIN = str.maketrans("áàâãéêíóôõúü", "aaaaeeiooouu")
-_ACRONYMS = dict(rows("acronyms.tsv"))
+_ACRONYMS = mapping("acronyms.tsv")
 _UPPER = "A-ZÀ-ÖØ-Þ"
 _ONSET = r"(?:[bcdfgpt][rl]|[vk]r|qu|gu|[bcdfghjlmnpqrstvxzkw]h?)"
-_SYLLABLE = rf"(?:{_ONSET}?[aeiouy]{{1,2}}(?:[lrszmnx](?![aeiou])|ns(?![aeiou]))?)"
-_SAYABLE = re.compile(rf"(?:s(?=[ptcmnf]))?{_SYLLABLE}+[bcdfgptk]?s?")
+_SYLLABLE = rf"(?:{_ONSET}?(?:[aeo][iu]|i[ao]|u[aei]|[aeiouy])(?:[lrszmnx](?![aeiou])|ns(?![aeiou]))?)"
+_SAYABLE = re.compile(rf"(?!.*([aeiou])\1){_SYLLABLE}+[bcdfgptk]?")
 _LETTER_CUES = words_of(
     "letra letras vitamina vitaminas hepatite grupo classe turma bloco plano opção alínea alíneas ponto anexo série "
     "tipo porta fila lote vogal consoante planos zona escalão secção linha categoria nota ala conjunto equipa quadro "

@@ -53,6 +53,9 @@ _WORD = re.compile(rf"[{LETTER}]+(?:['’-][a-zß-öø-ÿ][{LETTER}]*)*")
 _OTHER_WORD = re.compile(r"[^\W\d_]+")
 _KEPT = frozenset(PUNCTUATION + "'’-–—")
 _NEEDS_NO_SPACE = frozenset(" '’-(«“\"")
+_MOST_PASSES = 6
+"""What is read may give its neighbour a reading ("Sr.1" is no title, "Sr. um" is), so text is read until it stays."""
+
 _LATIN = re.compile(f"[{LETTER}]")
 
 
@@ -80,13 +83,21 @@ def spoken(text: str) -> str:
 def reading(text: str) -> Reading:
     """Return the text as it is read, with a count of what was left out; as `spoken`, without a warning."""
     left_out: list[str] = []
-    read = tidied("".join(_pieces(cleaned(text, left_out), left_out)))
+    read, before = _read_once(cleaned(text, left_out), left_out), ""
+    for _ in range(_MOST_PASSES):
+        if read == before:
+            break
+        read, before = _read_once(read, left_out), read
     if not _LATIN.search(read):
         found = "an empty text" if not text.strip() else f"nothing that can be said in {text.strip()[:100]}"
         raise InputError(
             "text", found=found, wanted="words, numbers or signs that have a reading", remedy="write a word"
         )
     return Reading(read, Counter(left_out))
+
+
+def _read_once(text: str, left_out: list[str]) -> str:
+    return tidied("".join(_pieces(text, left_out)))
 
 
 def _pieces(text: str, left_out: list[str]) -> Iterator[str]:
@@ -127,8 +138,8 @@ def _kept_at(text: str, place: int, left_out: list[str]) -> tuple[str, int]:
     if word:
         return word[0], word.end()
     char = text[place]
-    if char == "-" and (text[place - 1 : place].isdecimal() or text[place + 1 : place + 2].isdecimal()):
-        return " ", place + 1  # Expo-98, 4-em-linha
+    if char in "-'’" and (text[place - 1 : place].isdecimal() or text[place + 1 : place + 2].isdecimal()):
+        return " ", place + 1  # Expo-98, Expo'98, 4-em-linha
     if char in _KEPT or char == " ":
         return char, place + 1
     other = _OTHER_WORD.match(text, place)

@@ -18,14 +18,22 @@ _SAID = {
     "°": "graus", "℃": "graus Celsius", "²": "ao quadrado", "³": "ao cubo", "*": "asterisco", "^": "elevado a",
     "\\": "barra invertida", "_": "sublinhado", "~": "til", "†": "falecido", "º": "grau", "ª": "á",
 }  # fmt: skip
+
+
+def _digits(found: re.Match[str]) -> str:
+    return whole(unicodedata.normalize("NFKC", found[0]))
+
+
 RULES = (
+    Rule(re.compile(r"/\s?(?=[a-zà-ÿ]{3,}(?:\W|$))(?<=\dh/)"), lambda _: "por"),
+    Rule(re.compile(r"(?<=\b10)[⁰¹⁴-⁹]+"), lambda found: f"elevado a {_digits(found)}"),
     Rule(re.compile(r"(?<=[A-Z])\.(?=[A-Z])"), lambda _: "ponto"),
-    Rule(re.compile(r"/\s?(?=[^\W\d_]{3,}s?(?:\W|$))(?<=\d/)"), lambda _: "por"),
+    Rule(re.compile(r"/\s?(?=[a-zà-ÿ]{3,}(?:\W|$))(?<=\d/)"), lambda _: "por"),
     Rule(re.compile(r"(?<=\w)/(?=\w)"), lambda _: "barra"),
     Rule(re.compile(r"/"), lambda _: ","),
     Rule(re.compile(r"~(?=\s?\d)"), lambda _: "cerca de"),
     Rule(re.compile(r"\*(?=\s?\d)(?:(?<=\d\*)|(?<=\d \*))"), lambda _: "vezes"),
-    Rule(re.compile("[⁰¹⁴-⁹]+"), lambda found: whole(unicodedata.normalize("NFKC", found[0]))),
+    Rule(re.compile("[⁰¹⁴-⁹]+"), _digits),
     Rule(re.compile("[" + re.escape("".join(_SAID)) + "]"), lambda found: _SAID[found[0]]),
     Rule(
         re.compile("[α-ρσ-ωΑ-ΡΣ-Ωµ](?![\u0370-\u03ff])"),

@@ -13,6 +13,11 @@ def rows(name: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(line.split("\t")) for line in text.splitlines()[1:] if line)
 
 
+def mapping(name: str) -> dict[str, str]:
+    """Return a table of two columns as a mapping of the first to the second."""
+    return {key: value for key, value in rows(name)}
+
+
 def words_of(line: str) -> frozenset[str]:
     """Return the words of a line as a set."""
     return frozenset(line.split())
