@@ -45,6 +45,8 @@ def _pattern(written: str) -> str:
     pattern = pattern.replace(r"\.º", r"(?:\.?\s?[º°]|\.o\^?)").replace(r"\.ª", r"(?:\.?\s?ª|\.a)")
     if written == written.lower():
         pattern = f"[{written[0]}{written[0].upper()}]{pattern[1:]}"
+    if written == "n.º":
+        return rf"{pattern}(?![^\W\d_])"  # "nº24": its figure may follow at once
     return pattern if written[-1] in "./,:" else rf"{pattern}(?![^\W_])"
 
 

@@ -65,6 +65,9 @@ _DURATION_BEFORE = words_of(
 )
 
 
+_CLOCK_BEFORE = words_of("à às as da das pelas a até")
+
+
 def _read_clock(found: re.Match[str]) -> str | None:
     """Return "dezasseis e trinta" for 16h30, "nove horas" for 9h, "duas horas e trinta minutos" for how long."""
     hour, minute = int(found["hour"]), int(found["minute"] or 0)
@@ -78,7 +81,10 @@ def _read_clock(found: re.Match[str]) -> str | None:
     if minute == 0 and not second:
         return named + till
     before = words_before(found, 2)
-    if _DURATION_BEFORE & set(before) or (before[-1:] == ["de"] and word_after(found) == "de"):
+    is_point = bool(before) and before[-1] in _CLOCK_BEFORE
+    if (_DURATION_BEFORE & set(before) and not is_point) or (
+        before[-1:] == ["de"] and word_after(found) == "de"
+    ):
         return f"{named} e {count_of(minute, 'minuto')}{second}{till}"
     return f"{named if hour == 0 else hours} e {cardinal(minute)}{second}{till}"
 

@@ -37,15 +37,17 @@ def _say_date(found: re.Match[str]) -> str | None:
 def _say_day(found: re.Match[str]) -> str | None:
     """Return a date without a year; only after a word that asks for one, since 1/2 is a half."""
     before = words_before(found, 1)
-    if not before or before[0] not in ("dia", "dias", "em", "até", "desde", "data"):
+    if not before or before[0] not in ("dia", "dias", "em", "até", "desde", "data", "de"):
         return None
+    if before[0] == "de" and int(found["day"]) < int(found["month"]):
+        return None  # "mais de 1/3"
     return date(int(found["day"]), int(found["month"]))
 
 
 def _say_weekday(found: re.Match[str]) -> str | None:
     if found["feira"]:
         return f"{_WEEKDAYS[found['day']]}-feira"
-    another = r"\s?(?:a|e|,|ou|à)\s(?:[2-6]\s?\.?ª)(?!\w)"
+    another = r"\s?(?:a|e|,|ou|à)\s(?:[2-6]\s?\.?ª|s[áa]b\.|dom\.|sábado|domingo)(?!\w)"
     if re.match(rf"{another}\s?(?:[,.;)]|das|às|$|e\s)", right_of(found)):
         return _WEEKDAYS[found["day"]]
     before = re.search(r"[2-6]\s?\.?ª\s?(?:a|e|,|ou|à)\s$", left_of(found))

@@ -29,7 +29,9 @@ _UNITS = {symbol: (one, many, gap == "yes") for symbol, one, many, gap in rows("
 _UNIT = f"(?:{any_of(list(_UNITS))})"
 _PARTS = re.compile(r"(?P<whole>\d+)(?:(?P<mark>[.,])(?P<decimals>\d+))?")
 _SCALES = r"(?:mil|milh(?:ão|ões)|bili(?:ão|ões)|trili(?:ão|ões))"
-_NEXT = re.compile(rf" (?:mil )?([{LETTER}-]+)(?: ([{LETTER}-]+))?(?: ([{LETTER}-]+))?")
+_NEXT = re.compile(
+    rf" (?:mil )?(?:ou (?:mais|menos) )?([{LETTER}-]+)(?: ([{LETTER}-]+))?(?: ([{LETTER}-]+))?"
+)
 _MANY_WOMEN = words_of(
     "as às das nas pelas estas essas aquelas destas dessas daquelas nestas nessas umas outras minhas tuas suas "
     "nossas vossas quantas primeiras últimas próximas"
@@ -43,7 +45,7 @@ _BEFORE_A_NOUN = words_of(
     "grandes principais maiores menores melhores piores diferentes importantes enormes simples jovens breves longos "
     "grande simples primeiros segundos possíveis distintas"
 )
-_DASH = r"\s?[-–—]\s?"
+_DASH = r"(?:\s?[-–]\s?|—)"
 
 
 def split_number(written: str) -> tuple[str, str, str]:
@@ -85,6 +87,7 @@ def agrees_feminine(found: re.Match[str], written: str) -> bool:
         if (
             words
             and words[0] not in _NOT_COUNTED
+            and words[0][0].islower()
             and (is_one(written) or words[0].endswith("s"))
             and is_feminine(words[0])
         ):
@@ -151,7 +154,7 @@ def _say_fold(found: re.Match[str]) -> str:
 
 
 _ARTICLE_OF_LAW = re.compile(
-    r"(?i:art(?:igos?|s?\.?(?:[º°]s?)?))\s(?:\d+\s?\.?[º°o](?:-[A-Z])?(?:,| e| a| ao| ou)\s)*$"
+    r"(?i:art(?:igos?|s?\.?(?:[º°]s?)?))\s(?:\d+\s?\.?[º°o]\^?(?:-[A-Z])?(?:,| e| a| ao| ou)\s)*$"
 )
 
 

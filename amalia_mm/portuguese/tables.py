@@ -15,7 +15,7 @@ def rows(name: str) -> tuple[tuple[str, ...], ...]:
 
 def mapping(name: str) -> dict[str, str]:
     """Return a table of two columns as a mapping of the first to the second."""
-    return {key: value for key, value in rows(name)}
+    return {row[0]: row[1] for row in rows(name)}
 
 
 def words_of(line: str) -> frozenset[str]:
