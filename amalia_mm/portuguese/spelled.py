@@ -97,7 +97,7 @@ def _say_letter(found: re.Match[str]) -> str | None:
         return letter(char)
     before = words_before(found, 1)
     is_named = bool(before) and before[0] in _LETTER_CUES and char.lower() in "aeo"
-    after = found.string[found.end() : found.end() + 1]
+    after = found.string[found.end() : found.end() + 2].removeprefix("-")[:1]
     is_item = (
         after == ")" or after.isdecimal() or _CHAIN.search(left_of(found)) is not None
     ) and char.lower() in "aeo"
