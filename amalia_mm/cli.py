@@ -22,6 +22,7 @@ from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.model_commands import add_model_commands
 from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
 from amalia_mm.shards_commands import add_shards
+from amalia_mm.spoken_command import add_spoken
 from amalia_mm.terminal import note, prepare_streams
 
 LIGHTNING = {
@@ -129,6 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_preparation(commands)
     add_shards(commands)
     add_cost(commands)
+    add_spoken(commands)
     for name, says in LIGHTNING.items():
         commands.add_parser(name, help=says, add_help=False)
     doctor = commands.add_parser("doctor", help="versions, devices, what is missing and how to get it")

@@ -398,3 +398,9 @@ def test_the_figures_of_an_earlier_evaluation_are_shown_again(amalia, tmp_path):
     assert "não" in out, "90 % is less than was to be reached"
     assert out.endswith(f"{tmp_path / 'report.html'}\n")
     assert "amalia evaluate" in complaint(amalia("evaluate", "--show", tmp_path / "gone")[2])
+
+
+def test_text_is_read_out_and_what_has_no_reading_is_told(amalia):
+    code, out, err = amalia("spoken", "Às 16h30, 12,50 € 😀")
+    assert (code, out) == (0, "Às dezasseis e trinta, doze euros e cinquenta cêntimos\n")
+    assert err == "amalia: left out, without a reading: 😀 (1)\n"

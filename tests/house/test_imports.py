@@ -117,6 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "transcribe_command",
     },
     "subtitles": {"transcript"},
+    "spoken_command": {"portuguese", "terminal"},
     "live": {"assistant", "audio", "fusion", "portuguese", "units"},
     "live_command": {"assistant", "audio", "live", "terminal", "units"},
     "transcribe_command": {"assistant", "live_command", "subtitles", "terminal", "transcript"},
@@ -127,6 +128,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "model_commands",
         "preparation_commands",
         "shards_commands",
+        "spoken_command",
         "terminal",
     },
 }
@@ -139,6 +141,7 @@ AT_START = {
     "cost_commands",
     "voices_commands",
     "shards_commands",
+    "spoken_command",
     "terminal",
     "child_process",
     "commit",
