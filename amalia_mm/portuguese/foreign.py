@@ -20,6 +20,7 @@ LETTERS = dict(
 )
 """The name of each letter, in marked spelling."""
 
+VOWELS = frozenset("aeiouyáéíóúâêôãõàüïẽĩũèòʉ")
 ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzáéíóúâêôãõàçüïẽĩũèòʉ")
 
 _WORDS = {word: marks for row in read_rows("foreign.txt") for word, _, marks in (x.partition("=") for x in row)}

@@ -87,7 +87,7 @@ _RHYMES: tuple[Rule, ...] = (
 )
 _DIPHTHONG = re.compile("[aàeêèoòôuAEƐOƆUũŨ]i|[aàeêèAEƐoôòOƆ]u|[ãÃõÕ][eio]")
 _REDUCTION: tuple[Rule, ...] = (
-    ("i", re.compile(f"(?<={_C})i(?=(?:[aeo]s?|ãW|ãJ)$)"), "j"),  # relógio
+    ("i", re.compile(f"(?<=[^{_ANY}w])i(?=(?:[aeo]s?|ãW|ãJ)$)"), "j"),  # relógio
     ("e", re.compile(f"(?<={_C})e(?=[ao]s?$)"), "j"),  # área
     ("u", re.compile(f"(?<={_C})u(?=[aeo]s?$)"), "w"),  # mútua
     ("o", re.compile(f"(?<={_C})o(?=[ae]s?$)"), "w"),  # mágoa
@@ -110,6 +110,8 @@ _SYMBOLS = {
     **{"A": "a", "Ɐ": "ɐ", "Ɛ": "ɛ", "E": "e", "I": "i", "Ɔ": "ɔ", "O": "o", "U": "u"},
     **{"Ã": "ɐ̃", "Ẽ": "ẽ", "Ĩ": "ĩ", "Õ": "õ", "Ũ": "ũ"},
 }
+VOWEL_LETTERS = frozenset("iɐɨuàèêòôãẽĩõũAⱯƐEIƆOUÃẼĨÕŨ")
+VOICED_LETTERS = frozenset("bdɡvzʒmnɲlɫʎɾʁ")
 _STRESSED_LETTERS = frozenset("AⱯƐEIƆOUÃẼĨÕŨ")
 
 

@@ -11,11 +11,11 @@ import re
 VOWELS = "aeiouáéíóúâêôàèòãõẽĩũïʉɐ"
 """Vowels of the simplified spelling; ï and ʉ are i and u that are no glide, à è ò are open without stress."""
 
-_GLIDE = r"(?:(?<=[aeoàèò])[iu]|(?<=u)i)?"
+_GLIDE = r"(?:(?<=[aeoàèò])[iu]|(?<=[uũ])i)?"
 _ACUTE = re.compile("[áéíóú]")
 _CIRCUMFLEX = re.compile("[âêô]")
 _TILDE = re.compile(f"[ãõĩẽũ](?=[^{VOWELS}]*[oe]?[^{VOWELS}]*$)")
-_PENULTIMATE = re.compile(f"[aeiouàèòïʉ](?={_GLIDE}[^{VOWELS}]*(?:[aeo]s?|[ae]m|ens)$)")
+_PENULTIMATE = re.compile(f"[aeiouàèòïʉũ](?={_GLIDE}[^{VOWELS}]*(?:[aeo]s?|[ae]m|ens)$)")
 _LAST = re.compile(f"[aeiouàèòïʉ](?=(?:(?<=[aeoàèò])[iu]|(?<=u)i|(?<=i)u(?=$))?[^{VOWELS}]*$)")
 _HIATUS = re.compile(
     f"(?<=[aeouàèò])i(?=ɲ|[mn](?![{VOWELS}])|[lrz](?![{VOWELS}]))"  # rainha, ainda, juiz, cair, Raul
