@@ -30,13 +30,14 @@ _OTHER_LETTERS = {
     **{"š": "ch", "ş": "ch", "ș": "ch", "č": "tch", "ć": "tch", "ž": "j", "ż": "j", "ğ": "", "ı": "i", "þ": "t", "ð": "d"},
 }
 _FOREIGN = re.compile(
-    "[kwy]|th|sh|sch|ck|oo|ee|ph|tch|mc|zz|tz|'|[bdfgkptvj]$|[bdfgkptv]s$|[^aeiou]h(?<![cnlpts]h)|ff|tt|pp|bb|dd|gg|nn|mm|ll"
+    "[kwy]|th|sh|sch|ck|(?:oo|ee)[dkpt]$|ph|tch|mc|zz|tz|'|[bdfgkptvj]$|[bdfgkptv]s$|[^aeiou]h(?<![cnlpts]h)"
 )
 _REWRITING = tuple(
     (re.compile(pattern), becomes)
     for pattern, becomes in (
         ("sch", "ch"),
-        ("tch|cz", "tch"),
+        ("(?<=ch)w", "v"),
+        ("cz", "tch"),
         ("sh", "ch"),
         ("th", "t"),
         ("ph", "f"),
@@ -59,6 +60,8 @@ _REWRITING = tuple(
         ("j$", "dj"),
     )
 )
+_STRESSED_BEFORE_END = re.compile("([aeiou])([^aeiouáéíóúâêô]+(?:e[rnl]|on|an))$")  # Jackson, Schwarzenegger
+_ACUTE = dict(zip("aeiou", "áéíóú", strict=True))
 _PRONOUNCEABLE = re.compile("(?:[^aeiou]?[aeiou]){2,}[^aeiou]?|[^aeiou]?[aeiou](?:[^aeiou]{1,2}[aeiou])+[^aeiou]?")
 
 
@@ -86,7 +89,7 @@ def respelt(word: str) -> str | None:
         return found
     for pattern, becomes in _REWRITING:
         word = pattern.sub(becomes, word)
-    return word
+    return _STRESSED_BEFORE_END.sub(lambda match: _ACUTE[match[1]] + match[2], word)
 
 
 def is_read_as_word(acronym: str) -> bool:

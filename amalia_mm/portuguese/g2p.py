@@ -31,6 +31,7 @@ _TOKEN = re.compile(
 _APOSTROPHES = str.maketrans("", "", "'’‘ʼ")
 _UNSAID = frozenset("\"'«»“”„‘’`´[]{}*_-¿¡/\\|~^<>=+")
 _SHOUTED_WORDS = 3
+_SHOUTED_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _strongest(marks: str) -> str:
 
 def _is_shouted(words: Sequence[_Word]) -> bool:
     capitals = [word.text.isupper() for word in words if len(word.text) > 1 and not word.is_break]
-    return sum(capitals) >= _SHOUTED_WORDS and sum(capitals) > len(capitals) / 2
+    return sum(capitals) >= _SHOUTED_WORDS and sum(capitals) > _SHOUTED_SHARE * len(capitals)
 
 
 def _parts(words: Sequence[_Word], i: int) -> Iterator[tuple[bool, str]]:

@@ -31,11 +31,12 @@ def pronounced(word: str) -> str:
     if word in CLITICS:
         return sounds(_CLITIC_MARKS.get(word, word), quality, is_stressed=False)
     if word.endswith("mente") and _is_adverb(word):
-        return without_stress(spelt_sounds(base(word[:-5]))) + sounds("mente", quality)
+        stem = without_stress(spelt_sounds(base(word[:-5])))
+        return (f"{stem[:-1]}ʒ" if stem[-1] == "ʃ" else stem) + spelt_sounds("mente")
     diminutive = _DIMINUTIVE.search(word) if "zi" in word else None
     if diminutive is not None and diminutive.start() >= 2 and _NOT_DIMINUTIVES.match(word) is None:
         stem = base(word[: diminutive.start()])
-        return without_stress(spelt_sounds(stem)) + sounds(diminutive[0], quality)
+        return without_stress(spelt_sounds(stem)) + spelt_sounds(diminutive[0])
     foreign = respelt(word)
     return spelt_sounds(marked(word) if foreign is None else foreign)
 

@@ -5,7 +5,7 @@ orthographies had: à è ò are open without stress ("aquècer", "acção" as "�
 ó ô tell the quality of a stressed vowel, and ç, z, ch or ks stand for x ("prócimo", "ezame", "táksi"). `spellings.py`
 marks words; this file reads marks and knows no word.
 
-Inside, a sound is one character: capital vowels are stressed, ß is an s that never becomes z, J and W are the nasal
+Inside, a sound is one character: capital vowels are stressed, ß and ç are an s that never becomes z, J and W are the nasal
 glides, ã is ɐ̃.
 """
 
@@ -25,6 +25,7 @@ _HARD_QU = re.compile(f"([qg])u(?=[{_SOFT}])")
 _GLIDE_GU = re.compile("gu(?=[aoáâãàóôòõ])")
 _SOFT_G = re.compile(f"g(?=[{_SOFT}])")
 _SOFT_C = re.compile(f"c(?=[{_SOFT}])")
+_DOUBLED = re.compile(f"([bdfglmnpt])\\1|(c)c(?![{_SOFT}])")  # spelling of the nineteenth century
 _HARD = {"q": "k", "g": "ɡ"}
 
 
@@ -38,9 +39,11 @@ def simplified(spelling: str) -> str:
     if "h" in spelling:
         spelling = spelling.replace("ch", "ʃ").replace("lh", "ʎ").replace("nh", "ɲ").replace("sh", "ʃ")
         spelling = spelling.replace("ph", "f").replace("h", "")
+    if _DOUBLED.search(spelling):
+        spelling = _DOUBLED.sub(lambda match: match[1] or match[2], spelling)
     if "c" in spelling:
-        spelling = _SOFT_C.sub("ß", spelling).replace("c", "k")
-    return spelling.replace("ç", "ß").replace("ss", "ß").replace("j", "ʒ").replace("y", "i")
+        spelling = _SOFT_C.sub("ç", spelling).replace("c", "k")
+    return spelling.replace("ss", "ß").replace("j", "ʒ").replace("y", "i")
 
 
 _STRESSED = str.maketrans("aáàâeéèêiíïoóòôuúʉãẽĩõũ", "AAAⱯEƐƐEIIIOƆƆOUUUÃẼĨÕŨ")
@@ -69,10 +72,9 @@ _CONSONANTS: tuple[Rule, ...] = (
     ("x", re.compile("x$"), "ks"),
     ("x", re.compile(f"x(?={_C})"), "s"),  # texto, explicar
     ("x", re.compile("x"), "ʃ"),
-    ("r", re.compile("rr+|^r|(?<=[nlsßzʃ])r"), "ʁ"),
+    ("r", re.compile("rr+|^r|(?<=[nlsßçzʃ])r"), "ʁ"),
     ("s", re.compile(f"(?<={_V})s(?={_V})|(?<=tran)s(?={_V})"), "z"),
     ("E", re.compile("E(?=[ʎɲʃʒ])"), "Ɐ"),  # Lisbon: espelho, lenha, desejo, fecho
-    ("l", re.compile("l{2}"), "l"),
 )
 _RHYMES: tuple[Rule, ...] = (
     ("m", re.compile("([eêEƐ])m$"), lambda match: "ÃJ" if match[1].isupper() else "ãJ"),
@@ -84,6 +86,7 @@ _RHYMES: tuple[Rule, ...] = (
     ("m", re.compile(f"({_V})m(?!{_V}|n)"), lambda match: _NASAL.get(match[1], match[1])),
     ("I", re.compile("Iu(?=s?$)"), lambda match: "Iw"),
     ("A", re.compile("Ao(?=s?$)"), "Aw"),
+    ("Ɛ", re.compile("Ɛo(?=s?$)"), "Ɛw"),  # chapéo: spelling of the nineteenth century
 )
 _DIPHTHONG = re.compile("[aàeêèoòôuAEƐOƆUũŨ]i|[aàeêèAEƐoôòOƆ]u|[ãÃõÕ][eio]")
 _REDUCTION: tuple[Rule, ...] = (
@@ -92,21 +95,22 @@ _REDUCTION: tuple[Rule, ...] = (
     ("u", re.compile(f"(?<={_C})u(?=[aeo]s?$)"), "w"),  # mútua
     ("o", re.compile(f"(?<={_C})o(?=[ae]s?$)"), "w"),  # mágoa
     ("e", re.compile(f"^e(?=[sz]{_C})"), "ɨ"),  # escola
-    ("e", re.compile(f"^e|e(?=[aàoòôɐuʉAƐEOƆUⱯÃÕŨãẽõũ])"), "i"),  # exame, teatro
+    ("e", re.compile(f"^e|e(?=[aàeèêoòôɐuʉAƐEOƆUⱯÃẼÕŨãẽõũ])"), "i"),  # exame, teatro
     ("o", re.compile(f"^o(?=ʎ)"), "ô"),  # olhar
     ("o", re.compile(f"^o"), "ò"),  # objetivo
     ("l", re.compile(f"([aeo])l(?!{_V})"), lambda match: {"a": "àɫ", "e": "èɫ", "o": "ôɫ"}[match[1]]),
     ("l", re.compile(f"l(?!{_V}|[jw])"), "ɫ"),
-    ("e", re.compile("e(?=[rx]$)"), "è"),  # líder
-    ("a", re.compile("a(?=[rx]$)"), "à"),  # açúcar
+    ("e", re.compile("e(?=[rx]$|[kp][tçßns])"), "è"),  # líder, tecnologia, secção
+    ("a", re.compile("a(?=[rx]$|k[tçsß])"), "à"),  # açúcar, bactéria
+    ("o", re.compile("o(?=[kp][tç])"), "ò"),
     ("o", re.compile("o(?=[rnx]$)"), "ô"),  # júnior
 )
-_CODA = re.compile(f"[sz](?=$|{_C})")
+_CODA = re.compile(f"[sz](?=$|[^{_ANY}jw])")
 _CODA_VOICED = re.compile(f"[sz](?=[{_VOICED}])")
 _PLAIN = str.maketrans("aeoïʉr", "ɐɨuiuɾ")
 _SYMBOLS = {
     **{letter: letter for letter in "iɐɨuɛɔpbtdkɡfvszʃʒmnɲlɫʎɾʁjwĩẽõũ"},
-    **{"à": "a", "è": "ɛ", "ê": "e", "ò": "ɔ", "ô": "o", "ã": "ɐ̃", "J": "j̃", "W": "w̃", "ß": "s"},
+    **{"à": "a", "è": "ɛ", "ê": "e", "ò": "ɔ", "ô": "o", "ã": "ɐ̃", "J": "j̃", "W": "w̃", "ß": "s", "ç": "s"},
     **{"A": "a", "Ɐ": "ɐ", "Ɛ": "ɛ", "E": "e", "I": "i", "Ɔ": "ɔ", "O": "o", "U": "u"},
     **{"Ã": "ɐ̃", "Ẽ": "ẽ", "Ĩ": "ĩ", "Õ": "õ", "Ũ": "ũ"},
 }

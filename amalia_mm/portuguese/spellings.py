@@ -45,7 +45,7 @@ _MUTE = re.compile(
     "|infe|inje|refle(?=ct)|ele(?=ctr|ctiv)|le(?=ctiv|ccion)|traje|susce|rece|perce|conce|exce(?=p[tç])|dece|te(?=ct[oó])"
     "|diale|intere|espe(?=ct[aá]c)|suspe|[^nf]?a(?=cç)|rea|intera|^ina(?=ctiv)|^a(?=ct[ioaur])|fra(?=c[cç]|ct[uá])|atra"
     "|(?:con|dis|ex|abs|sub|re|^|de)tra(?=c[cçt])|reda|transa|exa|pra(?=ct)|ba(?=pt)|ado(?=p[tç])|^no(?=ct)|^o(?=pt[ií]m)"
-    "|fa(?=ct[u]|ctor)|olfa|laca)[cp](?=[cçt])"
+    "|fa(?=ctu[r]|ctor)|olfa|^a(?=cci))[cp](?=[cçt])"
 )
 _MUTE_AFTER_ACCENT = re.compile("(?<=[óáé])[cp](?=tim|tric|ctr|tic[oa]|tulo|t[oa]s?$|tec)|(?<=é)c(?=tr)|(?<=i)p(?=to$)")
 _GRAVE = {"a": "à", "e": "è", "o": "ò"}

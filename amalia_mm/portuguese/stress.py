@@ -18,8 +18,8 @@ _TILDE = re.compile(f"[ãõĩẽũ](?=[^{VOWELS}]*[oe]?[^{VOWELS}]*$)")
 _PENULTIMATE = re.compile(f"[aeiouàèòïʉũ](?={_GLIDE}[^{VOWELS}]*(?:[aeo]s?|[ae]m|ens)$)")
 _LAST = re.compile(f"[aeiouàèòïʉ](?=(?:(?<=[aeoàèò])[iu]|(?<=u)i|(?<=i)u(?=$))?[^{VOWELS}]*$)")
 _HIATUS = re.compile(
-    f"(?<=[aeouàèò])i(?=ɲ|[mn](?![{VOWELS}])|[lrz](?![{VOWELS}]))"  # rainha, ainda, juiz, cair, Raul
-    f"|(?<=[aeioàèò])u(?=ɲ|[mn](?![{VOWELS}])|[lrz](?![{VOWELS}]))"
+    f"(?<=[aeouàèò])i(?=ɲ|[mn](?![{VOWELS}])|[lz](?![{VOWELS}])|r(?![{VOWELS}r]))"  # rainha, ainda, juiz, cair, Raul
+    f"|(?<=[aeiàè])u(?=ɲ|[mn](?![{VOWELS}])|[lz](?![{VOWELS}])|r(?![{VOWELS}r]))"
 )
 _OWN = {"i": "ï", "u": "ʉ"}
 
