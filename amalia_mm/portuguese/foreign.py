@@ -1,7 +1,7 @@
-"""What is not Portuguese spelling, respelt: foreign words and names, letters, acronyms.
+"""What is not Portuguese spelling, respelt: foreign words and names, letters of other alphabets.
 
 Frequent foreign words stand in `data/foreign.txt` with the marked spelling a Lisbon speaker gives them; the rest is
-rewritten letter by letter. It knows nothing of how many there are in a text, nor of numbers.
+rewritten by rules, the same for all languages. It knows nothing of the words around.
 """
 
 from __future__ import annotations
@@ -9,25 +9,47 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from amalia_mm.errors import InputError
 from amalia_mm.portuguese.spellings import read_rows
 
-LETTERS = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyz",
-        "á bê cê dê é éfe guê agá í jóta cápa éle éme éne ó pê quê érre ésse tê ú vê dábliu chis ípsilon zê".split(),
-        strict=True,
-    )
-)
-"""The name of each letter, in marked spelling."""
+ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzáéíóúâêôãõàçüèòï")
+"""What `respelt` and the rules read."""
 
-VOWELS = frozenset("aeiouyáéíóúâêôãõàüïẽĩũèòʉ")
-ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzáéíóúâêôãõàçüïẽĩũèòʉ")
-
-_WORDS = {word: marks for row in read_rows("foreign.txt") for word, _, marks in (x.partition("=") for x in row)}
+_WORDS = {
+    word: marks for row in read_rows("foreign.txt") for word, _, marks in (x.partition("=") for x in row)
+}
 
 _OTHER_LETTERS = {
-    **{"ñ": "nh", "ß": "ss", "ø": "e", "æ": "é", "œ": "é", "å": "ó", "ä": "é", "ö": "e", "ł": "l", "đ": "d"},
-    **{"š": "ch", "ş": "ch", "ș": "ch", "č": "tch", "ć": "tch", "ž": "j", "ż": "j", "ğ": "", "ı": "i", "þ": "t", "ð": "d"},
+    "ñ": "nh",
+    "ß": "ss",
+    "ø": "e",
+    "æ": "é",
+    "œ": "é",
+    "å": "ó",
+    "ä": "é",
+    "ö": "e",
+    "ł": "l",
+    "đ": "d",
+    "ħ": "h",
+    "ŋ": "ng",
+    "ə": "e",
+    "ŧ": "t",
+    "ƒ": "f",
+    "ĳ": "ei",
+    "ſ": "s",
+    "ɨ": "i",
+    "ʉ": "u",
+    "š": "ch",
+    "ş": "ch",
+    "ș": "ch",
+    "č": "tch",
+    "ć": "tch",
+    "ž": "j",
+    "ż": "j",
+    "ğ": "",
+    "ı": "i",
+    "þ": "t",
+    "ð": "d",
 }
 _FOREIGN = re.compile(
     "[kwy]|th|sh|sch|ck|(?:oo|ee)[dkpt]$|ph|tch|mc|zz|tz|'|[bdfgkptvj]$|[bdfgkptv]s$|[^aeiou]h(?<![cnlpts]h)"
@@ -62,22 +84,31 @@ _REWRITING = tuple(
 )
 _STRESSED_BEFORE_END = re.compile("([aeiou])([^aeiouáéíóúâêô]+(?:e[rnl]|on|an))$")  # Jackson, Schwarzenegger
 _ACUTE = dict(zip("aeiou", "áéíóú", strict=True))
-_PRONOUNCEABLE = re.compile("(?:[^aeiou]?[aeiou]){2,}[^aeiou]?|[^aeiou]?[aeiou](?:[^aeiou]{1,2}[aeiou])+[^aeiou]?")
 
 
-def plain_letters(word: str) -> str:
-    """Return a word in small letters with letters of other Latin alphabets written in the Portuguese one."""
+def in_our_letters(word: str) -> str:
+    """Return a word in small letters with letters of other Latin alphabets written in `ALPHABET`.
+
+    Raises:
+        InputError: A letter has no counterpart.
+    """
     if ALPHABET.issuperset(word):
         return word
-    found = []
-    for letter in word:
-        if letter in ALPHABET:
-            found.append(letter)
-        elif letter in _OTHER_LETTERS:
-            found.append(_OTHER_LETTERS[letter])
-        else:
-            found.append("".join(x for x in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(x)))
-    return "".join(found)
+    return "".join(letter if letter in ALPHABET else _in_our_letters(letter, word) for letter in word)
+
+
+def _in_our_letters(letter: str, word: str) -> str:
+    found = _OTHER_LETTERS.get(letter)
+    if found is None:
+        found = "".join(x for x in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(x))
+    if not found or not ALPHABET.issuperset(found):
+        raise InputError(
+            "text",
+            found=f"the letter {letter} in {word}",
+            wanted="letters that have a Portuguese reading",
+            remedy="write the word as it is said",
+        )
+    return found
 
 
 def respelt(word: str) -> str | None:
@@ -90,9 +121,3 @@ def respelt(word: str) -> str | None:
     for pattern, becomes in _REWRITING:
         word = pattern.sub(becomes, word)
     return _STRESSED_BEFORE_END.sub(lambda match: _ACUTE[match[1]] + match[2], word)
-
-
-def is_read_as_word(acronym: str) -> bool:
-    """Return whether capitals are said as one word (NATO, SIDA) and not letter by letter (PSD, RTP)."""
-    word = acronym.lower()
-    return word in _WORDS or (len(word) >= 4 and _PRONOUNCEABLE.fullmatch(word) is not None)

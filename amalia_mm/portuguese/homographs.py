@@ -8,18 +8,150 @@ from __future__ import annotations
 from amalia_mm.portuguese.spellings import read_rows
 
 _BEFORE_VERB = frozenset(
-    "eu não nunca já também só se me te lhe nos vos lhes que quem ele ela você tu eles elas vocês ainda".split()
+    [
+        "eu",
+        "não",
+        "nunca",
+        "já",
+        "também",
+        "só",
+        "se",
+        "me",
+        "te",
+        "lhe",
+        "nos",
+        "vos",
+        "lhes",
+        "que",
+        "quem",
+        "ele",
+        "ela",
+        "você",
+        "tu",
+        "eles",
+        "elas",
+        "vocês",
+        "ainda",
+    ]
 )
 _BEFORE_NOUN = frozenset(
-    "o a os as um uma uns umas do da dos das no na nos nas ao à aos às pelo pela pelos pelas num numa dum duma este esta "
-    "esse essa aquele aquela meu minha teu tua seu sua nosso nossa vosso vossa de em com sem por para sob cada qualquer "
-    "algum alguma nenhum nenhuma muito muita todo toda mesmo mesma bom boa grande novo nova primeiro".split()
+    [
+        "o",
+        "a",
+        "os",
+        "as",
+        "um",
+        "uma",
+        "uns",
+        "umas",
+        "do",
+        "da",
+        "dos",
+        "das",
+        "no",
+        "na",
+        "nos",
+        "nas",
+        "ao",
+        "à",
+        "aos",
+        "às",
+        "pelo",
+        "pela",
+        "pelos",
+        "pelas",
+        "num",
+        "numa",
+        "dum",
+        "duma",
+        "este",
+        "esta",
+        "esse",
+        "essa",
+        "aquele",
+        "aquela",
+        "meu",
+        "minha",
+        "teu",
+        "tua",
+        "seu",
+        "sua",
+        "nosso",
+        "nossa",
+        "vosso",
+        "vossa",
+        "de",
+        "em",
+        "com",
+        "sem",
+        "por",
+        "para",
+        "sob",
+        "cada",
+        "qualquer",
+        "algum",
+        "alguma",
+        "nenhum",
+        "nenhuma",
+        "muito",
+        "muita",
+        "todo",
+        "toda",
+        "mesmo",
+        "mesma",
+        "bom",
+        "boa",
+        "grande",
+        "novo",
+        "nova",
+        "primeiro",
+    ]
 )
-_AFTER_FIRST_VERB = frozenset("à às ao aos cedo tarde sempre muito bem mal hoje amanhã com em te lhe".split())
-_WORDS_OF_GRAMMAR = frozenset("para sobre deste desse desses".split())
+_AFTER_FIRST_VERB = frozenset(
+    [
+        "à",
+        "às",
+        "ao",
+        "aos",
+        "cedo",
+        "tarde",
+        "sempre",
+        "muito",
+        "bem",
+        "mal",
+        "hoje",
+        "amanhã",
+        "com",
+        "em",
+        "te",
+        "lhe",
+    ]
+)
+_WORDS_OF_GRAMMAR = frozenset(["para", "sobre", "deste", "desse", "desses"])
 """Far more often a preposition or a demonstrative than a verb: only a clear neighbour makes a verb of them."""
-_CLEAR = frozenset("tu me te lhe lhes".split())
-_HEADQUARTERS_AFTER = frozenset("a na da à pela uma sua nova nossa vossa minha tua cuja esta essa antiga actual atual".split())
+_CLEAR = frozenset(["tu", "me", "te", "lhe", "lhes"])
+_HEADQUARTERS_AFTER = frozenset(
+    [
+        "a",
+        "na",
+        "da",
+        "à",
+        "pela",
+        "uma",
+        "sua",
+        "nova",
+        "nossa",
+        "vossa",
+        "minha",
+        "tua",
+        "cuja",
+        "esta",
+        "essa",
+        "antiga",
+        "actual",
+        "atual",
+    ]
+)
 
 
 def _read() -> dict[str, tuple[str, str, bool]]:

@@ -10,19 +10,91 @@ from functools import lru_cache
 
 from amalia_mm.portuguese.foreign import respelt
 from amalia_mm.portuguese.sounds import sounds, without_stress
+from amalia_mm.portuguese.spelled import letter
 from amalia_mm.portuguese.spellings import base, marked, quality
 
 CLITICS = frozenset(
-    "o a os as ao aos à às de do da dos das em no na nos nas num dum e que se me te lhe lhes vos por com mas "
-    "pelo pela pelos pelas mo ma mos to ta tos tas lho lha lhos lhas lo la los las".split()
+    [
+        "o",
+        "a",
+        "os",
+        "as",
+        "ao",
+        "aos",
+        "à",
+        "às",
+        "de",
+        "do",
+        "da",
+        "dos",
+        "das",
+        "em",
+        "no",
+        "na",
+        "nos",
+        "nas",
+        "num",
+        "dum",
+        "e",
+        "que",
+        "se",
+        "me",
+        "te",
+        "lhe",
+        "lhes",
+        "vos",
+        "por",
+        "com",
+        "mas",
+        "pelo",
+        "pela",
+        "pelos",
+        "pelas",
+        "mo",
+        "ma",
+        "mos",
+        "to",
+        "ta",
+        "tos",
+        "tas",
+        "lho",
+        "lha",
+        "lhos",
+        "lhas",
+        "lo",
+        "la",
+        "los",
+        "las",
+    ]
 )
 """Words without a stress of their own."""
 
 _CLITIC_MARKS = {"o": "u", "os": "us", "e": "i", "por": "pur", "ao": "au", "aos": "aus"}
 _NOT_ADVERBS = re.compile("(?:ple|cre|cle|^ator|^fer|^fo|^la|^se)mente$")  # verbs in -mentar, semente
 _DIMINUTIVE = re.compile("z(inh|it)([oa]s?)$")
-_NOT_DIMINUTIVES = re.compile("(?:^|[^aeiou])(?:re|co|a)?(?:vi|co|a|rapa|lu|nari|cru|vo|jui|feli|perdi|rai|me|pra|rape)z(?:inh|it)")
+_NOT_DIMINUTIVES = re.compile(
+    "(?:^|[^aeiou])(?:re|co|a)?(?:vi|co|a|rapa|lu|nari|cru|vo|jui|feli|perdi|rai|me|pra|rape)z(?:inh|it)"
+)
 _MIN_BASE_LETTERS = 4
+
+
+_OPEN_NAMES = {
+    "efe": "éfe",
+    "ele": "éle",
+    "eme": "éme",
+    "ene": "éne",
+    "erre": "érre",
+    "esse": "ésse",
+    "jota": "jóta",
+}
+LETTER_NAMES = {name: _OPEN_NAMES.get(name, name) for name in map(letter, "abcdefghijklmnopqrstuvwxyz")}
+"""The marked spelling of the name of each letter: "ele", the letter, is ˈɛlɨ; the pronoun is ˈelɨ."""
+_VOWELS = frozenset("aeiouyáéíóúâêôãõàüèòï")
+
+
+def can_be_said(word: str) -> bool:
+    """Return whether a word has a vowel; one without is said letter by letter."""
+    return not _VOWELS.isdisjoint(word)
 
 
 @lru_cache(maxsize=1 << 17)

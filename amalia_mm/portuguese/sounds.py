@@ -52,14 +52,51 @@ _BEFORE_NASAL_ONSET = re.compile(f"[mn]{_V}|ɲ")
 _HAS_OWN_QUALITY = re.compile(f"[mn](?!{_V})|[iu]|$")  # nasal, a diphthong
 
 _NASAL = dict(
-    zip("aàɐeèêiïoòôuʉAⱯEƐIOƆU", ("ã",) * 3 + ("ẽ",) * 3 + ("ĩ",) * 2 + ("õ",) * 3 + ("ũ",) * 2 + tuple("ÃÃẼẼĨÕÕŨ"), strict=True)
+    zip(
+        "aàɐeèêiïoòôuʉAⱯEƐIOƆU",
+        ("ã",) * 3 + ("ẽ",) * 3 + ("ĩ",) * 2 + ("õ",) * 3 + ("ũ",) * 2 + tuple("ÃÃẼẼĨÕÕŨ"),
+        strict=True,
+    )
 )
 _DIPHTHONGS = {
-    **{"ai": "àj", "ài": "àj", "ei": "ɐj", "êi": "ɐj", "èi": "ɐj", "oi": "ôj", "òi": "òj", "ôi": "ôj", "ui": "uj"},
-    **{"Ai": "Aj", "Ei": "Ɐj", "Ɛi": "Ɛj", "Oi": "Oj", "Ɔi": "Ɔj", "Ui": "Uj", "ũi": "ũJ", "Ũi": "ŨJ"},
-    **{"au": "àw", "àu": "àw", "eu": "êw", "êu": "êw", "èu": "èw", "Au": "Aw", "Eu": "Ew", "Ɛu": "Ɛw"},
-    **{"ou": "ô", "ôu": "ô", "òu": "ô", "Ou": "O", "Ɔu": "O"},
-    **{"ão": "ãW", "Ão": "ÃW", "ãe": "ãJ", "Ãe": "ÃJ", "õe": "õJ", "Õe": "ÕJ", "ãi": "ãJ", "Ãi": "ÃJ"},
+    "ai": "àj",
+    "ài": "àj",
+    "ei": "ɐj",
+    "êi": "ɐj",
+    "èi": "ɐj",
+    "oi": "ôj",
+    "òi": "òj",
+    "ôi": "ôj",
+    "ui": "uj",
+    "Ai": "Aj",
+    "Ei": "Ɐj",
+    "Ɛi": "Ɛj",
+    "Oi": "Oj",
+    "Ɔi": "Ɔj",
+    "Ui": "Uj",
+    "ũi": "ũJ",
+    "Ũi": "ŨJ",
+    "au": "àw",
+    "àu": "àw",
+    "eu": "êw",
+    "êu": "êw",
+    "èu": "èw",
+    "Au": "Aw",
+    "Eu": "Ew",
+    "Ɛu": "Ɛw",
+    "ou": "ô",
+    "ôu": "ô",
+    "òu": "ô",
+    "Ou": "O",
+    "Ɔu": "O",
+    "ão": "ãW",
+    "Ão": "ÃW",
+    "ãe": "ãJ",
+    "Ãe": "ÃJ",
+    "õe": "õJ",
+    "Õe": "ÕJ",
+    "ãi": "ãJ",
+    "Ãi": "ÃJ",
 }
 _VOICED = "bdɡvzʒmnɲlʎrʁ"
 
@@ -95,9 +132,9 @@ _REDUCTION: tuple[Rule, ...] = (
     ("u", re.compile(f"(?<={_C})u(?=[aeo]s?$)"), "w"),  # mútua
     ("o", re.compile(f"(?<={_C})o(?=[ae]s?$)"), "w"),  # mágoa
     ("e", re.compile(f"^e(?=[sz]{_C})"), "ɨ"),  # escola
-    ("e", re.compile(f"^e|e(?=[aàeèêoòôɐuʉAƐEOƆUⱯÃẼÕŨãẽõũ])"), "i"),  # exame, teatro
-    ("o", re.compile(f"^o(?=ʎ)"), "ô"),  # olhar
-    ("o", re.compile(f"^o"), "ò"),  # objetivo
+    ("e", re.compile("^e|e(?=[aàeèêoòôɐuʉAƐEOƆUⱯÃẼÕŨãẽõũ])"), "i"),  # exame, teatro
+    ("o", re.compile("^o(?=ʎ)"), "ô"),  # olhar
+    ("o", re.compile("^o"), "ò"),  # objetivo
     ("l", re.compile(f"([aeo])l(?!{_V})"), lambda match: {"a": "àɫ", "e": "èɫ", "o": "ôɫ"}[match[1]]),
     ("l", re.compile(f"l(?!{_V}|[jw])"), "ɫ"),
     ("e", re.compile("e(?=[rx]$|[kp][tçßns])"), "è"),  # líder, tecnologia, secção
@@ -110,9 +147,29 @@ _CODA_VOICED = re.compile(f"[sz](?=[{_VOICED}])")
 _PLAIN = str.maketrans("aeoïʉr", "ɐɨuiuɾ")
 _SYMBOLS = {
     **{letter: letter for letter in "iɐɨuɛɔpbtdkɡfvszʃʒmnɲlɫʎɾʁjwĩẽõũ"},
-    **{"à": "a", "è": "ɛ", "ê": "e", "ò": "ɔ", "ô": "o", "ã": "ɐ̃", "J": "j̃", "W": "w̃", "ß": "s", "ç": "s"},
-    **{"A": "a", "Ɐ": "ɐ", "Ɛ": "ɛ", "E": "e", "I": "i", "Ɔ": "ɔ", "O": "o", "U": "u"},
-    **{"Ã": "ɐ̃", "Ẽ": "ẽ", "Ĩ": "ĩ", "Õ": "õ", "Ũ": "ũ"},
+    "à": "a",
+    "è": "ɛ",
+    "ê": "e",
+    "ò": "ɔ",
+    "ô": "o",
+    "ã": "ɐ̃",
+    "J": "j̃",
+    "W": "w̃",
+    "ß": "s",
+    "ç": "s",
+    "A": "a",
+    "Ɐ": "ɐ",
+    "Ɛ": "ɛ",
+    "E": "e",
+    "I": "i",
+    "Ɔ": "ɔ",
+    "O": "o",
+    "U": "u",
+    "Ã": "ɐ̃",
+    "Ẽ": "ẽ",
+    "Ĩ": "ĩ",
+    "Õ": "õ",
+    "Ũ": "ũ",
 }
 VOWEL_LETTERS = frozenset("iɐɨuàèêòôãẽĩõũAⱯƐEIƆOUÃẼĨÕŨ")
 VOICED_LETTERS = frozenset("bdɡvzʒmnɲlɫʎɾʁ")

@@ -38,7 +38,9 @@ def _read_spellings() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
 _WHOLE, _STEMS, _BASES = _read_spellings()
 _LONGEST_STEM = max(map(len, _STEMS))
 
-_OPEN_E = re.compile("e(?=ç(?:ão|ões|on)|cion|tor(?:a|es|as|i|$)|tiv|tur[ao])")  # direção, colecionar, setor, objetivo
+_OPEN_E = re.compile(
+    "e(?=ç(?:ão|ões|on)|cion|tor(?:a|es|as|i|$)|tiv|tur[ao])"
+)  # direção, colecionar, setor, objetivo
 _NOT_OPEN_E = re.compile("^(?:leitur|competit|repetit|veget)")
 _MUTE = re.compile(
     "(dire|indire|obje|proje|aspe|respe|perspe|efe|afe|cole|corre|sele|prote|inspe|arquite|se(?=ctor)|ve(?=ctor)|dete|inse"
@@ -47,7 +49,9 @@ _MUTE = re.compile(
     "|(?:con|dis|ex|abs|sub|re|^|de)tra(?=c[cçt])|reda|transa|exa|pra(?=ct)|ba(?=pt)|ado(?=p[tç])|^no(?=ct)|^o(?=pt[ií]m)"
     "|fa(?=ctu[r]|ctor)|olfa|^a(?=cci))[cp](?=[cçt])"
 )
-_MUTE_AFTER_ACCENT = re.compile("(?<=[óáé])[cp](?=tim|tric|ctr|tic[oa]|tulo|t[oa]s?$|tec)|(?<=é)c(?=tr)|(?<=i)p(?=to$)")
+_MUTE_AFTER_ACCENT = re.compile(
+    "(?<=[óáé])[cp](?=tim|tric|ctr|tic[oa]|tulo|t[oa]s?$|tec)|(?<=é)c(?=tr)|(?<=i)p(?=to$)"
+)
 _GRAVE = {"a": "à", "e": "è", "o": "ò"}
 
 
@@ -98,7 +102,9 @@ def _read_qualities() -> tuple[dict[str, str], dict[str, str]]:
                 closed = "ô" if max(entry.rfind("o"), entry.rfind("u")) > entry.rfind("e") else "ê"
                 before_a = re.sub("c$", "ç", entry)
                 derived |= {simplified(before_a + end): closed for end in ("o", "a", "as", "am")}
-                derived |= {simplified(entry + end): {"ê": "é", "ô": "ó"}[closed] for end in ("e", "es", "em")}
+                derived |= {
+                    simplified(entry + end): {"ê": "é", "ô": "ó"}[closed] for end in ("e", "es", "em")
+                }
             elif kind == "ôó":
                 words[simplified(entry)] = "ô"
                 derived |= {simplified(entry[:-1] + end): "ó" for end in ("os", "a", "as")}

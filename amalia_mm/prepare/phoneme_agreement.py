@@ -7,6 +7,7 @@ backs. It knows the notations of both sides and nothing of where the words come 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ _NOTATION: tuple[tuple[str, str], ...] = (
     ("ɪ", "j"),
     ("ɑl", "aɫ"),
     ("l(?=ˈ?(?:[^aɐeɛiɨoɔuẽĩõũjwˈ]|$))", "ɫ"),
-    ("(?<=[uɔɛai])w(?=ˈ?[tdbkɡvʒpfsmɾ])(?<!a[w])", "ɫ"),
+    ("(?<=[aɐeɛioɔ])u(?=$|[^aɐeɛiɨoɔuˈ])", "w"),
     ("ũŋ", "ũ"),
     ("u[ŋ]|um(?=ˈ?[pb])", "ũ"),
     ("i[ŋ]|im(?=ˈ?[pb])", "ĩ"),
@@ -75,28 +76,89 @@ class Rule:
 
 
 RULES = (
-    Rule("unstressed e reduced", "ɨ|iɨ?|ɐ", "e|ɛ", "ours", "unstressed e is ɨ, initially i (Mateus & d'Andrade 2000, 2.2)"),
-    Rule("unstressed a, o reduced", "ɐ|u", "a|o|ɔ", "ours", "unstressed a is ɐ and o is u; espeak has stress or a compound"),
+    Rule(
+        "unstressed e reduced",
+        "ɨ|iɨ?|ɐ",
+        "e|ɛ",
+        "ours",
+        "unstressed e is ɨ, initially i (Mateus & d'Andrade 2000, 2.2)",
+    ),
+    Rule(
+        "unstressed a, o reduced",
+        "ɐ|u",
+        "a|o|ɔ",
+        "ours",
+        "unstressed a is ɐ and o is u; espeak has stress or a compound",
+    ),
     Rule("nasal o kept", "õ", "ũ", "ours", "a nasal vowel does not reduce: condição has õ"),
     Rule("initial es-, ex-", "ɨ", "", "either", "initial ɨ before ʃ may be silent; we write it", after="ʃ.*"),
     Rule("initial ex-", "ɨ?ʃ", "e[sʃ]", "ours", "ex- before a consonant is as es-"),
-    Rule("coda s", "ʃ|ʒ", "s|z|", "ours", "an s that closes a syllable is ʃ or ʒ, after nasals and before c too"),
-    Rule("open vowel in the plural", "ɛ|ɔ", "e|o", "ours", "-as, -es keep the vowel of the singular; so do menores, diversos"),
+    Rule(
+        "coda s",
+        "ʃ|ʒ",
+        "s|z|",
+        "ours",
+        "an s that closes a syllable is ʃ or ʒ, after nasals and before c too",
+    ),
+    Rule(
+        "open vowel in the plural",
+        "ɛ|ɔ",
+        "e|o",
+        "ours",
+        "-as, -es keep the vowel of the singular; so do menores, diversos",
+    ),
     Rule("-os of nouns, ele, este", "e|o", "ɛ|ɔ", "ours", "este, neste, controlo, golo are closed in Lisbon"),
     Rule("Lisbon ɐ before palatals", "ɐ", "e|ɛ", "ours", "espelho, lenha, ideia: e is ɐ before a palatal"),
-    Rule("open after a lost consonant", "a|ɛ|ɔ", "ɐ|e|o|ɨp|u", "ours", "acção, eleger: open where a mute c or p was"),
-    Rule("pretonic hiatus", "i|u", "j|w", "either", "before a stressed vowel i and u are a syllable; a glide in fast speech"),
+    Rule(
+        "open after a lost consonant",
+        "a|ɛ|ɔ",
+        "ɐ|e|o|ɨp|u",
+        "ours",
+        "acção, eleger: open where a mute c or p was",
+    ),
+    Rule(
+        "pretonic hiatus",
+        "i|u",
+        "j|w",
+        "either",
+        "before a stressed vowel i and u are a syllable; a glide in fast speech",
+    ),
     Rule("posttonic glide", "j|w", "i|ɨ|u|o", "ours", "área, indústria: one syllable after the stress"),
     Rule("-ios", "ju", "iw", "ours", "vários is ˈvaɾjuʃ"),
     Rule("l in the coda", "ɫ", "w|u?l|", "ours", "Lisbon has a dark l; w is Brazilian"),
     Rule("ou", "o", "ow|uɫ|owl|uw|aw", "ours", "Lisbon has o"),
-    Rule("nasal vowel, no consonant", "ĩ|ẽ|õ|ũ|ɐ̃", "(?:i|e|o|u|ĩ|ẽ|õ|ũ|ɐ̃|ɐ)[nmŋ]", "ours", "a nasal vowel has no consonant after it"),
+    Rule(
+        "nasal vowel, no consonant",
+        "ĩ|ẽ|õ|ũ|ɐ̃",
+        "(?:i|e|o|u|ĩ|ẽ|õ|ũ|ɐ̃|ɐ)[nmŋ]",
+        "ours",
+        "a nasal vowel has no consonant after it",
+    ),
     Rule("-em, -ens", "ɐ̃j̃", "ẽ|ɐ̃j?", "ours", "Lisbon has ɐ̃j̃ in quem, homens, bens"),
     Rule("oral before nh", "ɐ|u|i", "ɐ̃|ũ|ĩ", "ours", "the vowel before a nasal onset is not nasal"),
     Rule("dissimilated i", "ɨ", "i", "either", "ministro, difícil: i before a stressed i may be ɨ"),
-    Rule("irreducible e and e in líder", "ɛ|e", "ɨ", "ours", "líder, repórter, and stressed e in ser, ter, congresso"),
-    Rule("initial and coda o", "ɔ|o", "u|ɔ|o", "ours", "initial o and o before l do not reduce: hospital, soldado"),
-    Rule("final ɨ of foreign words", "ɨ", "", "either", "Madrid, sic: a stop at the end may have ɨ after it", after=""),
+    Rule(
+        "irreducible e and e in líder",
+        "ɛ|e",
+        "ɨ",
+        "ours",
+        "líder, repórter, and stressed e in ser, ter, congresso",
+    ),
+    Rule(
+        "initial and coda o",
+        "ɔ|o",
+        "u|ɔ|o",
+        "ours",
+        "initial o and o before l do not reduce: hospital, soldado",
+    ),
+    Rule(
+        "final ɨ of foreign words",
+        "ɨ",
+        "",
+        "either",
+        "Madrid, sic: a stop at the end may have ɨ after it",
+        after="",
+    ),
     Rule("pronounced c", "k", "", "ours", "facto, pacto keep their c in Portugal"),
     Rule("muito", "ũj̃", "wĩ|uj", "ours", "the only nasal diphthong that is not written"),
 )
@@ -132,6 +194,7 @@ class Agreement:
 
 def in_our_notation(theirs: str) -> str:
     """Return espeak's IPA in our symbols: what is only written otherwise is no disagreement."""
+    theirs = unicodedata.normalize("NFC", theirs)
     for pattern, becomes in _PATTERNS:
         theirs = pattern.sub(becomes, theirs)
     return theirs
