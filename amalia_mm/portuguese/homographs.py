@@ -6,151 +6,24 @@ It looks one word to either side and knows no grammar beyond that; the pairs sta
 from __future__ import annotations
 
 from amalia_mm.portuguese.spellings import read_rows
+from amalia_mm.portuguese.tables import words_of
 
-_BEFORE_VERB = frozenset(
-    [
-        "eu",
-        "não",
-        "nunca",
-        "já",
-        "também",
-        "só",
-        "se",
-        "me",
-        "te",
-        "lhe",
-        "nos",
-        "vos",
-        "lhes",
-        "que",
-        "quem",
-        "ele",
-        "ela",
-        "você",
-        "tu",
-        "eles",
-        "elas",
-        "vocês",
-        "ainda",
-    ]
+_BEFORE_VERB = words_of(
+    "eu não nunca já também só se me te lhe nos vos lhes que quem ele ela você tu eles elas vocês ainda"
 )
-_BEFORE_NOUN = frozenset(
-    [
-        "o",
-        "a",
-        "os",
-        "as",
-        "um",
-        "uma",
-        "uns",
-        "umas",
-        "do",
-        "da",
-        "dos",
-        "das",
-        "no",
-        "na",
-        "nos",
-        "nas",
-        "ao",
-        "à",
-        "aos",
-        "às",
-        "pelo",
-        "pela",
-        "pelos",
-        "pelas",
-        "num",
-        "numa",
-        "dum",
-        "duma",
-        "este",
-        "esta",
-        "esse",
-        "essa",
-        "aquele",
-        "aquela",
-        "meu",
-        "minha",
-        "teu",
-        "tua",
-        "seu",
-        "sua",
-        "nosso",
-        "nossa",
-        "vosso",
-        "vossa",
-        "de",
-        "em",
-        "com",
-        "sem",
-        "por",
-        "para",
-        "sob",
-        "cada",
-        "qualquer",
-        "algum",
-        "alguma",
-        "nenhum",
-        "nenhuma",
-        "muito",
-        "muita",
-        "todo",
-        "toda",
-        "mesmo",
-        "mesma",
-        "bom",
-        "boa",
-        "grande",
-        "novo",
-        "nova",
-        "primeiro",
-    ]
+_BEFORE_NOUN = words_of(
+    "o a os as um uma uns umas do da dos das no na nos nas ao à aos às pelo pela pelos pelas num numa dum "
+    "duma este esta esse essa aquele aquela meu minha teu tua seu sua nosso nossa vosso vossa de em com "
+    "sem por para sob cada qualquer algum alguma nenhum nenhuma muito muita todo toda mesmo mesma bom boa "
+    "grande novo nova primeiro"
 )
-_AFTER_FIRST_VERB = frozenset(
-    [
-        "à",
-        "às",
-        "ao",
-        "aos",
-        "cedo",
-        "tarde",
-        "sempre",
-        "muito",
-        "bem",
-        "mal",
-        "hoje",
-        "amanhã",
-        "com",
-        "em",
-        "te",
-        "lhe",
-    ]
-)
+_AFTER_FIRST_VERB = words_of("à às ao aos cedo tarde sempre muito bem mal hoje amanhã com em te lhe")
+_LIKED = words_of("de do da dos das disto disso daquilo dele dela deles delas imenso tanto")
 _WORDS_OF_GRAMMAR = frozenset(["para", "sobre", "deste", "desse", "desses"])
 """Far more often a preposition or a demonstrative than a verb: only a clear neighbour makes a verb of them."""
 _CLEAR = frozenset(["tu", "me", "te", "lhe", "lhes"])
-_HEADQUARTERS_AFTER = frozenset(
-    [
-        "a",
-        "na",
-        "da",
-        "à",
-        "pela",
-        "uma",
-        "sua",
-        "nova",
-        "nossa",
-        "vossa",
-        "minha",
-        "tua",
-        "cuja",
-        "esta",
-        "essa",
-        "antiga",
-        "actual",
-        "atual",
-    ]
+_HEADQUARTERS_AFTER = words_of(
+    "a na da à pela uma sua nova nossa vossa minha tua cuja esta essa antiga actual atual"
 )
 
 
@@ -190,5 +63,5 @@ def reading(word: str, before: str | None = None, after: str | None = None, pos:
     elif before in _BEFORE_NOUN:
         is_verb = False
     elif before is None and after is not None:
-        is_verb = is_verb or after in _AFTER_FIRST_VERB or (word == "gosto" and after == "de")
+        is_verb = is_verb or after in _AFTER_FIRST_VERB or (word == "gosto" and after in _LIKED)
     return verb if is_verb else noun

@@ -43,7 +43,7 @@ def simplified(spelling: str) -> str:
         spelling = _DOUBLED.sub(lambda match: match[1] or match[2], spelling)
     if "c" in spelling:
         spelling = _SOFT_C.sub("ç", spelling).replace("c", "k")
-    return spelling.replace("ss", "ß").replace("j", "ʒ").replace("y", "i")
+    return spelling.replace("ss", "ß").replace("j", "ʒ").replace("y", "i").replace("ü", "u")
 
 
 _STRESSED = str.maketrans("aáàâeéèêiíïoóòôuúʉãẽĩõũ", "AAAⱯEƐƐEIIIOƆƆOUUUÃẼĨÕŨ")
@@ -107,10 +107,11 @@ _CONSONANTS: tuple[Rule, ...] = (
     ("x", re.compile("^x"), "ʃ"),
     ("x", re.compile(f"^((?:in)?[eE])x(?={_V})"), r"\1z"),  # exame, inexato
     ("x", re.compile("x$"), "ks"),
-    ("x", re.compile(f"x(?={_C})"), "s"),  # texto, explicar
+    ("x", re.compile(f"[EƐ]x(?={_C})"), "Eis"),  # texto, extra
+    ("x", re.compile(f"x(?={_C})"), "s"),  # explicar
     ("x", re.compile("x"), "ʃ"),
     ("r", re.compile("rr+|^r|(?<=[nlsßçzʃ])r"), "ʁ"),
-    ("s", re.compile(f"(?<={_V})s(?={_V})|(?<=tran)s(?={_V})"), "z"),
+    ("s", re.compile(f"(?<={_V})s(?={_V})|(?<=tr[aAⱯ]n)s(?={_V})"), "z"),
     ("E", re.compile("E(?=[ʎɲʃʒ])"), "Ɐ"),  # Lisbon: espelho, lenha, desejo, fecho
 )
 _RHYMES: tuple[Rule, ...] = (
@@ -125,6 +126,7 @@ _RHYMES: tuple[Rule, ...] = (
     ("A", re.compile("Ao(?=s?$)"), "Aw"),
     ("Ɛ", re.compile("Ɛo(?=s?$)"), "Ɛw"),  # chapéo: spelling of the nineteenth century
 )
+_HALF_OPEN = re.compile("ai(?=[aeouàèòAƐEIƆOU])")  # maior: unstressed ai before a vowel
 _DIPHTHONG = re.compile("[aàeêèoòôuAEƐOƆUũŨ]i|[aàeêèAEƐoôòOƆ]u|[ãÃõÕ][eio]")
 _REDUCTION: tuple[Rule, ...] = (
     ("i", re.compile(f"(?<=[^{_ANY}w])i(?=(?:[aeo]s?|ãW|ãJ)$)"), "j"),  # relógio
@@ -174,6 +176,7 @@ _SYMBOLS = {
 VOWEL_LETTERS = frozenset("iɐɨuàèêòôãẽĩõũAⱯƐEIƆOUÃẼĨÕŨ")
 VOICED_LETTERS = frozenset("bdɡvzʒmnɲlɫʎɾʁ")
 _STRESSED_LETTERS = frozenset("AⱯƐEIƆOUÃẼĨÕŨ")
+_OPEN_OI = re.compile("i(?:as?|am|em|k[ao]s?|des?)$")  # joia, heroico, asteroide
 
 
 def sounds(marked: str, quality: Callable[[str, int], str], is_stressed: bool = True) -> str:
@@ -195,6 +198,8 @@ def sounds(marked: str, quality: Callable[[str, int], str], is_stressed: bool = 
     for needed, pattern, becomes in _RHYMES:
         if needed in spelling:
             spelling = pattern.sub(becomes, spelling)
+    if "ai" in spelling:
+        spelling = _HALF_OPEN.sub("ɐj", spelling)
     spelling = _DIPHTHONG.sub(lambda match: _DIPHTHONGS.get(match[0], match[0]), spelling)
     for needed, pattern, becomes in _REDUCTION:
         if needed in spelling:
@@ -207,6 +212,8 @@ def _with_stress(spelling: str, place: int, quality: Callable[[str, int], str]) 
     vowel = spelling[place]
     if vowel in "eo" and not _HAS_OWN_QUALITY.match(spelling, place + 1):
         vowel = quality(spelling, place)
+    elif vowel == "o" and _OPEN_OI.match(spelling, place + 1):
+        vowel = "ó"
     capital = vowel.translate(_STRESSED)
     if vowel == "a" and _BEFORE_NASAL_ONSET.match(spelling, place + 1):
         capital = "Ɐ"
