@@ -18,10 +18,11 @@ _BEFORE_NOUN = words_of(
     "grande novo nova primeiro"
 )
 _AFTER_FIRST_VERB = words_of("à às ao aos cedo tarde sempre muito bem mal hoje amanhã com em te lhe")
+_BEFORE_INFINITIVE = words_of("para vai vou vamos vão pode podem quer querem deve devem")
 _LIKED = words_of("de do da dos das disto disso daquilo dele dela deles delas imenso tanto")
-_WORDS_OF_GRAMMAR = frozenset(["para", "sobre", "deste", "desse", "desses"])
+_WORDS_OF_GRAMMAR = words_of("para sobre deste desse desses")
 """Far more often a preposition or a demonstrative than a verb: only a clear neighbour makes a verb of them."""
-_CLEAR = frozenset(["tu", "me", "te", "lhe", "lhes"])
+_CLEAR = words_of("tu me te lhe lhes")
 _HEADQUARTERS_AFTER = words_of(
     "a na da à pela uma sua nova nossa vossa minha tua cuja esta essa antiga actual atual"
 )
@@ -56,6 +57,8 @@ def reading(word: str, before: str | None = None, after: str | None = None, pos:
     noun, verb, is_verb = _PAIRS[word]
     if pos is not None:
         is_verb = pos == "V"
+    elif word == "colher":
+        is_verb = before in _BEFORE_INFINITIVE
     elif word in _WORDS_OF_GRAMMAR:
         is_verb = before in _CLEAR or (word == "para" and before in ("não", "nunca"))
     elif before in _BEFORE_VERB and before not in _BEFORE_NOUN:

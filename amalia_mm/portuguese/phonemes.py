@@ -6,7 +6,7 @@ usually dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ORAL_VOWELS = ("i", "e", "ɛ", "a", "ɐ", "ɔ", "o", "u", "ɨ")
@@ -24,7 +24,7 @@ PAD = "_"
 SYMBOLS = (PAD, *VOWELS, *GLIDES, *CONSONANTS, *BREAKS)
 """Every symbol in a fixed order: models number them by it. The first fills up short rows and is never said."""
 
-_SAMPA = dict(
+_SAMPA: dict[str, str] = dict(
     zip(
         ("ɛ", "ɐ", "ɔ", "ɨ", "ĩ", "ẽ", "ɐ̃", "õ", "ũ", "j̃", "w̃", "ɡ", "ʃ", "ʒ", "ɲ", "ɫ", "ʎ", "ɾ", "ʁ"),
         (
@@ -77,7 +77,7 @@ def sampa(phones: Sequence[Phone]) -> str:
     return _written(phones, '"', _SAMPA)
 
 
-def _written(phones: Sequence[Phone], mark: str, names: dict[str, str]) -> str:
+def _written(phones: Sequence[Phone], mark: str, names: Mapping[str, str]) -> str:
     marked = {_onset(phones, i) for i, phone in enumerate(phones) if phone.stressed}
     pieces: list[str] = []
     for i, phone in enumerate(phones):

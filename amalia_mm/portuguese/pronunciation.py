@@ -15,7 +15,7 @@ from amalia_mm.portuguese.spellings import base, marked, quality
 from amalia_mm.portuguese.tables import words_of
 
 CLITICS = words_of(
-    "o a os as ao aos à às de do da dos das em no na nos nas num dum e que se me te lhe lhes vos por com "
+    "o a os as ou ao aos à às de do da dos das em no na nos nas num dum e que se me te lhe lhes vos por com "
     "mas pelo pela pelos pelas mo ma mos to ta tos tas lho lha lhos lhas lo la los las"
 )
 """Words without a stress of their own."""

@@ -5,8 +5,8 @@ orthographies had: à è ò are open without stress ("aquècer", "acção" as "�
 ó ô tell the quality of a stressed vowel, and ç, z, ch or ks stand for x ("prócimo", "ezame", "táksi"). `spellings.py`
 marks words; this file reads marks and knows no word.
 
-Inside, a sound is one character: capital vowels are stressed, ß and ç are an s that never becomes z, J and W are the nasal
-glides, ã is ɐ̃.
+Inside, a sound is one character: capital vowels are stressed, ß and ç are an s that never becomes z, J and W are the
+nasal glides, ã is ɐ̃.
 """
 
 from __future__ import annotations

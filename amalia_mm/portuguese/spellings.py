@@ -1,7 +1,7 @@
 """The marked spelling of a word, and the quality of its stressed e or o: what the ordinary spelling leaves open.
 
-Words and classes of words stand in `data/spellings.txt` and `data/mid_vowels.txt`; `sounds.py` tells the marks. It knows
-single words, not the words around them: `homographs.py` does.
+Words and classes of words stand in `data/spellings.txt` and `data/mid_vowels.txt`; `sounds.py` tells the marks. It
+knows single words, not the words around them: `homographs.py` does.
 """
 
 from __future__ import annotations

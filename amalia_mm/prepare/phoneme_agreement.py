@@ -183,7 +183,9 @@ def in_our_notation(theirs: str) -> str:
 
 
 def frequent_words(paths: Iterable[Path], num_words: int) -> list[str]:
-    """Return the most frequent words of text files, of at least two small letters and no hyphen, most frequent first.
+    """Return the most frequent words of text files, of two letters or more and no hyphen, most frequent first.
+
+    Of a .tsv file the last column is text.
 
     Raises:
         InputError: A file cannot be read, or there are fewer words than asked for.
@@ -191,11 +193,13 @@ def frequent_words(paths: Iterable[Path], num_words: int) -> list[str]:
     counts: Counter[str] = Counter()
     for path in paths:
         try:
-            counts.update(word for word in words(path.read_text(encoding="utf-8")) if _WORD.fullmatch(word))
+            lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 path, found=str(error), wanted="a text file in UTF-8", remedy="correct the path"
             ) from error
+        texts = (line.rpartition("\t")[2] if path.suffix == ".tsv" else line for line in lines)
+        counts.update(word for text in texts for word in words(text) if _WORD.fullmatch(word))
     if len(counts) < num_words:
         raise InputError(
             "the text", found=f"{len(counts)} words", wanted=str(num_words), remedy="give more text"

@@ -6,6 +6,7 @@ import csv
 import re
 import time
 from importlib.resources import files
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from amalia_mm.portuguese.foreign import respelt
 from amalia_mm.portuguese.g2p import utterance, word_ipa, word_sampa
 from amalia_mm.portuguese.phonemes import BREAKS, SYMBOLS, VOWELS, ipa
 from amalia_mm.portuguese.pronunciation import pronounced
+from amalia_mm.portuguese.tables import words_of
 
 DISAGREEMENTS = {
     # "Mais" is an adverb with a stress of its own (Mateus & d'Andrade 2000, ch. 6: only articles, weak pronouns,
@@ -136,30 +138,15 @@ def test_no_t_or_d_is_affricated():
     """Brazilian drift 1: "dia" is not ˈdʒiɐ."""
     for word in DRIFT_WORDS.split():
         symbols = [phone.symbol for phone in utterance(word)]
-        for stop, hiss in zip(symbols, symbols[1:], strict=False):
+        for stop, hiss in pairwise(symbols):
             assert (stop, hiss) not in {("t", "ʃ"), ("d", "ʒ")}, word
 
 
 def test_a_coda_l_is_dark_and_no_glide():
     """Brazilian drift 2: "mal" is not maw."""
-    for word in [
-        "Brasil",
-        "mal",
-        "mel",
-        "mil",
-        "sol",
-        "sul",
-        "alto",
-        "falta",
-        "calma",
-        "Portugal",
-        "futebol",
-        "papel",
-        "voltar",
-        "último",
-        "álbum",
-        "soltar",
-    ]:
+    for word in words_of(
+        "Brasil mal mel mil sol sul alto falta calma Portugal futebol papel voltar último álbum soltar"
+    ):
         symbols = [phone.symbol for phone in utterance(word)]
         assert "ɫ" in symbols, word
         assert "w" not in symbols, word
@@ -167,23 +154,9 @@ def test_a_coda_l_is_dark_and_no_glide():
 
 def test_a_coda_r_is_kept():
     """Brazilian drift 3: "falar" does not end in a vowel, nor in a fricative."""
-    for word in [
-        "falar",
-        "comer",
-        "partir",
-        "pôr",
-        "mar",
-        "amor",
-        "porta",
-        "carta",
-        "forte",
-        "verde",
-        "norte",
-        "quarto",
-        "mulher",
-        "trabalhador",
-        "melhor",
-    ]:
+    for word in words_of(
+        "falar comer partir pôr mar amor porta carta forte verde norte quarto mulher trabalhador melhor"
+    ):
         assert [phone.symbol for phone in utterance(word)].count("ɾ") == word.count("r"), word
 
 
@@ -202,13 +175,13 @@ def test_drift_over_real_text(shared_data):
     assert len(native) > 10_000
     for word in native:
         sounds = pronounced(word)
-        if re.search("[td][ie]", word):
+        if re.search("[td][ie]", word) and not re.search("d[jg]|tch", word):
             assert not re.search("tʃ|dʒ", sounds), word
         if re.search("l(?![aeiouáéíóúâêôãõàlh])", word):
             assert "ɫ" in sounds, word
-        if re.search("[aeiouáâéêíóôú][^aeiou]+e$", word):
+        if re.search("[aeiouáâéêíóôú][bcdfgjlmnpqrstvxz]+e$", word):
             assert sounds[-1] == "ɨ", word
-        if word.endswith("r"):
+        if re.search("[^r]r$", word):
             assert sounds[-1] == "ɾ", word
 
 
@@ -219,9 +192,7 @@ def test_every_symbol_of_real_text_is_known(shared_data):
         phones = utterance(line.split("\t")[2])
         assert phones[0].word_start
         assert phones[-1].symbol in BREAKS
-        assert not any(
-            a.symbol in BREAKS and b.symbol in BREAKS for a, b in zip(phones, phones[1:], strict=False)
-        )
+        assert not any(a.symbol in BREAKS and b.symbol in BREAKS for a, b in pairwise(phones))
         assert all(phone.symbol in VOWELS for phone in phones if phone.stressed)
         seen.update(phone.symbol for phone in phones)
     assert seen == set(SYMBOLS[1:])  # all but the pad
