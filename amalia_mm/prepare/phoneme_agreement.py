@@ -112,6 +112,14 @@ RULES = (
         "the lexicon's: este, controlo, cabelo, ser; o before l does not reduce",
     ),
     Rule("Lisbon ɐ before palatals", "ɐ", "e|ɛ", "ours", "espelho, lenha, ideia: e is ɐ before a palatal"),
+    Rule(
+        "ɐj before x",
+        "ɐj",
+        "e|ɐ",
+        "ours",
+        "texto, sexta: Lisbon has ɐj before ʃ and a consonant",
+        after="ʃ.*",
+    ),
     Rule("open a", "a", "ɐ", "ours", "accented a, or where a mute c or p was (acção), or before -mente"),
     Rule("mute c or p", "ɛ|ɔ", "ɨp|up|ɛp|ɔp", "ours", "excepção, adopção: the p of the old spelling is mute"),
     Rule(
