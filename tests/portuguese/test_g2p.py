@@ -79,6 +79,7 @@ def test_the_table_of_lisbon_pronunciations():
         ("devo deve deva corro corre", "ˈdevu ˈdɛvɨ ˈdevɐ ˈkoʁu ˈkɔʁɨ"),
         ("comesse fizesse bebera tivera", "kuˈmesɨ fiˈzɛsɨ bɨˈbeɾɐ tiˈvɛɾɐ"),
         ("mulher dever melhor amor", "muˈʎɛɾ dɨˈveɾ mɨˈʎɔɾ ɐˈmoɾ"),
+        ("professora editora adora aurora", "pɾufɨˈsoɾɐ idiˈtoɾɐ ɐˈdɔɾɐ awˈɾɔɾɐ"),
         ("joia heroico apoia coisa", "ˈʒɔjɐ iˈɾɔjku ɐˈpɔjɐ ˈkojzɐ"),
         # hiatus and glides
         ("ainda raiz saindo ruim proibir", "ɐˈĩdɐ ʁɐˈiʃ sɐˈĩdu ʁuˈĩ pɾuiˈbiɾ"),
