@@ -17,12 +17,15 @@ _BEFORE_NOUN = words_of(
     "sem por para sob cada qualquer algum alguma nenhum nenhuma muito muita todo toda mesmo mesma bom boa "
     "grande novo nova primeiro"
 )
-_AFTER_FIRST_VERB = words_of("à às ao aos cedo tarde sempre muito bem mal hoje amanhã com em te lhe")
+_AFTER_FIRST_VERB = words_of(
+    "à às ao aos cedo tarde sempre muito bem mal hoje amanhã com comigo contigo em te lhe"
+)
 _BEFORE_INFINITIVE = words_of("para vai vou vamos vão pode podem quer querem deve devem")
 _LIKED = words_of("de do da dos das disto disso daquilo dele dela deles delas imenso tanto")
 _WORDS_OF_GRAMMAR = words_of("para sobre deste desse desses")
 """Far more often a preposition or a demonstrative than a verb: only a clear neighbour makes a verb of them."""
 _CLEAR = words_of("tu me te lhe lhes")
+_FEMININE = words_of("a à na da uma pela esta essa aquela sua nossa toda")
 _HEADQUARTERS_AFTER = words_of(
     "a na da à pela uma sua nova nossa vossa minha tua cuja esta essa antiga actual atual"
 )
@@ -40,7 +43,7 @@ _PAIRS = _read()
 
 def is_homograph(word: str) -> bool:
     """Return whether the word has two readings."""
-    return word in _PAIRS or word == "sede"
+    return word in _PAIRS or word in ("sede", "corte")
 
 
 def reading(word: str, before: str | None = None, after: str | None = None, pos: str | None = None) -> str:
@@ -54,6 +57,8 @@ def reading(word: str, before: str | None = None, after: str | None = None, pos:
     """
     if word == "sede":
         return "sêde" if pos is None and before is not None and before not in _HEADQUARTERS_AFTER else "séde"
+    if word == "corte":
+        return "côrte" if pos is None and before in _FEMININE else "córte"
     noun, verb, is_verb = _PAIRS[word]
     if pos is not None:
         is_verb = pos == "V"

@@ -67,6 +67,8 @@ def test_a_homograph_has_two_sounds():
         ("com", "sede", None, "sêde"),
         ("na", "sede", "do", "séde"),
         ("que", "sobre", None, "sôbre"),
+        ("a", "corte", "do", "côrte"),
+        ("o", "corte", "de", "córte"),
     ],
 )
 def test_the_neighbours_tell(before, word, after, marks):
