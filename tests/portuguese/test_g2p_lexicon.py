@@ -1,0 +1,80 @@
+"""The lexicon: every entry says something that the rules do not, once, and none is of the table it is tested on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from amalia_mm.portuguese import homographs, spellings
+from amalia_mm.portuguese.homographs import reading
+from amalia_mm.portuguese.sounds import sounds
+from amalia_mm.portuguese.spellings import quality, read_rows
+
+
+def entries(name):
+    return [entry for row in read_rows(name) for entry in row]
+
+
+@pytest.mark.parametrize("name", ["spellings.txt", "foreign.txt"])
+def test_a_word_stands_once_and_is_respelt(name):
+    words = Counter(entry.partition("=")[0] for entry in entries(name))
+    assert [word for word, count in words.items() if count > 1] == []
+    for entry in entries(name):
+        word, sign, marks = entry.partition("=")
+        assert sign, entry
+        assert marks, entry
+        assert word.endswith("-") == marks.endswith("-"), entry
+
+
+def test_a_respelling_changes_the_sounds(monkeypatch):
+    """An entry that changes nothing hides what the rules do."""
+    idle = []
+    for word, marks in dict(spellings._WHOLE).items():
+        with monkeypatch.context() as without:
+            without.delitem(spellings._WHOLE, word)
+            if sounds(spellings.marked(word), quality) == sounds(marks, quality):
+                idle.append(word)
+    assert idle == []
+
+
+def test_a_quality_stands_once():
+    words = Counter(entry for _, *row in read_rows("mid_vowels.txt") for entry in row)
+    assert [word for word, count in words.items() if count > 1] == []
+    assert {row[0] for row in read_rows("mid_vowels.txt")} == {"é", "ê", "ó", "ô", "ôó", "êé"}
+
+
+def test_a_homograph_has_two_sounds():
+    for word, (noun, verb, _) in homographs._PAIRS.items():
+        assert sounds(noun, quality) != sounds(verb, quality), word
+
+
+@pytest.mark.parametrize(
+    ("before", "word", "after", "marks"),
+    [
+        ("eu", "jogo", None, "jógo"),
+        ("o", "jogo", None, "jôgo"),
+        ("não", "olho", None, "ólho"),
+        ("um", "olho", None, "ôlho"),
+        (None, "gosto", "de", "gósto"),
+        (None, "gosto", None, "gôsto"),
+        ("me", "interesse", None, "interésse"),
+        ("muito", "interesse", None, "interêsse"),
+        ("não", "para", None, "pára"),
+        ("que", "para", None, "pâra"),
+        ("a", "colher", None, "colhér"),
+        ("para", "colher", None, "colhêr"),
+        ("com", "sede", None, "sêde"),
+        ("na", "sede", "do", "séde"),
+        ("que", "sobre", None, "sôbre"),
+        ("a", "corte", "do", "côrte"),
+        ("o", "corte", "de", "córte"),
+    ],
+)
+def test_the_neighbours_tell(before, word, after, marks):
+    assert reading(word, before, after) == marks
+
+
+def test_the_part_of_speech_tells():
+    assert reading("jogo", "o", pos="V") == "jógo"
+    assert reading("jogo", "eu", pos="N") == "jôgo"
