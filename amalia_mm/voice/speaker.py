@@ -1,13 +1,14 @@
 """Who is speaking: a clip to a unit vector in which clips of one person are close, and how close two of them are.
 
 What a voice pack keeps of a person, what the acoustic model speaks like, and what the check of a recording asks. It
-knows nothing of words, files or thresholds.
+knows nothing of words and files.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +95,9 @@ class SpeakerEncoder(SpeakerEmbedder):
             ValueError: A clip has no frame.
         """
         if not len(num_frames) or int(num_frames.min()) < 1:
-            raise ValueError(f"clips of {num_frames.tolist()} frames: a voice needs one frame or more of each")
+            raise ValueError(
+                f"clips of {num_frames.tolist()} frames: a voice needs one frame or more of each"
+            )
         hidden = _centred(mel, rearrange(is_frame(num_frames, mel.shape[2]), "b f -> b 1 f"))
         num_frames = (num_frames + self.stride - 1).div(self.stride, rounding_mode="floor")
         hidden = self.enter_norm(F.gelu(self.enter(hidden)))
@@ -140,6 +143,27 @@ def embed_clips(embedder: SpeakerEmbedder, clips: Sequence[Tensor], rows_at_once
         lengths = torch.tensor([len(clips[number]) for number in some])
         found[some] = embedder.embed(padded.to(device), lengths.to(device)).float().cpu()
     return found
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """The check that a clip is of an enrolled person.
+
+    Args:
+        embedder: Tells voices apart.
+        threshold: The similarity from which a clip is theirs, found by trials (`amalia_mm/evaluate/verification.py`).
+    """
+
+    embedder: SpeakerEmbedder
+    threshold: float
+
+    def similarity(self, embedding: Tensor, clip: Tensor) -> float:
+        """Return how close a clip (n) float32 at 16 kHz is to an embedding (e), -1 to 1."""
+        return float(similarity(embedding, embed_clips(self.embedder, [clip])[0]))
+
+    def accepts(self, embedding: Tensor, clip: Tensor) -> bool:
+        """Return whether a clip is by the person of an embedding."""
+        return self.similarity(embedding, clip) >= self.threshold
 
 
 class _FrameNorm(nn.Module):
