@@ -87,7 +87,8 @@ def save_model(
     Args:
         folder: Where to write; an older model folder there is replaced.
         model: A module with any of the children `decoder`, `encoder`, `projector`, or a part of a voice; low-rank
-            changes are merged, but for the decoder's where the configuration has a `lora`: they act on what is heard alone, and stay apart.
+            changes are merged, but for the decoder's where the configuration has a `lora`: they act on what is heard
+            alone, and stay apart.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in; None for parts of a voice.
         card: The text of `README.md`.

@@ -240,11 +240,9 @@ def _native(source: Path | str | bytes | Tensor) -> tuple[int, float]:
     """
     if isinstance(source, Tensor):
         return SAMPLE_RATE_HZ, clipped_share(source.numpy())
-    blocks, rate_hz = [], SAMPLE_RATE_HZ
-    for block, rate_hz in channel_blocks(source):
-        blocks.append(block)
+    blocks, rates_hz = zip(*channel_blocks(source), strict=True)
     whole = np.concatenate(blocks)
-    return rate_hz, max(clipped_share(whole[:, channel]) for channel in range(whole.shape[1]))
+    return rates_hz[0], max(clipped_share(whole[:, channel]) for channel in range(whole.shape[1]))
 
 
 def _two_parts(embeddings: Tensor) -> float:

@@ -88,9 +88,12 @@ def bandwidth_db(speech: Tensor) -> float:
 
     Speech that once had 8 kHz has nothing there but the noise of its last rounding.
     """
-    power = _spectra(speech).mean(axis=0)
+    spectra = _spectra(speech)
+    if not len(spectra):
+        return 0.0
+    power = spectra.mean(axis=0)
     high, low = (_band(power, *limits).sum() for limits in ((4200.0, 7500.0), (300.0, 3800.0)))
-    return 10 * math.log10(max(high, 1e-12) / max(low, 1e-12)) if len(speech) else 0.0
+    return 10 * math.log10(max(high, 1e-12) / max(low, 1e-12))
 
 
 def is_tonal(sound: Tensor) -> bool:
