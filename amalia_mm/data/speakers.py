@@ -196,7 +196,7 @@ class SpeakerReader:
         if audio is None:
             remedy = "leave the folder out: speakers are heard"
             raise InputError(where, field="audio", found="no clip", wanted="a clip", remedy=remedy)
-        waveform = self._stretch(at_speed(load_audio(audio, where=where), ref.speed), ref)
+        waveform = at_speed(self._stretch(load_audio(audio, where=where), ref), ref.speed)
         if self.augment is not None:
             words = self._rng(_START, ref).integers(2**62, size=2)
             waveform = self.augment(waveform, torch.Generator().manual_seed(int(words[1])))
@@ -204,10 +204,11 @@ class SpeakerReader:
         return Spoken(record.id, waveform, self.speakers.names.index(name), where)
 
     def _stretch(self, waveform: Tensor, ref: Ref) -> Tensor:
+        """Return what will be as long as the batch's stretches when it is said at the reference's speed."""
         if self.crop_s is None:
             return waveform
-        length = np.random.default_rng([self.seed, _LENGTH, ref.appearance]).uniform(*self.crop_s)
-        num_samples = round(length * SAMPLE_RATE_HZ)
+        length_s = np.random.default_rng([self.seed, _LENGTH, ref.appearance]).uniform(*self.crop_s)
+        num_samples = round(length_s * ref.speed * SAMPLE_RATE_HZ)
         if len(waveform) <= num_samples:
             return waveform
         start = int(self._rng(_START, ref).integers(len(waveform) - num_samples + 1))

@@ -47,7 +47,7 @@ def speaker_clips(path: Path, field: str | None = None, most: int | None = None)
 
 
 def _shards(folder: Path) -> Iterator[tuple[str, str, bytes | Path]]:
-    """Yield speaker, place and bytes of the clips of shards; without a clip or a name a record is no clip of anybody."""
+    """Yield speaker, place and bytes of the clips of shards; records without a clip or a name are nobody's."""
     index = ShardIndex.load(folder)
     for record in range(len(index)):
         if index.num_samples[record] and index.coded["speaker"][record]:

@@ -52,24 +52,27 @@ class TrialFigures:
     """At the threshold."""
 
 
+def model_folder(path: Path | str) -> Path:
+    """Return the model folder that a path names: itself, or the `model` in a stage."""
+    inside = Path(path) / "model"
+    return inside if (inside / CONFIG).is_file() else Path(path)
+
+
 def load_embedder(folder: Path | str) -> SpeakerEmbedder:
     """Return the speaker encoder of a model folder, of the `model` in a stage, or of a Hugging Face checkpoint.
 
     Raises:
         InputError: As `load_voice_part` and `PretrainedSpeaker`.
     """
-    inside = Path(folder) / "model"
-    if (inside / CONFIG).is_file():
-        folder = inside
-    if not (Path(folder) / CONFIG).is_file() and is_checkpoint(folder):
+    place = model_folder(folder)
+    if not (place / CONFIG).is_file() and is_checkpoint(folder):
         return PretrainedSpeaker(str(folder)).eval()
-    return load_voice_part(folder, "speaker", SpeakerEncoder)[0]
+    return load_voice_part(place, "speaker", SpeakerEncoder)[0]
 
 
 def load_verifier(folder: Path | str) -> Verifier:
     """Return the check of a model folder with the threshold that trials found; `InputError` where none is written."""
-    path = Path(folder)
-    path = path / "model" if (path / "model" / CONFIG).is_file() else path
+    path = model_folder(folder)
     threshold = read_config(path).get(THRESHOLD)
     if not isinstance(threshold, float):
         remedy = "measure it: `amalia voice trials MODEL CLIPS --write`"

@@ -62,6 +62,8 @@ MAY_IMPORT: dict[str, set[str]] = {
             "units",
             "variety",
             "commit",
+            "hub",
+            "voice_folder",
         ),
     },
     "prepare": {
