@@ -6,6 +6,7 @@ of one as of another, however many somebody has recorded. It knows nothing of mo
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ class SpeakerReader:
         if audio is None:
             remedy = "leave the folder out: speakers are heard"
             raise InputError(where, field="audio", found="no clip", wanted="a clip", remedy=remedy)
-        waveform = at_speed(self._stretch(load_audio(audio, where=where), ref), ref.speed)
+        waveform = self._stretch(load_audio(audio, where=where), ref)
         if self.augment is not None:
             words = self._rng(_START, ref).integers(2**62, size=2)
             waveform = self.augment(waveform, torch.Generator().manual_seed(int(words[1])))
@@ -204,15 +205,17 @@ class SpeakerReader:
         return Spoken(record.id, waveform, self.speakers.names.index(name), where)
 
     def _stretch(self, waveform: Tensor, ref: Ref) -> Tensor:
-        """Return what will be as long as the batch's stretches when it is said at the reference's speed."""
+        """Return a stretch of a clip at the reference's speed, as long as those of its batch where the clip is."""
         if self.crop_s is None:
-            return waveform
+            return at_speed(waveform, ref.speed)
         length_s = np.random.default_rng([self.seed, _LENGTH, ref.appearance]).uniform(*self.crop_s)
-        num_samples = round(length_s * ref.speed * SAMPLE_RATE_HZ)
-        if len(waveform) <= num_samples:
-            return waveform
-        start = int(self._rng(_START, ref).integers(len(waveform) - num_samples + 1))
-        return waveform[start : start + num_samples]
+        num_samples = round(length_s * SAMPLE_RATE_HZ)
+        # Only what is heard is resampled.
+        needed = math.ceil(num_samples * ref.speed)
+        if len(waveform) > needed:
+            start = int(self._rng(_START, ref).integers(len(waveform) - needed + 1))
+            waveform = waveform[start : start + needed]
+        return at_speed(waveform, ref.speed)[:num_samples]
 
     def _rng(self, use: int, ref: Ref) -> np.random.Generator:
         percent = round(ref.speed * 100)

@@ -56,19 +56,20 @@ def equal_error(trials: Trials) -> Errors:
     """Return the errors at the threshold where both are as near to each other as they come.
 
     Thresholds are the similarities of the trials, and one above them all. Where no two errors are equal, the pair with
-    the least larger one counts, and the larger is told: the figure never flatters.
+    the least larger one counts.
     """
     candidates = np.unique(np.concatenate([trials.same, trials.different]))
     candidates = np.append(candidates, np.nextafter(candidates[-1], np.inf))
     different, same = np.sort(trials.different), np.sort(trials.same)
     false_accepts = 1 - np.searchsorted(different, candidates, side="left") / len(different)
     false_rejects = np.searchsorted(same, candidates, side="left") / len(same)
-    best = int(np.maximum(false_accepts, false_rejects).argmin())
+    larger, both = np.maximum(false_accepts, false_rejects), false_accepts + false_rejects
+    best = int(np.lexsort((both, larger))[0])
     return Errors(float(candidates[best]), float(false_accepts[best]), float(false_rejects[best]))
 
 
 def equal_error_rate(trials: Trials) -> float:
-    """Return the larger of the two errors of `equal_error`, 0 to 1."""
+    """Return the larger of the two errors of `equal_error`, 0 to 1: the figure never flatters."""
     errors = equal_error(trials)
     return max(errors.false_accepts, errors.false_rejects)
 

@@ -137,7 +137,7 @@ def test_music_behind_a_voice_is_heard(voices):
 
 
 def test_two_people_in_one_clip_are_two(voices):
-    gate = QualityGate(embedder=Colour(), same_person=0.6)
+    gate = QualityGate(embedder=Colour(), same_person=0.75)
     for man, woman in zip(voices["m2"], voices["f3"], strict=True):
         assert kinds(gate, man) == []
         assert kinds(gate, woman) == []

@@ -50,6 +50,7 @@ def test_vectors_have_length_one_and_a_gradient(encoder):
     assert float(mel.grad[0].abs().sum()) > 0
 
 
+@torch.no_grad()
 def test_a_louder_clip_is_the_same_voice(encoder):
     quiet = encoder.embed(clip(16_000)[None], torch.tensor([16_000]))
     loud = encoder.embed(8 * clip(16_000)[None], torch.tensor([16_000]))
