@@ -6,6 +6,8 @@ consent clip is the enrolled voice is handed in.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import unicodedata
@@ -60,6 +62,12 @@ class Opened:
     created: date
     voice: OwnVoice
 
+    @property
+    def consent_id(self) -> str:
+        """What tells this consent, for the manifests of files: nobody learns from it whose it is."""
+        record = json.dumps({"voice_id": self.voice_id, **self.voice.consent.to_json()}, sort_keys=True)
+        return hashlib.sha256(record.encode()).hexdigest()[:16]
+
     def replay(self, text: str) -> Clip | None:
         """Return the person's own recording of exactly this text, None where there is none."""
         return self.voice.phrases.replay(text)
@@ -81,6 +89,11 @@ class Bank:
     def revocations(self) -> Revocations:
         """The voices that may no longer speak here."""
         return Revocations(self.folder / "revoked")
+
+    @property
+    def signing_folder(self) -> Path:
+        """Where what signs the manifests of files is kept."""
+        return self.folder / "signing"
 
     def path(self, name: str) -> Path:
         """Return where the pack of a name is kept.

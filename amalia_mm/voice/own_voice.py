@@ -28,7 +28,7 @@ _MANIFEST = "manifest.json"
 _CONSENT = "consent.json"
 _CLIPS = "clips.jsonl"
 _CONSENT_CLIPS = ("consent.wav", "consent.flac")
-_EMBEDDING = "embedding.safetensors"
+EMBEDDING = "embedding.safetensors"
 _ADAPTERS = "adapters.safetensors"
 _ENDINGS = {b"fLaC": "flac", b"RIFF": "wav"}
 _OTHER_CONTENT = (
@@ -72,7 +72,7 @@ class SpeakerData:
 
     def files(self) -> dict[str, bytes]:
         """Return embedding and adapters as named files."""
-        files = {_EMBEDDING: safetensors.numpy.save({"embedding": self.embedding})}
+        files = {EMBEDDING: safetensors.numpy.save({"embedding": self.embedding})}
         return files if self.adapters is None else {**files, _ADAPTERS: self.adapters}
 
 
@@ -134,7 +134,7 @@ class OwnVoice:
         try:
             rows = [json.loads(line) for line in files[_CLIPS].decode().split("\n")[:-1]]
             speaker = SpeakerData(
-                safetensors.numpy.load(files[_EMBEDDING])["embedding"],
+                safetensors.numpy.load(files[EMBEDDING])["embedding"],
                 files.get(_ADAPTERS),
                 {str(part): str(value) for part, value in manifest["made_for"].items()},
             )

@@ -18,10 +18,12 @@ WRITING = ".writing"
 
 
 def private_folder(folder: Path) -> Path:
-    """Return the folder, made where it is missing, and closed to everybody but its owner."""
+    """Return the folder, made where it is missing with those above it, and closed to everybody but its owner."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *missing):
+            place.chmod(0o700)
     return folder
 
 

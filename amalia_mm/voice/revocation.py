@@ -92,8 +92,11 @@ class Revocations:
             fields = json.loads(content)
             signature = bytes.fromhex(fields.pop("signature"))
             record = Revocation(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            record, signature = Revocation("", "", ""), b""
+        try:
             self._key(may_make=False).public_key().verify(signature, record.signed())
-        except (ValueError, TypeError, KeyError, AttributeError, InvalidSignature):
+        except InvalidSignature:
             found = "a record that was changed"
             raise InputError(path, found=found, wanted=wanted, remedy=remedy) from None
         if record.voice_id != voice_id:
@@ -108,10 +111,14 @@ class Revocations:
         if may_make and not os.path.lexists(path):
             fresh = Ed25519PrivateKey.generate()
             write_private(path, fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        key = load_pem_private_key(
-            read_private(path, "the key that signs revocations", "put it back, or the voice stays silent"),
-            None,
-        )
+        wanted = "the key that signs revocations"
+        remedy = "put it back, or remove what is left of it: voices that were revoked stay silent"
+        try:
+            key = load_pem_private_key(read_private(path, wanted, remedy), None)
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            key = None
         if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"{path} holds another kind of key")
+            raise InputError(path, found="something else", wanted=wanted, remedy=remedy)
         return key
