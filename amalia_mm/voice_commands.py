@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, path_column, result
+from amalia_mm.voice_script_command import add_script
 
 if TYPE_CHECKING:
     from amalia_mm.voice.bank import Bank
@@ -35,6 +36,7 @@ def add_voice(commands: Actions) -> None:
     )
     actions = voice.add_subparsers(title="actions", metavar="ACTION", required=True)
 
+    add_script(actions)
     listed = actions.add_parser("list", help="the voices of the bank, without opening them")
     _add_bank(listed)
     listed.set_defaults(run=_list)

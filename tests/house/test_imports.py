@@ -110,7 +110,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost_commands": {"recipe_paths", "train", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal", "voices_commands"},
     "voices_commands": {"prepare", "terminal"},
-    "voice_commands": {"voice", "terminal"},
+    "voice_commands": {"voice", "terminal", "voice_script_command"},
+    "voice_script_command": {"assistant", "evaluate", "portuguese", "prepare", "voice", "terminal"},
     "preparation_commands": {
         "distil_commands",
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
@@ -147,6 +148,7 @@ AT_START = {
     "phonemes_command",
     "voices_commands",
     "voice_commands",
+    "voice_script_command",
     "shards_commands",
     "terminal",
     "child_process",
