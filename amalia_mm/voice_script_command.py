@@ -1,4 +1,4 @@
-"""`amalia voice script | trials`: what to read out for one's own voice, how it went; and how well voices are told apart.
+"""`amalia voice script | trials`: what to read out for one's own voice; how well voices are told apart.
 
 Each action imports its room only when it is called. What a person who records reads is Portuguese.
 """
@@ -6,7 +6,7 @@ Each action imports its room only when it is called. What a person who records r
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from amalia_mm.terminal import note, result
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from amalia_mm.assistant import Assistant
     from amalia_mm.portuguese.banking_script import Prompt
     from amalia_mm.voice.quality import Examined, QualityGate
 
@@ -34,7 +35,9 @@ def add_script(actions: Actions) -> None:
         help="recordings named as the sentences (007.wav): only what is left of the next session is shown",
     )
     script.add_argument(
-        "--check", action="store_true", help="listen to the recordings of --folder; bad ones are asked for again"
+        "--check",
+        action="store_true",
+        help="listen to the recordings of --folder; bad ones are asked for again",
     )
     script.add_argument("--speaker", type=Path, metavar="MODEL", help="with it --check finds a second person")
     script.add_argument("--ears", type=Path, metavar="MODEL", help="with it --check compares the words")
@@ -50,7 +53,9 @@ def add_script(actions: Actions) -> None:
 
     trials = actions.add_parser("trials", help="how well a speaker encoder tells voices apart: error rates")
     trials.add_argument("model", type=Path, help="a model folder, or an x-vector checkpoint")
-    trials.add_argument("clips", type=Path, nargs="+", help="folders of shards, or .jsonl with audio and speaker")
+    trials.add_argument(
+        "clips", type=Path, nargs="+", help="folders of shards, or .jsonl with audio and speaker"
+    )
     trials.add_argument("--by", metavar="FIELD", help="what rows of a .jsonl call the speaker")
     trials.add_argument("--most", type=int, help="clips of each speaker, the first ones; the default is all")
     trials.add_argument(
@@ -102,11 +107,12 @@ def _gate(options: argparse.Namespace) -> QualityGate:
     if options.ears is not None:
         from amalia_mm.assistant import Assistant
 
-        assistant = Assistant.load(options.ears)
-
-        def transcribe(clip: Tensor) -> str:
-            return assistant.transcribe([clip])[0]
+        transcribe = _writer(Assistant.load(options.ears))
     return QualityGate(embedder=embedder, transcribe=transcribe)
+
+
+def _writer(assistant: Assistant) -> Callable[[Tensor], str]:
+    return lambda clip: assistant.transcribe([clip])[0]
 
 
 def _checked(files: Mapping[str, Path], prompts: Sequence[Prompt], gate: QualityGate) -> set[str]:
@@ -167,7 +173,13 @@ def _reference(paths: Sequence[Path]) -> list[str]:
 
 def _trials(options: argparse.Namespace) -> int:
     from amalia_mm.evaluate.speaker_clips import speaker_clips
-    from amalia_mm.evaluate.speaker_trials import as_lines, load_embedder, measure, model_folder, write_threshold
+    from amalia_mm.evaluate.speaker_trials import (
+        as_lines,
+        load_embedder,
+        measure,
+        model_folder,
+        write_threshold,
+    )
 
     if not 0 <= options.false_accepts < 1:
         found = options.false_accepts

@@ -57,7 +57,9 @@ def test_a_clip_gives_what_transformers_gives_it_alone(tmp_path, kind, weighted)
 
 def test_a_checkpoint_that_wants_normed_clips_gets_them(tmp_path):
     theirs = checkpoint(tmp_path, hearing={"do_normalize": True})
-    found = PretrainedSpeaker(str(tmp_path)).embed(5 * torch.ones(1, 1) + torch.randn(1, 3000), torch.tensor([3000]))
+    found = PretrainedSpeaker(str(tmp_path)).embed(
+        5 * torch.ones(1, 1) + torch.randn(1, 3000), torch.tensor([3000])
+    )
     torch.manual_seed(0)
     clip = 5 * torch.ones(1, 1) + torch.randn(1, 3000)
     normed = (clip - clip.mean()) / (clip.var(unbiased=False) + 1e-7).sqrt()
