@@ -81,7 +81,9 @@ class QualityGate:
         transcribe: Writes down a clip (n) at 16 kHz, to compare it with what should be said; None compares nothing.
         embedder: Tells voices apart; None does not look for a second person.
         same_person: The similarity below which two stretches of a clip are of two people.
-        same_voice: The similarity with an enrolled voice below which a clip is somebody else's.
+        same_voice: The similarity with an enrolled voice below which a clip is somebody else's. Both
+            defaults were measured with the encoder of recipes/20_speaker on real speech; another encoder needs its own
+            (`amalia voice trials`).
     """
 
     min_speech_s: float = 1.0
@@ -93,8 +95,8 @@ class QualityGate:
     max_character_errors: float = 0.35
     transcribe: Callable[[Tensor], str] | None = None
     embedder: SpeakerEmbedder | None = None
-    same_person: float = 0.3
-    same_voice: float = 0.4
+    same_person: float = 0.7
+    same_voice: float = 0.84
 
     def examine(
         self, source: Path | str | bytes | Tensor, text: str | None = None, voice: Tensor | None = None

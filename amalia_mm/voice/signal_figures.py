@@ -65,7 +65,8 @@ def clipped_share(samples: npt.NDArray[np.floating]) -> float:
 def signal_to_noise_db(waveform: Tensor, segments: Sequence[Segment]) -> float:
     """Return by how much the speech of a waveform (n) is louder than the rest, in dB; up to 100.
 
-    The noise is what is heard in pauses; with less than 0.2 s of them, in the quietest twentieth of all frames.
+    The noise is what is mostly heard in pauses, where a word that was not found does not count; with less than 0.2 s of
+    them, in the quietest twentieth of all frames.
     """
     is_speech = np.zeros(len(waveform), bool)
     for segment in segments:
@@ -75,7 +76,7 @@ def signal_to_noise_db(waveform: Tensor, segments: Sequence[Segment]) -> float:
     if not len(speech):
         return 0.0
     if len(pauses) >= _FEWEST_PAUSE_FRAMES:
-        noise = float(pauses.mean())
+        noise = float(np.median(pauses))
     else:
         noise = float(np.quantile(frame_powers(waveform), _QUIETEST))
     noise = max(noise, _LEAST_POWER)
