@@ -147,3 +147,18 @@ class SpeechTextBatch(_Movable):
     those of `text` under `is_read`, one to one. None where no document is read."""
     is_read: Tensor | None = None
     """(b t) bool, True on documents that `reading` has; None without it."""
+
+
+@dataclass(frozen=True)
+class SpeakerBatch(_Movable):
+    """Stretches of clips and who says each."""
+
+    waveforms: Tensor
+    """(b n) float32 at 16 kHz, right-padded with zeros."""
+    num_samples: Tensor
+    """(b) int64."""
+    speakers: Tensor
+    """(b) int64, classes of the run's speakers; `IGNORE` where there is no loss."""
+    record_ids: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    """Shard and record of each clip, as errors name them."""

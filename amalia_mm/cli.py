@@ -25,6 +25,7 @@ from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
 from amalia_mm.shards_commands import add_shards
 from amalia_mm.spoken_command import add_spoken
 from amalia_mm.terminal import note, prepare_streams
+from amalia_mm.voice_commands import add_voice
 
 LIGHTNING = {
     "fit": "train one stage (LightningCLI): amalia fit -c recipes/10_hearing/recipe.yaml",
@@ -133,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_phonemes(commands)
     add_cost(commands)
     add_spoken(commands)
+    add_voice(commands)
     for name, says in LIGHTNING.items():
         commands.add_parser(name, help=says, add_help=False)
     doctor = commands.add_parser("doctor", help="versions, devices, what is missing and how to get it")

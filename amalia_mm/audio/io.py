@@ -141,6 +141,11 @@ def encode_flac(waveform: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes
     return _encode(waveform, sample_rate_hz, "FLAC")
 
 
+def encode_wav(waveform: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """Return a waveform (n) as the bytes of a 16-bit wav file; peaks and errors as `write_audio`."""
+    return _encode(waveform, sample_rate_hz, "WAV")
+
+
 def _encode(waveform: Tensor, sample_rate_hz: int, container: str) -> bytes:
     if waveform.ndim != 1 or waveform.numel() == 0:
         raise ValueError(f"a waveform to write has shape (n) with n >= 1, not {tuple(waveform.shape)}")

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audio": _LEAVES,
     "transcript": set(),
     "fusion": {"text", "audio", "batch", "units", "lora", "transcript"},
-    "voice": {"audio", "portuguese", "batch", "units", "lora"},
+    "voice": {"audio", "portuguese", "batch", "units", "lora", "hub", "safetensors_files"},
     "data": {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
         *("audio.geometry", "audio.io", "audio.features", "audio.augment", "audio.speed"),
@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "halo.emg",
         "ctrl_c",
     },
+    "voice_folder": {"model_config", "run"},
     "resolve": {"model_config", "run"},
     "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units", "transcript"},
     "evaluate": {
@@ -61,6 +62,8 @@ MAY_IMPORT: dict[str, set[str]] = {
             "units",
             "variety",
             "commit",
+            "hub",
+            "voice_folder",
         ),
     },
     "prepare": {
@@ -107,6 +110,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost_commands": {"recipe_paths", "train", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal", "voices_commands"},
     "voices_commands": {"prepare", "terminal"},
+    "voice_commands": {"voice", "terminal", "voice_script_command"},
+    "voice_script_command": {"assistant", "evaluate", "portuguese", "prepare", "voice", "terminal"},
     "preparation_commands": {
         "distil_commands",
         *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
@@ -132,6 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "shards_commands",
         "spoken_command",
         "terminal",
+        "voice_commands",
     },
 }
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
@@ -143,6 +149,8 @@ AT_START = {
     "cost_commands",
     "phonemes_command",
     "voices_commands",
+    "voice_commands",
+    "voice_script_command",
     "shards_commands",
     "spoken_command",
     "terminal",
@@ -154,6 +162,7 @@ AT_START = {
     "recipe_paths",
     "data.index",
 }
+HEAVY = ("torch", "torchaudio", "transformers", "lightning", "c2pa", "perth")
 NO_TORCH = (
     "portuguese",
     "units",
@@ -164,6 +173,7 @@ NO_TORCH = (
     "quickstart",
     "halo.emergency",
     "voice.bank",
+    "voice_commands",
 )
 
 
@@ -230,7 +240,17 @@ def test_imports_follow_the_plan(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["", "cli", "errors", "preparation_commands", "shards_commands", "doctor", "quickstart"]
+    "module",
+    [
+        "",
+        "cli",
+        "errors",
+        "preparation_commands",
+        "shards_commands",
+        "voice_commands",
+        "doctor",
+        "quickstart",
+    ],
 )
 def test_the_command_line_imports_its_rooms_when_called(module):
     at_start = {own(name) for name, early in imports(MODULES[module]) if early} - {None}
@@ -239,12 +259,31 @@ def test_the_command_line_imports_its_rooms_when_called(module):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if any(inside(m, room) for room in NO_TORCH)])
 def test_language_and_edges_start_without_torch(module):
-    heavy = {
-        name
-        for name, early in imports(MODULES[module])
-        if early and name.split(".")[0] in ("torch", "lightning")
-    }
+    heavy = {f"{by}: {name}" for by, name in loaded_with(module) if name.split(".")[0] in HEAVY}
     assert not heavy
+
+
+def loaded_with(module: str) -> set[tuple[str, str]]:
+    """Every import that loading a module brings, through those of ours as well: who imports what."""
+    seen: set[str] = set()
+    found: set[tuple[str, str]] = set()
+    waiting = [module]
+    while waiting:
+        by = waiting.pop()
+        if by in seen or by not in MODULES:
+            continue
+        seen.add(by)
+        # Importing `voice.bank` runs the packages above it first.
+        waiting += [by.rpartition(".")[0]] if by else []
+        early = [name for name, is_early in imports(MODULES[by]) if is_early]
+        found |= {(by, name) for name in early}
+        waiting += [target for name in early if (target := own(name)) is not None]
+    return found
+
+
+def test_an_import_behind_another_would_be_seen(monkeypatch):
+    assert ("audio.io", "torch") in loaded_with("live_command")
+    assert not any(name == "torch" for _, name in loaded_with("voice.bank"))
 
 
 def test_preparation_is_never_imported_by_training():
@@ -264,5 +303,9 @@ def test_the_espeak_process_is_imported_by_nobody_and_imports_nothing_of_ours():
 
 def test_lightning_stays_in_training_and_data():
     for module, path in MODULES.items():
-        if not inside(module, "train") and module not in ("data.module", "data.shard_data"):
+        if not inside(module, "train") and module not in (
+            "data.module",
+            "data.shard_data",
+            "data.speaker_data",
+        ):
             assert not any(inside(name, "lightning") for name, _ in imports(path)), module

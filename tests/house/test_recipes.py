@@ -30,12 +30,14 @@ BESIDE = {
     "11_align": ("runs/ears/", RUN),
     "12_instruct": ("runs/ears/", RUN),
     "15_real_voices": ("runs/voices/", "runs/voices/"),
+    "20_speaker": (RUN, RUN),
 }
 """Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
     "decoder": "--model.init_args.decoder",
     "encoder": "--model.init_args.encoder",
     "projector": "--model.init_args.projector",
+    "speaker": "--model.init_args.speaker",
     "optim": "--model.init_args.optim",
     "data": "--data",
     "trainer": "--trainer",
@@ -108,6 +110,8 @@ def test_a_fragment_fits_where_it_belongs(fragment, monkeypatch):
     elif kind == "trainer":
         # A machine without eight GPUs cannot make such a trainer, but can read what it should be.
         cli(ReadOnly, ROOT / "recipes/14_joint/recipe.yaml", *options)
+    elif kind == "speaker":
+        build(cli(AmaliaCLI, ROOT / "recipes/20_speaker/recipe.yaml", *options).model, monkeypatch)
     elif kind == "decoder":
         config = cli(AmaliaCLI, ROOT / "recipes/02_pretrain/recipe.yaml", *options).model.decoder_config
         with torch.device("meta"):
@@ -122,6 +126,8 @@ def test_a_fragment_fits_where_it_belongs(fragment, monkeypatch):
 
 
 def _recipe_for_data(fragment):
+    if "SpeakerData" in fragment.read_text(encoding="utf-8"):
+        return ROOT / "recipes/20_speaker/recipe.yaml"
     speaks = "SpeechTextData" in fragment.read_text(encoding="utf-8")
     return ROOT / "recipes" / ("14_joint" if speaks else "02_pretrain") / "recipe.yaml"
 
@@ -140,6 +146,9 @@ def test_a_recipe_reads_what_an_earlier_one_writes(recipe):
     home, run = BESIDE.get(recipe.parent.name, (RUN, RUN))
     assert content["run_folder"] == home + recipe.parent.name
     arguments = content["data"]["init_args"]
+    if "tokenizer" not in arguments:  # voices are told apart whatever they say
+        assert all(folder.startswith((run + "shards/", home)) for folder in arguments["shards"])
+        return
     own = recipe.with_name("tokenizer.yaml")  # letters instead of the quickstart's pieces
     tokenizer = read_recipe(own if own.is_file() else ROOT / "recipes/01_tokenizer/recipe.yaml")
     assert arguments["tokenizer"] == tokenizer["output"].replace(RUN, run)

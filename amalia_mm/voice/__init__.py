@@ -1,0 +1,1 @@
+"""Text to a particular person's speech."""

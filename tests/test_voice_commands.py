@@ -1,0 +1,155 @@
+"""`amalia voice`: what a technician types, what is asked, and what is never on the command line."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import pytest
+from voices import CLIPS, WORDS, bank_of, consent, enrol
+
+from amalia_mm.cli import build_parser, main
+from amalia_mm.voice.consent import Use
+
+
+@pytest.fixture
+def bank(tmp_path, monkeypatch):
+    """A bank that the variable names, with Ana's voice in it, agreed to for longer than these tests will be run."""
+    from datetime import date
+
+    monkeypatch.setenv("AMALIA_BANK", str(tmp_path / "bank"))
+    monkeypatch.setenv("AMALIA_PASSPHRASE", WORDS)
+    bank = bank_of(tmp_path)
+    enrol(bank, consent=consent(until=date(2199, 12, 31)), today=date(2027, 3, 1))
+    return bank
+
+
+class Keyboard(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_new_machine_has_an_empty_bank(tmp_path, capsys):
+    assert main(["voice", "list", "--bank", str(tmp_path / "none")]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"0 in {tmp_path / 'none'}\n"
+    assert not (tmp_path / "none").exists()
+
+
+def test_list_shows_what_is_there_without_a_passphrase(bank, capsys, monkeypatch):
+    monkeypatch.delenv("AMALIA_PASSPHRASE")
+    enrol(bank, "rui")
+    voice_id = bank.revoke("rui", "Rui")
+    bank.path("velho").write_bytes(b"RIFF")
+    assert main(["voice", "list"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:2] == ["ana", "2027-03-01"]
+    assert rows[1] == ["rui", "2027-03-01", voice_id, "revoked"]
+    assert rows[2][0] == "velho"
+    assert "another kind of file" in rows[2][-1]
+
+
+def test_show_says_what_was_agreed_to_and_whether_it_may_speak(bank, capsys):
+    assert main(["voice", "show", "ana"]) == 0
+    rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert rows["person"] == "Ana Sousa"
+    assert rows["agreed to"] == "speech"
+    assert rows["until"] == "2199-12-31"
+    assert rows["decides later"] == "Rui Sousa"
+    assert rows["recordings"] == "2, 0.0 minutes"
+    assert rows["may speak"] in ("yes", "no")
+    bank.revoke("ana", "Ana")
+    assert main(["voice", "show", "ana"]) == 0
+    assert "may speak\tno\n" in capsys.readouterr().out
+
+
+def test_export_says_what_it_left_out(bank, tmp_path, capsys):
+    assert main(["voice", "export", "ana", "--to", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{tmp_path / 'out'}\t5 files\n"
+    assert "without the speaker data" in shown.err
+    assert "not encrypted" in shown.err
+    assert (tmp_path / "out" / "clips" / "00000.flac").read_bytes() == CLIPS[0].audio
+
+
+def test_a_voice_is_silenced_when_it_is_meant(bank, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Keyboard("no\n"))
+    assert main(["voice", "revoke", "ana", "--by", "Ana"]) == 1
+    assert "nothing was changed" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", Keyboard("sim\n"))
+    assert main(["voice", "revoke", "ana", "--by", "Ana"]) == 0
+    assert capsys.readouterr().out.endswith("\trevoked\n")
+    assert [pack.is_revoked for pack in bank.packs()] == [True]
+
+
+def test_a_script_says_yes_beforehand(bank, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+    assert main(["voice", "delete", "ana"]) == 2
+    assert "add --yes" in capsys.readouterr().err
+    assert main(["voice", "delete", "ana", "--yes"]) == 0
+    assert f"{bank.path('ana')}\tremoved" in capsys.readouterr().out
+    assert main(["voice", "delete", "ana", "--yes"]) == 2
+    assert "no such voice" in capsys.readouterr().err
+
+
+def test_the_passphrase_is_no_option(bank):
+    """Other users of a machine see what commands are given."""
+    actions = (
+        build_parser()._subparsers._group_actions[0].choices["voice"]._subparsers._group_actions[0].choices
+    )
+    options = {option for action in actions.values() for option in action._option_string_actions}
+    assert {option for option in options if "pass" in option or "key" in option} == {"--passphrase-file"}
+
+
+def test_the_passphrase_of_a_file_for_its_owner_alone(bank, tmp_path, capsys):
+    file = tmp_path / "passphrase.txt"
+    file.write_text(f"{WORDS}\n", encoding="utf-8")
+    file.chmod(0o600)
+    command = ["voice", "show", "ana", "--passphrase-file", str(file)]
+    os.environ.pop("AMALIA_PASSPHRASE")
+    assert main(command) == 0
+    file.chmod(0o644)
+    assert main(command) == 2
+    assert f"found mode 644; wanted a file for its owner alone; chmod 600 {file}" in capsys.readouterr().err
+    file.chmod(0o600)
+    file.write_text("")
+    assert main(command) == 2
+    assert main([*command[:-1], str(tmp_path / "gone")]) == 2
+    assert "--passphrase-file: found No such file" in capsys.readouterr().err
+
+
+def test_the_passphrase_is_asked_for_at_a_keyboard_and_not_shown(bank, capsys, monkeypatch):
+    monkeypatch.delenv("AMALIA_PASSPHRASE")
+    monkeypatch.setattr(sys, "stdin", Keyboard())
+    monkeypatch.setattr("amalia_mm.voice_commands.getpass", lambda prompt: WORDS)
+    assert main(["voice", "show", "ana"]) == 0
+    monkeypatch.setattr("amalia_mm.voice_commands.getpass", lambda prompt: "nenhuma destas palavras")
+    assert main(["voice", "show", "ana"]) == 2
+    shown = capsys.readouterr()
+    assert "a passphrase that does not open it" in shown.err
+    assert WORDS not in shown.out + shown.err
+    assert "nenhuma destas" not in shown.err
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert main(["voice", "show", "ana"]) == 2
+    assert "wanted a keyboard, --passphrase-file or $AMALIA_PASSPHRASE" in capsys.readouterr().err
+
+
+def test_a_new_passphrase_is_typed_twice(monkeypatch):
+    from argparse import Namespace
+
+    from amalia_mm.errors import InputError
+    from amalia_mm.voice_commands import read_passphrase
+
+    monkeypatch.delenv("AMALIA_PASSPHRASE", raising=False)
+    monkeypatch.setattr(sys, "stdin", Keyboard())
+    typed = iter(["quatro palavras", "quatro palavras", "quatro palavras", "quatro palavra"])
+    monkeypatch.setattr("amalia_mm.voice_commands.getpass", lambda prompt: next(typed))
+    assert read_passphrase(Namespace(passphrase_file=None), is_new=True).text == "quatro palavras"
+    with pytest.raises(InputError, match="found two that differ"):
+        read_passphrase(Namespace(passphrase_file=None), is_new=True)
+
+
+def test_use_words_are_those_of_the_record():
+    assert {use.value for use in Use} == {"speech", "training", "export"}
