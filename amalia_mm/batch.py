@@ -140,6 +140,8 @@ class SpeechTextBatch(_Movable):
     """(k n) float32, right-padded with zeros."""
     num_samples: Tensor | None = None
     """(k) int64."""
+    clip_seeds: tuple[int, ...] | None = None
+    """A number for each clip, from which an encoder in training draws what it hides of it; None without waveforms."""
     paths: Tensor | None = None
     """(k a) int64, right-padded with the blank."""
     reading: TextBatch | None = None

@@ -6,7 +6,7 @@ Knows nothing of text: what its frames mean is learned by the losses of `train/`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,22 @@ class AudioEncoder(nn.Module, ABC):
         """How the number of samples becomes the number of frames."""
 
     @abstractmethod
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return features (k f e), zero beyond a clip's frames, and num_frames (k).
 
         Args:
             waveforms: (k n) float32 at 16 kHz, right-padded.
             num_samples: (k) int64.
+            clip_seeds: A number for each clip, from which an encoder that hides parts of clips in training draws what.
         """
 
-    def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def hear_letters(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what `forward` does, and the letters' logits (k f*s l+1), blank last; None where none are read."""
-        return (*self(waveforms, num_samples), None)
+        return (*self(waveforms, num_samples, clip_seeds), None)
 
     def load_checkpoint(self, source: Path | str) -> None:
         """Copy the weights of a Hugging Face folder or Hub id; `InputError` where there are none of this class."""
@@ -198,19 +203,23 @@ class ConvTransformer(AudioEncoder):
         """The transformer layers, in order."""
         return [layer for layer in self.layers if isinstance(layer, EncoderLayer)]
 
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return features (k f e) and num_frames (k), as `AudioEncoder.forward` says."""
-        features, num_frames, _ = self.hear_letters(waveforms, num_samples)
+        features, num_frames, _ = self.hear_letters(waveforms, num_samples, clip_seeds)
         return features, num_frames
 
-    def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def hear_letters(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what `AudioEncoder.hear_letters` says."""
         with torch.no_grad():
             if waveforms.shape[1] < HOP_SAMPLES:
                 raise ValueError(f"{waveforms.shape[1]} samples are shorter than a frame of {HOP_SAMPLES}")
             hidden, num_frames = self._mel(waveforms, num_samples)
             if self.training:
-                hidden = self.spec_augment(hidden, num_frames)
+                hidden = self.spec_augment(hidden, num_frames, clip_seeds)
         for conv in self.down_convolutions:
             num_frames = _conv_stage(conv).lengths(num_frames)
             hidden = F.gelu(conv(hidden))

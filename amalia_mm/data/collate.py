@@ -37,6 +37,8 @@ class Item:
     """The number of the folder it is from."""
     where: str = ""
     """Its shard and record, as errors name them."""
+    clip_seed: int = 0
+    """From which an encoder draws what it hides of the clip."""
     reading: Rendered | None = None
     """The same conversation with the words written in place of the clip, where the decoder is to read it too."""
 
@@ -141,6 +143,7 @@ def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTe
         num_ctc_ids=torch.tensor(num_ctc_ids, dtype=torch.int64),
         waveforms=_padded_waveforms(waveforms) if waveforms else None,
         num_samples=torch.tensor([len(clip) for clip in waveforms]) if waveforms else None,
+        clip_seeds=tuple(item.clip_seed for item in heard) if waveforms else None,
         paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=blank)
         if paths
         else None,

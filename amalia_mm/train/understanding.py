@@ -228,7 +228,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         assert self.model is not None and self.model.projector is not None
         device = batch.text.ids.device
         silence = torch.zeros(1, SAMPLE_RATE_HZ, device=device)
-        heard = self.model.hear(silence, torch.tensor([SAMPLE_RATE_HZ], device=device))
+        heard = self.model.hear(silence, torch.tensor([SAMPLE_RATE_HZ], device=device), clip_seeds=(0,))
         audio = self.model.projector(heard.features, heard.num_frames, self.model.decoder.embed_expected)
         total = audio.float().sum()
         if self.ctc_head is not None:
