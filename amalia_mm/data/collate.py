@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from amalia_mm.batch import IGNORE, Example, PreferenceBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import BLANK, IGNORE, Example, PreferenceBatch, SpeechTextBatch, TextBatch
 from amalia_mm.text.chat import Rendered
 from amalia_mm.variety import Variety
 
@@ -113,12 +113,11 @@ def collate_pairs(rows: Rows, *, has_loss: bool = True) -> PreferenceBatch:
     return PreferenceBatch(replace(collate_text(sides, has_loss=has_loss), record_ids=ids))
 
 
-def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTextBatch:
+def collate_speech(rows: Rows, *, has_loss: bool = True) -> SpeechTextBatch:
     """Return the batch of rows of text and audio, padded to the longest in text, audio and CTC targets.
 
     Args:
         rows: Documents with at most one clip or path each; clips and paths do not mix in a batch.
-        blank: The id that pads simulated paths.
         has_loss: False makes a filler: no label, and CTC targets of unknown length.
 
     Raises:
@@ -144,7 +143,7 @@ def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTe
         waveforms=_padded_waveforms(waveforms) if waveforms else None,
         num_samples=torch.tensor([len(clip) for clip in waveforms]) if waveforms else None,
         clip_seeds=tuple(item.clip_seed for item in heard) if waveforms else None,
-        paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=blank)
+        paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=BLANK)
         if paths
         else None,
         reading=collate_text(readings, has_loss=has_loss) if readings else None,

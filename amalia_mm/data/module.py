@@ -26,7 +26,7 @@ from amalia_mm.data.shard_data import ShardData, require, require_rows
 from amalia_mm.data.steps import Collate
 from amalia_mm.data.tokens import load_tokens
 from amalia_mm.data.visits import Source
-from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         )
 
     def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
-        return partial(collate_speech, blank=CtcClasses(tokenizer, self._vocabulary).blank)
+        return collate_speech
 
 
 def _geometry(value: AudioGeometry | Mapping[str, Any] | None) -> AudioGeometry | None:

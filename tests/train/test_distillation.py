@@ -114,7 +114,7 @@ def item(tokenizer: Tokenizer, task: str, written: str | None, answer: str, aske
 
 
 def collated(*items: Item) -> SpeechTextBatch:
-    return collate_speech([(one,) for one in items], blank=320)
+    return collate_speech([(one,) for one in items])
 
 
 def test_a_reading_has_the_words_where_the_clip_was_and_the_same_labels(tokenizer: Tokenizer) -> None:
@@ -129,7 +129,7 @@ def test_a_reading_has_the_words_where_the_clip_was_and_the_same_labels(tokenize
     assert torch.equal(batch.text.labels[is_distilled(batch)], of_words)
     assert tokenizer.decode(of_words.tolist()).strip() == "parte cedo"
     assert of_words[-1] == tokenizer.im_end_id
-    filler = collate_speech([(heard,)], blank=320, has_loss=False)
+    filler = collate_speech([(heard,)], has_loss=False)
     assert filler.reading is not None and (filler.reading.labels == IGNORE).all()
 
 
