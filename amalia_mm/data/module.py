@@ -195,8 +195,12 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_audio_tokens=self.max_audio_tokens,
             max_text_tokens=self.max_text_tokens,
             max_positions=self.max_positions,
-            speeds=tuple(self.augment.speeds) if is_training and self.augment is not None else (1.0,),
+            speeds=self._speeds if is_training else (1.0,),
         )
+
+    @property
+    def _speeds(self) -> tuple[float, ...]:
+        return (1.0,) if self.augment is None else tuple(self.augment.speeds)
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return BudgetOrder(
