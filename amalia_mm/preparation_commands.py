@@ -107,7 +107,10 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument("--variety", default="", help="of clips that say none: pt-PT, pt-BR, other")
     job.add_argument("--licence", default="", help="of clips that say none")
     job.add_argument(
-        "--where", action="append", default=[], help="only rows with FIELD=VALUE, or FIELD!=VALUE"
+        "--where",
+        action="append",
+        default=[],
+        help="only rows with FIELD=VALUE (of a field named twice with either), or FIELD!=VALUE",
     )
     job.add_argument("--split-by", help="split anew, all rows with one value of this field in one split")
     job.add_argument("--val-share", type=float, default=0.05, help="of rows, where they are split anew")
@@ -218,7 +221,8 @@ def _corpus_job(options: argparse.Namespace) -> int:
     if options.processes is not None and options.processes < 1:
         remedy = "correct the number"
         raise InputError("--processes", found=options.processes, wanted="at least 1", remedy=remedy)
-    from amalia_mm.prepare.corpus_plan import Choice, Wishes
+    from amalia_mm.prepare.choice import parse_choices
+    from amalia_mm.prepare.corpus_plan import Wishes
     from amalia_mm.prepare.corpus_shards import summary_lines, write_corpus
     from amalia_mm.prepare.plausible import Limits
     from amalia_mm.prepare.readers.manifest import NAMES
@@ -231,7 +235,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
         if (value := getattr(options, name)) is not None
     }
     wishes = Wishes(
-        choices=tuple(Choice.parse(text) for text in options.where),
+        choices=parse_choices(options.where),
         split_by=options.split_by,
         val_share=options.val_share,
         test_share=options.test_share,
