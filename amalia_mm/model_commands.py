@@ -103,10 +103,10 @@ def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
         metavar="SHARDS",
         help="write --spoken down with a model of this text as well, counted on the spot",
     )
-    evaluate.add_argument("--text_weight", type=float, default=0.5, help="what it counts beside CTC")
-    evaluate.add_argument("--text_bonus", type=float, default=0.5, help="for each token that is written")
+    evaluate.add_argument("--text-weight", type=float, default=0.5, help="what it counts beside CTC")
+    evaluate.add_argument("--text-bonus", type=float, default=0.5, help="for each token that is written")
     evaluate.add_argument(
-        "--token_bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
+        "--token-bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
     )
     evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 

@@ -43,7 +43,7 @@ def add_preparation(commands: Commands) -> None:
     tokenizer = commands.add_parser("tokenizer", help="train a tokenizer on the text of shards")
     tokenizer.add_argument("-c", "--config", type=Path, help="a recipe with shards, vocab_size and output")
     tokenizer.add_argument("--shards", nargs="+", type=Path, help="folders of shards")
-    tokenizer.add_argument("--vocab_size", type=int)
+    tokenizer.add_argument("--vocab-size", type=int)
     tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
     tokenizer.set_defaults(run=_tokenizer)
 
