@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import soundfile
-import torch
 from command_line import complaint
+from sound import in_turns
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.io import load_audio, write_audio
@@ -111,10 +110,7 @@ def test_a_model_without_word_times_says_so(amalia, model, speech, monkeypatch):
 def conversation(tmp_path, speech):
     """Two who speak in turns, each in a channel."""
     one, other = (load_audio(speech / f"{number}.wav") for number in (0, 1))
-    left = torch.cat([one, torch.zeros(len(other))])
-    right = torch.cat([torch.zeros(len(one)), other])
-    soundfile.write(tmp_path / "conversa.wav", torch.stack([left, right], dim=1).numpy(), 16_000)
-    return tmp_path / "conversa.wav"
+    return in_turns(tmp_path / "conversa.wav", one, other)
 
 
 def test_two_speakers_are_refused_or_split(amalia, model, conversation, speech):

@@ -27,6 +27,7 @@ from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage, is_frame
 from amalia_mm.audio.letters import LetterHead
 from amalia_mm.audio.spec_augment import SpecAugment
+from amalia_mm.audio.standardised import standardised
 from amalia_mm.errors import InputError
 
 
@@ -246,22 +247,11 @@ class ConvTransformer(AudioEncoder):
         """Return the normal mel (k m f), zero beyond a clip's frames, and num_frames (k)."""
         if self.block_frames is None:
             mel, num_frames = self.features(waveforms, num_samples)
-            return normalise_clips(mel, num_frames), num_frames
+            return standardised(mel, num_frames, dim=2, eps=1e-5), num_frames
         log_mel, num_frames = self.features.reflected(waveforms, num_samples)
         mel, _ = running_floor(log_mel, log_mel.new_full((len(log_mel), 1, 1), -10.0))
         mel, _ = running_normal(mel, no_sums(mel), 0)
         return mel * is_frame(num_frames, mel.shape[2])[:, None], num_frames
-
-
-def normalise_clips(mel: Tensor, num_frames: Tensor) -> Tensor:
-    """Return mel (k m f) with each bin at zero mean and unit variance over its clip, and zero beyond it."""
-    valid = is_frame(num_frames, mel.shape[2])[:, None]
-    count = num_frames.clamp(min=1)[:, None, None]
-    mean = (mel * valid).sum(dim=2, keepdim=True) / count
-    centred = (mel - mean) * valid
-    variance = centred.square().sum(dim=2, keepdim=True) / count
-    # Silence has no variance: the small constant keeps it at zero instead of blowing up rounding errors.
-    return centred * torch.rsqrt(variance + 1e-5)
 
 
 def _conv_stage(conv: nn.Conv1d) -> LengthStage:

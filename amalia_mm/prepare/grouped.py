@@ -15,8 +15,9 @@ from typing import Any
 
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import writing
+from amalia_mm.json_rows import json_rows
 from amalia_mm.prepare.choice import Choice
-from amalia_mm.prepare.rows import fail, json_rows, required
+from amalia_mm.prepare.rows import fail, required
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from amalia_mm.audio.encoder import ConvTransformer, normalise_clips
+from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.spec_augment import SpecAugment
+from amalia_mm.audio.standardised import standardised
 
 
 def tiny(**changes) -> ConvTransformer:
@@ -118,7 +119,7 @@ def test_it_learns_which_of_two_glides_it_hears():
 
 def test_normalised_clips_have_mean_zero_and_variance_one_over_their_own_frames():
     mel = 3.0 + 2.0 * torch.randn(2, 5, 300)
-    normal = normalise_clips(mel, torch.tensor([300, 120]))
+    normal = standardised(mel, torch.tensor([300, 120]), dim=2, eps=1e-5)
     for row, frames in ((0, 300), (1, 120)):
         torch.testing.assert_close(normal[row, :, :frames].mean(1), torch.zeros(5), atol=1e-5, rtol=0)
         spread = normal[row, :, :frames].std(1, correction=0)

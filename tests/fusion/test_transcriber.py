@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sound import noise
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
@@ -53,10 +54,6 @@ def made(kind):
         )
     model = SpeechTextModel(encoder, projector, decoder).eval().requires_grad_(False)
     return Transcriber(Responder(model, tokenizer), spoken_form)
-
-
-def noise(seconds, seed):
-    return 0.1 * torch.randn(int(16_000 * seconds), generator=torch.Generator().manual_seed(seed))
 
 
 def certain(classes, text, others=-30.0):

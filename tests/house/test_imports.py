@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lora": set(),
     "hub": set(),
     "safetensors_files": set(),
+    "json_rows": set(),
     "batch": {"units", "variety"},
     "portuguese": {"variety"},
     "text": _LEAVES,
@@ -61,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "units",
             "variety",
             "commit",
+            "json_rows",
         ),
     },
     "prepare": {
@@ -73,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "batch",
             "units",
             "variety",
+            "json_rows",
         ),
     },
     "prepare.distil": {

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 import toy_recipe
+from ears import EARS
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,7 +33,6 @@ from amalia_mm.train.understanding import Understanding
 from amalia_mm.variety import Variety
 
 SIZES = DecoderConfig(320, 16, 24, 2, 2, 1, max_position_embeddings=256, initializer_range=0.3)
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16, "num_time_masks": 0, "dropout": 0.0}
 IMPORTANCE = torch.tensor([1.0, 0.5, 2.0, 1.0, 0.0, 3.0, 1.0])
 
 
@@ -147,7 +147,7 @@ def module(toy_data) -> Understanding:
     torch.manual_seed(0)
     made = Understanding(
         SIZES,
-        partial(ConvTransformer, **EARS),
+        partial(ConvTransformer, **EARS, dropout=0.0),
         partial(StackMLP, stack=1),
         OptimConfig(lr=1e-3),
         str(toy_data / "tokenizer"),
@@ -249,7 +249,7 @@ def test_the_teacher_has_no_changes_and_no_dropout_and_the_gate_is_open_afterwar
     torch.manual_seed(0)
     module = Understanding(
         replace(SIZES, dropout=0.5),
-        partial(ConvTransformer, **EARS),
+        partial(ConvTransformer, **EARS, dropout=0.0),
         partial(StackMLP, stack=1),
         OptimConfig(lr=1e-3),
         str(toy_data / "tokenizer"),
