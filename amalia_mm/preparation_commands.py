@@ -122,6 +122,11 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument(
         "--same-sentence", action="store_true", help="a sentence of one speaker twice is a duplicate"
     )
+    job.add_argument(
+        "--keep-odd-rates",
+        action="store_true",
+        help="also clips that sound as if recorded at another sample rate than their header says",
+    )
     job.add_argument("--min-s", type=float, help="shortest clip, in seconds")
     job.add_argument("--max-s", type=float, help="longest clip, in seconds")
     job.add_argument("--min-chars-per-s", type=float, help="fewest letters a second")
@@ -243,6 +248,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
         licence=options.licence,
         limits=Limits(**given),
         same_sentence=options.same_sentence,
+        keep_odd_rates=options.keep_odd_rates,
     )
     summary = write_corpus(
         options.path,

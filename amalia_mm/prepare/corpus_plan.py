@@ -40,6 +40,7 @@ class Wishes:
         licence: Of rows that say nothing.
         limits: What clips and transcripts must keep to.
         same_sentence: A sentence of one speaker is the same utterance, in whatever clip.
+        keep_odd_rates: Learn from clips that sound as if their header lied about the sample rate (`odd_rates.py`).
     """
 
     choices: tuple[Choice, ...] = ()
@@ -50,6 +51,7 @@ class Wishes:
     licence: str = ""
     limits: Limits = field(default_factory=Limits)
     same_sentence: bool = False
+    keep_odd_rates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
