@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from amalia_mm import __version__
 from amalia_mm.cost_commands import add_cost
@@ -114,8 +114,8 @@ class _Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which says how a wrong option is written."""
 
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
         """Return what was said; a sub-command refuses itself what it does not know, for it knows its options."""
         found, unknown = super().parse_known_args(args, namespace)
         if self._subparsers is None and unknown:
