@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, piece, result
-from amalia_mm.transcribe_command import add_transcribe
+from amalia_mm.transcribe_command import add_transcribe, nobody
 
 if TYPE_CHECKING:
     from amalia_mm.assistant import Assistant
@@ -132,7 +132,7 @@ def _ask(options: argparse.Namespace) -> int:
         piece(part)
     result("")
     if not has_answer:
-        note(f"{options.audio}: não se ouviu ninguém a falar, ou não se percebeu o que disse")
+        note(nobody(options.audio))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from command_line import complaint
 from sound import in_turns
 
@@ -42,6 +43,14 @@ def test_json_has_the_times_of_pieces_and_words(amalia, model, speech, said):
     paths = [speech / "0.wav", speech / "1.wav"]
     code, out, _ = amalia("transcribe", "--model", model, "--format", "json", *paths)
     assert [json.loads(line)["file"] for line in out.splitlines()] == [str(path) for path in paths]
+
+
+def test_a_recording_in_which_nobody_speaks_is_told(amalia, model, tmp_path):
+    """An empty line looks as if the command had failed."""
+    write_audio(tmp_path / "silence.wav", torch.zeros(32_000))
+    for words in ((), ("--format", "srt"), ("--format", "json")):
+        code, _, err = amalia("transcribe", "--model", model, *words, tmp_path / "silence.wav")
+        assert code == 0 and "silence.wav: não se ouviu ninguém a falar" in err
 
 
 def test_subtitles_go_to_stdout_or_to_a_folder(amalia, model, speech, said, tmp_path):

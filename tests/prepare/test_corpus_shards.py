@@ -237,7 +237,9 @@ def test_a_killed_command_leaves_no_process_and_can_be_run_again(tmp_path: Path)
     while time.monotonic() < deadline and _alive(child.pid):
         time.sleep(0.1)
     assert not _alive(child.pid)
-    summary = write_corpus(corpus, tmp_path / "out", layout="manifest", progress=False)
+    # Tones that are no voices: some are as fast and as high beside the others as if their header lied.
+    wishes = Wishes(keep_odd_rates=True)
+    summary = write_corpus(corpus, tmp_path / "out", layout="manifest", wishes=wishes, progress=False)
     assert summary["clips"] == 400 and not (tmp_path / "out" / ".work").exists()
 
 
