@@ -19,6 +19,9 @@ from amalia_mm.variety import Variety
 IGNORE = -100
 """The label of a position that carries no loss."""
 
+BLANK = -1
+"""The blank of a simulated CTC path. Every CTC head has a number of its own for it, behind its classes."""
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -52,7 +55,7 @@ class Example:
     waveform: Tensor | None = None
     """(n) float32 at the geometry's sample rate."""
     path: Tensor | None = None
-    """(a) int64, CTC classes, and the blank after the last of them."""
+    """(a) int64, CTC classes, `BLANK` between and around them."""
     rejected: str | None = None
     """What was less wanted in place of the last turn, or of the document; None where the example is no pair."""
     written: str | None = None
@@ -140,8 +143,10 @@ class SpeechTextBatch(_Movable):
     """(k n) float32, right-padded with zeros."""
     num_samples: Tensor | None = None
     """(k) int64."""
+    clip_seeds: tuple[int, ...] | None = None
+    """A number for each clip, from which an encoder in training draws what it hides of it; None without waveforms."""
     paths: Tensor | None = None
-    """(k a) int64, right-padded with the blank."""
+    """(k a) int64, right-padded with `BLANK`."""
     reading: TextBatch | None = None
     """The documents with something heard, one a row, the words written in its place: their labelled positions are
     those of `text` under `is_read`, one to one. None where no document is read."""

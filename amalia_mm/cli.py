@@ -13,8 +13,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from amalia_mm import __version__
 from amalia_mm.cost_commands import add_cost
@@ -113,7 +114,23 @@ def _interrupted(words: list[str]) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, and which says how a wrong option is written."""
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Return what was said; a sub-command refuses itself what it does not know, for it knows its options."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if self._subparsers is None and unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._written(unknown)}")
+        return found, unknown
+
+    def _written(self, unknown: Sequence[str]) -> str:
+        """Return how the first wrong option may have been meant; nothing where none is like it."""
+        wrong = next((word.partition("=")[0] for word in unknown if word.startswith("--")), "")
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        near = get_close_matches(wrong.replace("_", "-"), known, n=1, cutoff=0.8)
+        return f" (it is written {near[0]})" if near else ""
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message}; `{self.prog} --help` lists what there is\n")

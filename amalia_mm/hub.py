@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 
@@ -61,3 +63,20 @@ def checkpoint_folder(source: Path | str, files: Sequence[str] = FILES) -> Path:
         found = f"no such folder here, and from the Hub {type(error).__name__}: {first_line}"
         remedy = "correct the name, or fetch the folder first and give its path"
         raise InputError(str(source), found=found, wanted="a checkpoint", remedy=remedy) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a checkpoint's file; `InputError` where it is missing or is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "give the folder's path"
+        raise InputError(
+            path, found="no such file", wanted="a Hugging Face model folder", remedy=remedy
+        ) from error
+    except ValueError as error:
+        raise InputError(path, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise InputError(path, found=found, wanted="a JSON object", remedy="copy the file again")
+    return content

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, piece, result
-from amalia_mm.transcribe_command import add_transcribe
+from amalia_mm.transcribe_command import add_transcribe, nobody
 
 if TYPE_CHECKING:
     from amalia_mm.assistant import Assistant
@@ -103,10 +103,10 @@ def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
         metavar="SHARDS",
         help="write --spoken down with a model of this text as well, counted on the spot",
     )
-    evaluate.add_argument("--text_weight", type=float, default=0.5, help="what it counts beside CTC")
-    evaluate.add_argument("--text_bonus", type=float, default=0.5, help="for each token that is written")
+    evaluate.add_argument("--text-weight", type=float, default=0.5, help="what it counts beside CTC")
+    evaluate.add_argument("--text-bonus", type=float, default=0.5, help="for each token that is written")
     evaluate.add_argument(
-        "--token_bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
+        "--token-bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
     )
     evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 
@@ -132,7 +132,7 @@ def _ask(options: argparse.Namespace) -> int:
         piece(part)
     result("")
     if not has_answer:
-        note(f"{options.audio}: não se ouviu ninguém a falar, ou não se percebeu o que disse")
+        note(nobody(options.audio))
     return 0
 
 

@@ -43,7 +43,7 @@ def add_preparation(commands: Commands) -> None:
     tokenizer = commands.add_parser("tokenizer", help="train a tokenizer on the text of shards")
     tokenizer.add_argument("-c", "--config", type=Path, help="a recipe with shards, vocab_size and output")
     tokenizer.add_argument("--shards", nargs="+", type=Path, help="folders of shards")
-    tokenizer.add_argument("--vocab_size", type=int)
+    tokenizer.add_argument("--vocab-size", type=int)
     tokenizer.add_argument("--output", type=Path, help="folder of the tokenizer")
     tokenizer.set_defaults(run=_tokenizer)
 
@@ -107,7 +107,10 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument("--variety", default="", help="of clips that say none: pt-PT, pt-BR, other")
     job.add_argument("--licence", default="", help="of clips that say none")
     job.add_argument(
-        "--where", action="append", default=[], help="only rows with FIELD=VALUE, or FIELD!=VALUE"
+        "--where",
+        action="append",
+        default=[],
+        help="only rows with FIELD=VALUE (of a field named twice with either), or FIELD!=VALUE",
     )
     job.add_argument("--split-by", help="split anew, all rows with one value of this field in one split")
     job.add_argument("--val-share", type=float, default=0.05, help="of rows, where they are split anew")
@@ -118,6 +121,11 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument("--validated", action="store_true", help="train on all that Common Voice validated")
     job.add_argument(
         "--same-sentence", action="store_true", help="a sentence of one speaker twice is a duplicate"
+    )
+    job.add_argument(
+        "--keep-odd-rates",
+        action="store_true",
+        help="also clips that sound as if recorded at another sample rate than their header says",
     )
     job.add_argument("--min-s", type=float, help="shortest clip, in seconds")
     job.add_argument("--max-s", type=float, help="longest clip, in seconds")
@@ -218,7 +226,8 @@ def _corpus_job(options: argparse.Namespace) -> int:
     if options.processes is not None and options.processes < 1:
         remedy = "correct the number"
         raise InputError("--processes", found=options.processes, wanted="at least 1", remedy=remedy)
-    from amalia_mm.prepare.corpus_plan import Choice, Wishes
+    from amalia_mm.prepare.choice import parse_choices
+    from amalia_mm.prepare.corpus_plan import Wishes
     from amalia_mm.prepare.corpus_shards import summary_lines, write_corpus
     from amalia_mm.prepare.plausible import Limits
     from amalia_mm.prepare.readers.manifest import NAMES
@@ -231,7 +240,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
         if (value := getattr(options, name)) is not None
     }
     wishes = Wishes(
-        choices=tuple(Choice.parse(text) for text in options.where),
+        choices=parse_choices(options.where),
         split_by=options.split_by,
         val_share=options.val_share,
         test_share=options.test_share,
@@ -239,6 +248,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
         licence=options.licence,
         limits=Limits(**given),
         same_sentence=options.same_sentence,
+        keep_odd_rates=options.keep_odd_rates,
     )
     summary = write_corpus(
         options.path,

@@ -75,7 +75,7 @@ STAGES = (
         "as peças em que o texto se escreve",
         ("tokenizer",),
         after=("00_corpus",),
-        smoke=("--vocab_size", "512"),
+        smoke=("--vocab-size", "512"),
         owns=("tokenizer",),
     ),
     Stage(

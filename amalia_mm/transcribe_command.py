@@ -148,6 +148,11 @@ def _heard_or_complaint(hear: Hear, path: Path) -> list[Transcript] | None:
         return None
 
 
+def nobody(path: Path) -> str:
+    """Return what is said of a recording in which nothing was heard."""
+    return f"{path}: não se ouviu ninguém a falar, ou não se percebeu o que disse"
+
+
 def _outputs(options: argparse.Namespace) -> dict[Path, Path]:
     """Return the file in the output folder for each recording; none without such a folder.
 
@@ -176,7 +181,9 @@ def _outputs(options: argparse.Namespace) -> dict[Path, Path]:
 def _write(
     options: argparse.Namespace, path: Path, transcripts: Sequence[Transcript], output: Path | None
 ) -> None:
-    """Write what was heard of one file, to its place in the output folder or to stdout."""
+    """Write what was heard of one file, to its place in the output folder or to stdout; say so where it is nothing."""
+    if not any(each.text.strip() for each in transcripts):
+        note(nobody(path))
     is_alone = len(options.audio) == 1 or output is not None
     text = _formatted(options.format, str(path), transcripts, is_alone)
     if output is not None:

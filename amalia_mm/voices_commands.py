@@ -6,7 +6,6 @@ Each action imports its room only when it is called. It knows nothing of what sh
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
 from amalia_mm.errors import InputError
@@ -27,8 +26,7 @@ def add_voices(actions: Actions) -> None:
         "--where",
         action="append",
         default=[],
-        metavar="FIELD=VALUE",
-        help="keep only these rows; a field that is named twice may have either value",
+        help="only rows with FIELD=VALUE (of a field named twice with either), or FIELD!=VALUE",
     )
     split.set_defaults(run=_split)
 
@@ -55,6 +53,7 @@ def add_voices(actions: Actions) -> None:
 
 
 def _split(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.choice import parse_choices
     from amalia_mm.prepare.grouped import GroupedSplit, write_split
 
     if options.output.exists() and options.output.resolve() == options.manifest.resolve():
@@ -64,16 +63,8 @@ def _split(options: argparse.Namespace) -> int:
         if not 0 <= getattr(options, name) < 1:
             found = getattr(options, name)
             raise InputError(f"--{name}", found=found, wanted="from 0 to below 1", remedy="change it")
-    where: defaultdict[str, set[str]] = defaultdict(set)
-    for condition in options.where:
-        field, sign, value = condition.partition("=")
-        if not sign or not field:
-            raise InputError("--where", found=condition, wanted="FIELD=VALUE", remedy="correct it")
-        where[field].add(value)
-    kept = {field: frozenset(values) for field, values in where.items()}
-    counts = write_split(
-        options.manifest, options.output, GroupedSplit(options.by, kept, options.test, options.val)
-    )
+    wanted = GroupedSplit(options.by, parse_choices(options.where), options.test, options.val)
+    counts = write_split(options.manifest, options.output, wanted)
     shown = "\t".join(f"{count} {name}" for name, count in sorted(counts.items()))
     result(f"{options.output}\t{shown}")
     return 0

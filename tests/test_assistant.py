@@ -6,6 +6,8 @@ import logging
 
 import pytest
 import torch
+from ears import EARS
+from sound import noise
 
 from amalia_mm.assistant import CHUNK_S, Assistant
 from amalia_mm.audio.encoder import ConvTransformer
@@ -35,7 +37,6 @@ SIZES = {
     # Large enough that random weights write different things for different inputs.
     "initializer_range": 0.5,
 }
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
 PROJECTORS = {"CtcPosterior": CtcPosterior, "StackMLP": StackMLP}
 TEXTS = [
     "Bom dia, quero um café e um pastel de nata.",
@@ -97,10 +98,6 @@ def everything_is_speech(monkeypatch):
 
 def everything(recording, **_):
     return [Segment(0, recording.num_samples)]
-
-
-def noise(seconds, seed=0):
-    return 0.1 * torch.randn(round(16_000 * seconds), generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_run_is_known_by_its_joint_stage_else_by_its_last_one_that_can_write(

@@ -285,7 +285,7 @@ def test_a_tokenizer_is_trained_from_options_or_a_recipe(amalia, toy_data, tmp_p
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"shards: [{toy_data}/shards/text]\nvocab_size: 320\noutput: {tmp_path}/a\n")
     assert amalia("tokenizer", "-c", recipe)[0] == 0
-    options = ("--shards", toy_data / "shards/text", "--vocab_size", "320", "--output", tmp_path / "b")
+    options = ("--shards", toy_data / "shards/text", "--vocab-size", "320", "--output", tmp_path / "b")
     assert amalia("tokenizer", *options)[0] == 0
     assert (tmp_path / "a/tokenizer.json").read_bytes() == (tmp_path / "b/tokenizer.json").read_bytes()
     recipe.write_text("vocabulary: 320\n")

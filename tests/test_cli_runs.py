@@ -178,7 +178,7 @@ def test_a_folder_of_other_things_is_not_taken_for_a_run(amalia, toy_data, tmp_p
 
 def test_a_tokenizer_does_not_replace_anything_else(amalia, toy_data, tmp_path):
     (tmp_path / "notas.txt").write_text("mine")
-    options = ("--shards", toy_data / "shards/text", "--vocab_size", "320", "--output", tmp_path)
+    options = ("--shards", toy_data / "shards/text", "--vocab-size", "320", "--output", tmp_path)
     code, _, err = amalia("tokenizer", *options)
     assert code == 2
     assert "holds notas.txt" in complaint(err)

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import toy_recipe
-from command_line import EARS, complaint
+from command_line import complaint
+from ears import EARS
+from sound import said
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.encoder import ConvTransformer
@@ -17,7 +19,6 @@ from amalia_mm.audio.io import write_audio
 from amalia_mm.fusion.projectors import CtcPosterior
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.live import Live
-from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import Decoder, DecoderConfig
@@ -28,13 +29,9 @@ SECOND = 16_000
 @pytest.fixture(scope="module")
 def sound():
     """Two sentences, and a pause after each that ends it."""
-    with Speaker() as speaker:
-        said = [
-            speaker.speak(Utterance(text, TEST_VOICES[0]))
-            for text in ("Tenho sede.", "O comboio parte às oito.")
-        ]
+    both = said("Tenho sede.", "O comboio parte às oito.", voices=TEST_VOICES[:1])
     return torch.cat(
-        [part for each in said for part in (torch.zeros(SECOND // 2), each, torch.zeros(SECOND))]
+        [part for each in both for part in (torch.zeros(SECOND // 2), each, torch.zeros(SECOND))]
     )
 
 

@@ -10,12 +10,11 @@ import pytest
 import soundfile
 import soxr
 import torch
+from sound import said
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.audio.vad import chunk, speech_segments
-from amalia_mm.prepare.espeak import Speaker, Utterance
-from amalia_mm.prepare.voices import TEST_VOICES
 
 SENTENCES = ("Preciso de ajuda.", "O autocarro parte às oito e meia.", "Onde fica a estação?")
 SECOND = 16_000
@@ -28,8 +27,7 @@ def assistant(model):
 
 @pytest.fixture(scope="module")
 def sentences():
-    with Speaker() as speaker:
-        return [speaker.speak(Utterance(text, TEST_VOICES[number])) for number, text in enumerate(SENTENCES)]
+    return said(*SENTENCES)
 
 
 def of_length(sentences, seconds):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from ears import EARS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,20 +30,19 @@ DECODER = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
 }
-ENCODER = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
 
 
 def _config() -> dict[str, Any]:
     return {
         "decoder": DECODER,
-        "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": ENCODER},
+        "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
         "projector": {"class_path": "amalia_mm.fusion.projectors.CtcPosterior", "init_args": {"top_k": 3}},
     }
 
 
 def _model() -> SpeechTextModel:
     config = DecoderConfig(**DECODER)  # type: ignore[arg-type]
-    return SpeechTextModel(ConvTransformer(**ENCODER), CtcPosterior(8, config, top_k=3), Decoder(config))  # type: ignore[arg-type]
+    return SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config, top_k=3), Decoder(config))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-import soundfile
 import torch
 from command_line import complaint
+from sound import in_turns
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.io import load_audio, write_audio
@@ -43,6 +43,14 @@ def test_json_has_the_times_of_pieces_and_words(amalia, model, speech, said):
     paths = [speech / "0.wav", speech / "1.wav"]
     code, out, _ = amalia("transcribe", "--model", model, "--format", "json", *paths)
     assert [json.loads(line)["file"] for line in out.splitlines()] == [str(path) for path in paths]
+
+
+def test_a_recording_in_which_nobody_speaks_is_told(amalia, model, tmp_path):
+    """An empty line looks as if the command had failed."""
+    write_audio(tmp_path / "silence.wav", torch.zeros(32_000))
+    for words in ((), ("--format", "srt"), ("--format", "json")):
+        code, _, err = amalia("transcribe", "--model", model, *words, tmp_path / "silence.wav")
+        assert code == 0 and "silence.wav: não se ouviu ninguém a falar" in err
 
 
 def test_subtitles_go_to_stdout_or_to_a_folder(amalia, model, speech, said, tmp_path):
@@ -111,10 +119,7 @@ def test_a_model_without_word_times_says_so(amalia, model, speech, monkeypatch):
 def conversation(tmp_path, speech):
     """Two who speak in turns, each in a channel."""
     one, other = (load_audio(speech / f"{number}.wav") for number in (0, 1))
-    left = torch.cat([one, torch.zeros(len(other))])
-    right = torch.cat([torch.zeros(len(one)), other])
-    soundfile.write(tmp_path / "conversa.wav", torch.stack([left, right], dim=1).numpy(), 16_000)
-    return tmp_path / "conversa.wav"
+    return in_turns(tmp_path / "conversa.wav", one, other)
 
 
 def test_two_speakers_are_refused_or_split(amalia, model, conversation, speech):

@@ -5,14 +5,13 @@ Only what decides the computation is kept. A key left out means what it means to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from amalia_mm.errors import InputError
-from amalia_mm.hub import CONFIGS, checkpoint_folder
+from amalia_mm.hub import CONFIGS, checkpoint_folder, read_json
 
 Architecture = dict[str, Any]
 """`model_type`, then the fields of a `Kind` with their values; plain enough for a YAML file."""
@@ -68,7 +67,7 @@ def read_architecture(source: Path | str | Mapping[str, Any], kind: Kind) -> Arc
             )
     else:
         folder = checkpoint_folder(source, CONFIGS)
-        where, content, hearing = str(folder / "config.json"), _read_json(folder / "config.json"), None
+        where, content, hearing = str(folder / "config.json"), read_json(folder / "config.json"), None
     architecture = _checked(where, content, kind)
     if hearing is None:
         hearing = _read_hearing(Path(where).parent, architecture, kind)
@@ -86,7 +85,7 @@ def check_same_architecture(mine: Architecture, source: Path, kind: Kind) -> Non
     A number of heads that differs changes no shape and gives wrong frames without any error.
     """
     path = source / "config.json"
-    theirs = _checked(str(path), _read_json(path), kind)
+    theirs = _checked(str(path), read_json(path), kind)
     theirs |= _read_hearing(source, theirs, kind)
     compare_architectures(mine, theirs, str(path), kind)
 
@@ -143,11 +142,11 @@ def _read_hearing(folder: Path, architecture: Architecture, kind: Kind) -> dict[
     """Return the `hearing` fields that a folder has, after a look at those that must have one value."""
     path = folder / "preprocessor_config.json"
     if path.is_file():
-        content = _read_json(path)
+        content = read_json(path)
     else:
         # Newer processors keep the features' part inside one file.
         path = folder / "processor_config.json"
-        whole = _read_json(path) if path.is_file() else {}
+        whole = read_json(path) if path.is_file() else {}
         content = whole.get("feature_extractor", whole)
     for name, allowed in kind.hearing_only.items():
         if name in content and content[name] not in allowed:
@@ -157,22 +156,6 @@ def _read_hearing(folder: Path, architecture: Architecture, kind: Kind) -> dict[
             wanted = f"{architecture[same]}, as {same} in config.json"
             _refuse(str(path), name, content[name], wanted, "copy both files again, from one checkpoint")
     return {name: content[name] for name in kind.hearing if name in content}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        remedy = "give the folder's path"
-        raise InputError(
-            path, found="no such file", wanted="a Hugging Face model folder", remedy=remedy
-        ) from error
-    except ValueError as error:
-        raise InputError(path, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise InputError(path, found=found, wanted="a JSON object", remedy="copy the file again")
-    return content
 
 
 def _refuse(where: str, name: str, found: object, wanted: str, remedy: str) -> NoReturn:

@@ -6,7 +6,7 @@ Knows nothing of text: what its frames mean is learned by the losses of `train/`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from amalia_mm.audio.features import HOP_SAMPLES, LogMel
 from amalia_mm.audio.geometry import LengthStage, is_frame
 from amalia_mm.audio.letters import LetterHead
 from amalia_mm.audio.spec_augment import SpecAugment
+from amalia_mm.audio.standardised import standardised
 from amalia_mm.errors import InputError
 
 
@@ -50,17 +51,22 @@ class AudioEncoder(nn.Module, ABC):
         """How the number of samples becomes the number of frames."""
 
     @abstractmethod
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return features (k f e), zero beyond a clip's frames, and num_frames (k).
 
         Args:
             waveforms: (k n) float32 at 16 kHz, right-padded.
             num_samples: (k) int64.
+            clip_seeds: A number for each clip, from which an encoder that hides parts of clips in training draws what.
         """
 
-    def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def hear_letters(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what `forward` does, and the letters' logits (k f*s l+1), blank last; None where none are read."""
-        return (*self(waveforms, num_samples), None)
+        return (*self(waveforms, num_samples, clip_seeds), None)
 
     def load_checkpoint(self, source: Path | str) -> None:
         """Copy the weights of a Hugging Face folder or Hub id; `InputError` where there are none of this class."""
@@ -198,19 +204,23 @@ class ConvTransformer(AudioEncoder):
         """The transformer layers, in order."""
         return [layer for layer in self.layers if isinstance(layer, EncoderLayer)]
 
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return features (k f e) and num_frames (k), as `AudioEncoder.forward` says."""
-        features, num_frames, _ = self.hear_letters(waveforms, num_samples)
+        features, num_frames, _ = self.hear_letters(waveforms, num_samples, clip_seeds)
         return features, num_frames
 
-    def hear_letters(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def hear_letters(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what `AudioEncoder.hear_letters` says."""
         with torch.no_grad():
             if waveforms.shape[1] < HOP_SAMPLES:
                 raise ValueError(f"{waveforms.shape[1]} samples are shorter than a frame of {HOP_SAMPLES}")
             hidden, num_frames = self._mel(waveforms, num_samples)
             if self.training:
-                hidden = self.spec_augment(hidden, num_frames)
+                hidden = self.spec_augment(hidden, num_frames, clip_seeds)
         for conv in self.down_convolutions:
             num_frames = _conv_stage(conv).lengths(num_frames)
             hidden = F.gelu(conv(hidden))
@@ -237,22 +247,11 @@ class ConvTransformer(AudioEncoder):
         """Return the normal mel (k m f), zero beyond a clip's frames, and num_frames (k)."""
         if self.block_frames is None:
             mel, num_frames = self.features(waveforms, num_samples)
-            return normalise_clips(mel, num_frames), num_frames
+            return standardised(mel, num_frames, dim=2, eps=1e-5), num_frames
         log_mel, num_frames = self.features.reflected(waveforms, num_samples)
         mel, _ = running_floor(log_mel, log_mel.new_full((len(log_mel), 1, 1), -10.0))
         mel, _ = running_normal(mel, no_sums(mel), 0)
         return mel * is_frame(num_frames, mel.shape[2])[:, None], num_frames
-
-
-def normalise_clips(mel: Tensor, num_frames: Tensor) -> Tensor:
-    """Return mel (k m f) with each bin at zero mean and unit variance over its clip, and zero beyond it."""
-    valid = is_frame(num_frames, mel.shape[2])[:, None]
-    count = num_frames.clamp(min=1)[:, None, None]
-    mean = (mel * valid).sum(dim=2, keepdim=True) / count
-    centred = (mel - mean) * valid
-    variance = centred.square().sum(dim=2, keepdim=True) / count
-    # Silence has no variance: the small constant keeps it at zero instead of blowing up rounding errors.
-    return centred * torch.rsqrt(variance + 1e-5)
 
 
 def _conv_stage(conv: nn.Conv1d) -> LengthStage:

@@ -9,10 +9,10 @@ import math
 from functools import lru_cache
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
-from amalia_mm.audio.geometry import LengthStage, is_frame
+from amalia_mm.audio.geometry import LengthStage
+from amalia_mm.audio.standardised import standardised
 from amalia_mm.units import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES = 400
@@ -58,16 +58,7 @@ class KaldiMel(nn.Module):
             spectrum = torch.fft.rfft(emphasised, n=_FFT_SAMPLES)
             power = torch.view_as_real(spectrum).square().sum(dim=-1)
             mel = (power @ _mel_filters(self.num_mels, waveforms.device)).clamp(min=_FLOOR).log()
-            return _normalised(mel, num_frames), num_frames
-
-
-def _normalised(mel: Tensor, num_frames: Tensor) -> Tensor:
-    valid = is_frame(num_frames, mel.shape[1])[..., None]
-    count = rearrange(num_frames, "k -> k 1 1")
-    mean = mel.masked_fill(~valid, 0.0).sum(dim=1, keepdim=True) / count.clamp(min=1)
-    centred = (mel - mean).masked_fill(~valid, 0.0)
-    variance = centred.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)
-    return centred * torch.rsqrt(variance + 1e-7)
+            return standardised(mel, num_frames, dim=1, eps=1e-7, unbiased=True), num_frames
 
 
 @lru_cache

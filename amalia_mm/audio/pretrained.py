@@ -7,7 +7,7 @@ gives alone. A new class of checkpoint is a subclass in a file of its own.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -116,8 +116,10 @@ class PretrainedEncoder(AudioEncoder):
         """How many frames a waveform gives."""
         return AudioGeometry(SAMPLE_RATE_HZ, self.pad_to_samples, self.stages, max_samples=self.max_samples)
 
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (k f e) float32 and num_frames (k), as `AudioEncoder.forward` says.
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return features (k f e) float32 and num_frames (k), as `AudioEncoder.forward` says; nothing is hidden.
 
         Raises:
             ValueError: The waveforms are not float32, a clip is longer than the window, or none has a frame.

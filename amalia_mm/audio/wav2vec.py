@@ -14,6 +14,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 from amalia_mm.audio.architecture import Kind, transformers_config
 from amalia_mm.audio.geometry import LengthStage, is_frame
 from amalia_mm.audio.pretrained import Dtype, Hidden, PretrainedEncoder, attended, only_frames
+from amalia_mm.audio.standardised import standardised
 from amalia_mm.lora import LoraConfig
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -76,7 +77,7 @@ class WaveformEncoder(PretrainedEncoder):
         """Return the frames of the convolutions with their positions."""
         heard = waveforms.masked_fill(~is_frame(num_samples, waveforms.shape[1]), 0.0)
         if self.architecture["do_normalize"]:
-            heard = _normalised(heard, num_samples)
+            heard = standardised(heard, num_samples, dim=1, eps=1e-7)
         frames, num_frames = rearrange(heard, "k n -> k 1 n").to(self.dtype), num_samples
         for number, (convolution, stage) in enumerate(
             zip(self.backbone.feature_extractor.conv_layers, self.stages, strict=True)
@@ -220,14 +221,6 @@ class GatedAttention(WavLMAttention):
         return self.out_proj(rearrange(mixed, "k h f e -> k f (h e)")), None, position_bias
 
 
-def _normalised(waveforms: Tensor, num_samples: Tensor) -> Tensor:
-    """Return waveforms (k n) at zero mean and unit variance over each clip, and zero beyond it, as they come."""
-    valid = is_frame(num_samples, waveforms.shape[1])
-    count = num_samples.clamp(min=1)[:, None]
-    centred = (waveforms - waveforms.sum(dim=1, keepdim=True) / count).masked_fill(~valid, 0.0)
-    return centred * torch.rsqrt(centred.square().sum(dim=1, keepdim=True) / count + 1e-7)
-
-
 def _normed_over_the_clip(layer: Any, frames: Tensor, num_frames: Tensor) -> Tensor:
     """Return the first convolution of a base model, each channel normed over the clip's own frames.
 
@@ -235,12 +228,7 @@ def _normed_over_the_clip(layer: Any, frames: Tensor, num_frames: Tensor) -> Ten
     """
     convolved = layer.conv(frames)
     with torch.autocast(frames.device.type, enabled=False):
-        whole = convolved.float()
-        valid = is_frame(num_frames, whole.shape[2])[:, None]
-        count = num_frames.clamp(min=1)[:, None, None]
-        mean = whole.masked_fill(~valid, 0.0).sum(dim=2, keepdim=True) / count
-        centred = (whole - mean).masked_fill(~valid, 0.0)
-        variance = centred.square().sum(dim=2, keepdim=True) / count
         norm = layer.layer_norm
-        normed = centred * torch.rsqrt(variance + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
+        standard = standardised(convolved.float(), num_frames, dim=2, eps=norm.eps)
+        normed = standard * norm.weight[:, None] + norm.bias[:, None]
     return layer.activation(normed.to(convolved.dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -94,9 +95,11 @@ class Whisper(PretrainedEncoder):
         convolutions = (self.backbone.conv1, self.backbone.conv2)
         return (*self.features.stages, *(_stage(convolution) for convolution in convolutions))
 
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return features (k f e) float32 and num_frames (k), as `PretrainedEncoder.forward` says."""
-        features, num_frames = super().forward(waveforms, num_samples)
+        features, num_frames = super().forward(waveforms, num_samples, clip_seeds)
         if self.window == "trimmed":
             features = features[:, : int(num_frames.max())]
         return features, num_frames

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from amalia_mm.batch import IGNORE, Example, PreferenceBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import BLANK, IGNORE, Example, PreferenceBatch, SpeechTextBatch, TextBatch
 from amalia_mm.text.chat import Rendered
 from amalia_mm.variety import Variety
 
@@ -37,6 +37,8 @@ class Item:
     """The number of the folder it is from."""
     where: str = ""
     """Its shard and record, as errors name them."""
+    clip_seed: int = 0
+    """From which an encoder draws what it hides of the clip."""
     reading: Rendered | None = None
     """The same conversation with the words written in place of the clip, where the decoder is to read it too."""
 
@@ -111,12 +113,11 @@ def collate_pairs(rows: Rows, *, has_loss: bool = True) -> PreferenceBatch:
     return PreferenceBatch(replace(collate_text(sides, has_loss=has_loss), record_ids=ids))
 
 
-def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTextBatch:
+def collate_speech(rows: Rows, *, has_loss: bool = True) -> SpeechTextBatch:
     """Return the batch of rows of text and audio, padded to the longest in text, audio and CTC targets.
 
     Args:
         rows: Documents with at most one clip or path each; clips and paths do not mix in a batch.
-        blank: The id that pads simulated paths.
         has_loss: False makes a filler: no label, and CTC targets of unknown length.
 
     Raises:
@@ -141,7 +142,8 @@ def collate_speech(rows: Rows, *, blank: int, has_loss: bool = True) -> SpeechTe
         num_ctc_ids=torch.tensor(num_ctc_ids, dtype=torch.int64),
         waveforms=_padded_waveforms(waveforms) if waveforms else None,
         num_samples=torch.tensor([len(clip) for clip in waveforms]) if waveforms else None,
-        paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=blank)
+        clip_seeds=tuple(item.clip_seed for item in heard) if waveforms else None,
+        paths=torch.nn.utils.rnn.pad_sequence(paths, batch_first=True, padding_value=BLANK)
         if paths
         else None,
         reading=collate_text(readings, has_loss=has_loss) if readings else None,

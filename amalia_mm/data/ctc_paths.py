@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from amalia_mm.batch import BLANK
+
 
 @dataclass(frozen=True)
 class CtcPaths:
@@ -61,54 +63,54 @@ class CtcPaths:
         return max(longest, self.max_silence) if can_be_silent else longest
 
     def simulate(
-        self, ids: Sequence[int], *, vocab_size: int, first_id: int = 0, seed: int | np.random.Generator
+        self, ids: Sequence[int], *, num_classes: int, first_id: int = 0, seed: int | np.random.Generator
     ) -> list[int]:
-        """Return a CTC path of classes, with the blank at `vocab_size`.
+        """Return a CTC path of classes, with `BLANK` for the blank.
 
         Without substitution, dropping and insertion `collapse(path) == ids`. No ids give a run of blanks.
 
         Args:
-            ids: What is said, each in 0..vocab_size - 1.
-            vocab_size: How many classes there are, and so the number of the blank.
-            first_id: Wrong tokens are drawn from first_id..vocab_size - 1, so that special ones never are.
+            ids: What is said, each in 0..num_classes - 1.
+            num_classes: How many classes there are, the blank not counted.
+            first_id: Wrong tokens are drawn from first_id..num_classes - 1, so that special ones never are.
             seed: A number, or a generator that is moved on.
 
         Source:
             Graves et al. 2006, "Connectionist temporal classification", section 3.1 (the collapsing map).
         """
-        if any(not 0 <= token < vocab_size for token in ids):
-            raise ValueError(f"ids must be in 0..{vocab_size - 1}, found {min(ids)}..{max(ids)}")
+        if any(not 0 <= token < num_classes for token in ids):
+            raise ValueError(f"ids must be in 0..{num_classes - 1}, found {min(ids)}..{max(ids)}")
         rng = np.random.default_rng(seed)
-        tokens = self._disturb(np.asarray(ids, dtype=np.int64), first_id, vocab_size, rng)
+        tokens = self._disturb(np.asarray(ids, dtype=np.int64), first_id, num_classes, rng)
         if not len(tokens):
-            return [vocab_size] * int(rng.integers(self.min_silence, self.max_silence + 1))
+            return [BLANK] * int(rng.integers(self.min_silence, self.max_silence + 1))
         repeats = rng.integers(self.min_repeats, self.max_repeats + 1, len(tokens))
         blanks = rng.integers(0, self.max_blanks + 1, len(tokens) + 1)
         is_same = np.zeros(len(tokens) + 1, dtype=bool)
         is_same[1:-1] = tokens[1:] == tokens[:-1]
         blanks = np.where(is_same, np.maximum(blanks, 1), blanks)
         # Blanks and tokens take turns: blank run 0, token 0, blank run 1, ..., token n - 1, blank run n.
-        symbols = np.full(2 * len(tokens) + 1, vocab_size, dtype=np.int64)
+        symbols = np.full(2 * len(tokens) + 1, BLANK, dtype=np.int64)
         lengths = np.empty(2 * len(tokens) + 1, dtype=np.int64)
         symbols[1::2], lengths[1::2], lengths[::2] = tokens, repeats, blanks
         return np.repeat(symbols, lengths).tolist()
 
     def _disturb(
-        self, tokens: np.ndarray, first_id: int, vocab_size: int, rng: np.random.Generator
+        self, tokens: np.ndarray, first_id: int, num_classes: int, rng: np.random.Generator
     ) -> np.ndarray:
         chance = rng.random(len(tokens))
-        wrong = rng.integers(first_id, vocab_size, len(tokens))
+        wrong = rng.integers(first_id, num_classes, len(tokens))
         tokens = np.where(chance < self.substitute, wrong, tokens)
         keep = (chance < self.substitute) | (chance >= self.substitute + self.drop)
         if self.insert == 0:
             return tokens[keep]
         is_inserted = rng.random(len(tokens)) < self.insert
-        extra = rng.integers(first_id, vocab_size, len(tokens))
+        extra = rng.integers(first_id, num_classes, len(tokens))
         pairs = np.stack([extra, tokens], axis=1)
         return pairs[np.stack([is_inserted, keep], axis=1)]
 
 
-def collapse(path: Sequence[int], blank: int) -> list[int]:
+def collapse(path: Sequence[int], blank: int = BLANK) -> list[int]:
     """Return the token ids of a CTC path: repeats merged, then blanks taken out."""
     merged = [token for number, token in enumerate(path) if number == 0 or token != path[number - 1]]
     return [token for token in merged if token != blank]

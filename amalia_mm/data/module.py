@@ -26,7 +26,7 @@ from amalia_mm.data.shard_data import ShardData, require, require_rows
 from amalia_mm.data.steps import Collate
 from amalia_mm.data.tokens import load_tokens
 from amalia_mm.data.visits import Source
-from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary
+from amalia_mm.text.ctc_vocabulary import CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -195,8 +195,12 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_audio_tokens=self.max_audio_tokens,
             max_text_tokens=self.max_text_tokens,
             max_positions=self.max_positions,
-            speeds=tuple(self.augment.speeds) if is_training and self.augment is not None else (1.0,),
+            speeds=self._speeds if is_training else (1.0,),
         )
+
+    @property
+    def _speeds(self) -> tuple[float, ...]:
+        return (1.0,) if self.augment is None else tuple(self.augment.speeds)
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return BudgetOrder(
@@ -225,7 +229,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
         )
 
     def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
-        return partial(collate_speech, blank=CtcClasses(tokenizer, self._vocabulary).blank)
+        return collate_speech
 
 
 def _geometry(value: AudioGeometry | Mapping[str, Any] | None) -> AudioGeometry | None:

@@ -114,7 +114,7 @@ def _simulated(
         raise InputError(where, field="spoken", found="nothing", wanted="what is said", remedy=remedy)
     seed = int(torch.randint(2**62, (1,), generator=_needed(generator)))
     path = paths.simulate(
-        classes.encode(spoken), vocab_size=classes.blank, first_id=classes.first_text, seed=seed
+        classes.encode(spoken), num_classes=classes.blank, first_id=classes.first_text, seed=seed
     )
     return torch.tensor(path, dtype=torch.int64)
 

@@ -26,6 +26,9 @@ from amalia_mm.text.ctc_vocabulary import CtcVocabulary
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.variety import Variety
 
+_HEARD, _HIDDEN = 0, 1
+"""What the randomness of a record is for: its clip or path, and what an encoder hides of the clip."""
+
 
 class StaleCountsError(InputError):
     """The index counts other tokens than the rendered record has: the order was cut from wrong numbers."""
@@ -109,7 +112,7 @@ class Reader:
         if self.unread_tasks is not None and example.task not in self.unread_tasks:
             item = replace(item, reading=reading_of(example, self.tokenizer, where))
         piece = {"start_token": ref.start_token, "num_tokens": ref.num_tokens}
-        return replace(item, **piece, source=ref.source, where=where)
+        return replace(item, **piece, source=ref.source, where=where, clip_seed=self._seed_of(ref, _HIDDEN))
 
     def _part_of(self, record: Record, ref: Ref, where: str) -> Record:
         if self.max_part_tokens is None:
@@ -153,8 +156,12 @@ class Reader:
     def _generator(self, ref: Ref) -> torch.Generator | None:
         if self.paths is None and self.augment is None:
             return None
-        words = np.random.SeedSequence([self.seed, ref.source, ref.record, ref.appearance]).generate_state(2)
-        return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
+        return torch.Generator().manual_seed(self._seed_of(ref, _HEARD))
+
+    def _seed_of(self, ref: Ref, use: int) -> int:
+        """Return a number that follows from the record, its appearance and its use alone."""
+        words = np.random.SeedSequence([self.seed, ref.source, ref.record, ref.appearance]).generate_state(4)
+        return int(words[2 * use]) << 32 | int(words[2 * use + 1])
 
 
 def _of_ids(folder: Folder, ids: TokenIds, ref: Ref, where: str) -> Item:

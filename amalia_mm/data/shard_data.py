@@ -11,6 +11,7 @@ from typing import Generic
 import lightning as L
 import numpy as np
 
+from amalia_mm.audio.speed import num_samples_at
 from amalia_mm.data.bad_records import BadRecords, check_left_out
 from amalia_mm.data.eligible import Eligible
 from amalia_mm.data.index import ShardIndex
@@ -94,10 +95,22 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
 
     @property
     def clip_s(self) -> float | None:
-        """How long the clips to learn from are, in seconds (99 of 100 are no longer); None without any."""
+        """How long the clips to learn from are, in seconds (99 of 100 are no longer); None without any.
+
+        A clip that is heard at several speeds counts at each of them.
+        """
         lengths = np.concatenate([self._folders[name].index.num_samples for name in self.shards])
-        heard = lengths[lengths > 0]
-        return samples_to_seconds(int(np.percentile(heard, 99))) if len(heard) else None
+        different, counts = np.unique(lengths[lengths > 0], return_counts=True)
+        if not len(different):
+            return None
+        heard = [[num_samples_at(int(length), speed) for length in different] for speed in self._speeds]
+        at_all_speeds = np.repeat(np.concatenate(heard), np.tile(counts, len(heard)))
+        return samples_to_seconds(int(np.percentile(at_all_speeds, 99)))
+
+    @property
+    def _speeds(self) -> tuple[float, ...]:
+        """At which a clip is heard in training, one after the other."""
+        return (1.0,)
 
     def train_dataloader(self) -> Loader[BatchT]:
         """Return the endless batches of this process, from the trainer's step on."""

@@ -97,12 +97,12 @@ class Ears:
             padded = pad_sequence([waveforms[number] for number in batch], batch_first=True)
             lengths = torch.tensor([len(waveforms[number]) for number in batch])
             features, num_frames = self.encoder(padded, lengths)
-            logits = self.projector.ctc_logits(features).float().log_softmax(dim=-1)
-            for number, row, length in zip(batch, logits, num_frames.tolist(), strict=True):
+            scores = self.projector.log_probs(features, self.classes)
+            for number, row, length in zip(batch, scores, num_frames.tolist(), strict=True):
                 found[number] = row[:length]
         return [found[number] for number in range(len(waveforms))]
 
     def text(self, log_probs: Tensor) -> str:
         """Return the text of frames (f v+1): the best of each frame, repeats merged, blanks removed."""
         best = log_probs.argmax(dim=-1).unique_consecutive().tolist()
-        return self.classes.decode([each for each in best if each != self.projector.blank_id])
+        return self.classes.decode([each for each in best if each != self.classes.blank])

@@ -5,13 +5,13 @@ It knows the files' fields and nothing of models.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from amalia_mm.errors import InputError
+from amalia_mm.json_rows import json_rows
 from amalia_mm.text.chat import INSTRUCTIONS, instruction
 
 SYNTHETIC = "synthetic"
@@ -71,7 +71,7 @@ def read_spoken(path: Path) -> list[SpokenItem]:
             or its task is unknown and it has no `instruction`.
     """
     items: list[SpokenItem] = []
-    for where, row in _rows(path):
+    for where, row in json_rows(path):
         if row.get("audio") is None:
             continue
         task = row.get("task") or "transcribe"
@@ -109,7 +109,7 @@ def read_recordings(path: Path, split: str) -> list[SpokenItem]:
         InputError: The file, a field or an audio file is missing, or no row is left.
     """
     items: list[SpokenItem] = []
-    for where, row in _rows(path):
+    for where, row in json_rows(path):
         if row.get("text", "") is None or (row.get("split") or split) != split:
             continue
         audio = path.parent / _text(row, "audio", where)
@@ -134,7 +134,7 @@ def read_questions(path: Path) -> list[WrittenQuestion]:
     """Return the written questions of a file; `InputError` where the file or a field is missing."""
     questions = [
         WrittenQuestion(_text(row, "question", where), _text(row, "answer", where), _text(row, "kind", where))
-        for where, row in _rows(path)
+        for where, row in json_rows(path)
     ]
     return _some(questions, path, "a question")
 
@@ -148,14 +148,14 @@ def read_pairs(path: Path) -> list[MinimalPair]:
             contrast=str(row.get("contrast") or "?"),
             in_vocabulary=row.get("in_vocabulary") is True,
         )
-        for where, row in _rows(path)
+        for where, row in json_rows(path)
     ]
     return _some(pairs, path, "a pair")
 
 
 def read_texts(path: Path) -> set[str]:
     """Return the distinct texts of a manifest, with or without audio; `InputError` where it is damaged."""
-    return {row["text"] for _, row in _rows(path) if isinstance(row.get("text"), str)}
+    return {row["text"] for _, row in json_rows(path) if isinstance(row.get("text"), str)}
 
 
 def _some(items: list[ItemT], path: Path, wanted: str) -> list[ItemT]:
@@ -163,31 +163,6 @@ def _some(items: list[ItemT], path: Path, wanted: str) -> list[ItemT]:
         remedy = "remove the file if there is nothing to measure there, or prepare the data again"
         raise InputError(path, found="none", wanted=wanted, remedy=remedy)
     return items
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        # Not splitlines(): a text may hold what Unicode calls the end of a line.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise InputError(
-            path, found="no such file", wanted="a JSONL file", remedy="prepare the data first"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(path, found=error, wanted="UTF-8 text", remedy="save the file as UTF-8") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                where, found=error, wanted="one JSON object", remedy="correct the line"
-            ) from None
-        if not isinstance(row, dict):
-            raise InputError(where, found=line, wanted="one JSON object", remedy="correct the line")
-        yield where, row
 
 
 def _text(row: Mapping[str, Any], field: str, where: str) -> str:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry, LengthStage, is_frame, rate_hz
+from amalia_mm.batch import BLANK
 from amalia_mm.errors import InputError
-from amalia_mm.text.ctc_vocabulary import CtcVocabulary, ctc_vocabulary, read_ctc_vocabulary
+from amalia_mm.text.ctc_vocabulary import CtcClasses, CtcVocabulary, ctc_vocabulary, read_ctc_vocabulary
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.units import SAMPLE_RATE_HZ
@@ -218,6 +219,16 @@ class CtcPosterior(Projector):
         """Return (k f v+1) for the features (k f e), v being the classes; the blank is the last one more."""
         return self.head(features)
 
+    def log_probs(self, features: Tensor, classes: CtcClasses) -> Tensor:
+        """Return log p (k f v+1) of what the head's classes write in the features (k f e), the blank last.
+
+        A decoder's spare rows, which stand for no token, have no share in it.
+        """
+        logits = self.ctc_logits(features).float()
+        if classes.blank != self.blank_id:
+            logits = torch.cat([logits[..., : classes.blank], logits[..., self.blank_id :]], dim=-1)
+        return logits.log_softmax(dim=-1)
+
     def mix(self, logits: Tensor, embed_expected: EmbedExpected) -> Tensor:
         """Return embeddings (k a d) for the CTC logits (k a v+1)."""
         posterior = logits.float().softmax(dim=-1)
@@ -233,10 +244,10 @@ class CtcPosterior(Projector):
         """Return embeddings (k a d) of CTC paths (k a) int64: what a posterior certain of them would give.
 
         Args:
-            paths: Classes, the blank being the last one more.
+            paths: Classes, and `BLANK`.
             embed: `Decoder.embed`.
         """
-        is_blank = paths == self.blank_id
+        is_blank = paths == BLANK
         embeddings = embed(self._tokens(paths.masked_fill(is_blank, 0)))
         return torch.where(is_blank[..., None], self.blank.to(embeddings.dtype), embeddings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -56,15 +57,15 @@ class SpeechTextModel(nn.Module):
             return None
         return geometry_between(self.encoder, self.projector)
 
-    def hear(self, waveforms: Tensor, num_samples: Tensor) -> Heard:
-        """Return the frames of waveforms (k n) float32 with num_samples (k).
+    def hear(self, waveforms: Tensor, num_samples: Tensor, clip_seeds: Sequence[int] | None = None) -> Heard:
+        """Return the frames of waveforms (k n) float32 with num_samples (k), and seeds as an encoder takes them.
 
         Raises:
             ValueError: The model has no encoder.
         """
         if self.encoder is None:
             raise ValueError(f"{len(waveforms)} waveforms came to a model without an audio encoder")
-        return Heard(*self.encoder(waveforms, num_samples))
+        return Heard(*self.encoder(waveforms, num_samples, clip_seeds))
 
     def forward(self, batch: SpeechTextBatch) -> SpeechTextOutput:
         """Return the hidden states of a batch, and the CTC logits of its waveforms.
@@ -77,7 +78,7 @@ class SpeechTextModel(nn.Module):
         if batch.waveforms is not None:
             if batch.paths is not None or batch.num_samples is None:
                 raise ValueError("a batch has waveforms with num_samples, or paths, not a mixture")
-            heard = self.hear(batch.waveforms, batch.num_samples)
+            heard = self.hear(batch.waveforms, batch.num_samples, batch.clip_seeds)
             audio, ctc_logits = self._project(heard, batch.num_audio_tokens)
         elif batch.paths is not None:
             audio = self._embed_paths(batch.paths)

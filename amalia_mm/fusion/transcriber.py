@@ -98,7 +98,7 @@ class Transcriber:
         if not isinstance(projector, CtcPosterior):
             raise ValueError(f"{type(projector).__name__} has no CTC head")
         heard = self._model.hear(*self._responder.pad_waveforms(waveforms))
-        log_probs = projector.ctc_logits(heard.features).float().log_softmax(dim=-1).cpu()
+        log_probs = projector.log_probs(heard.features, self.classes).cpu()
         return [row[:length] for row, length in zip(log_probs, heard.num_frames.tolist(), strict=True)]
 
     def collapse(self, log_probs: Tensor) -> str:

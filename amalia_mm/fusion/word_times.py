@@ -143,12 +143,11 @@ class WordTimes:
         assert encoder is not None
         features, num_frames, letters = encoder.hear_letters(*self._responder.pad_waveforms(waveforms))
         if self.source == "letters" and letters is not None:
-            logits = letters
+            log_probs = letters.float().log_softmax(dim=-1).cpu()
         else:
             assert isinstance(projector, CtcPosterior)
-            logits = projector.ctc_logits(features)
-        slots = logits.shape[1] // features.shape[1]
-        log_probs = logits.float().log_softmax(dim=-1).cpu()
+            log_probs = projector.log_probs(features, self._classes).cpu()
+        slots = log_probs.shape[1] // features.shape[1]
         return [
             _Heard(row[: slots * frames], slots)
             for row, frames in zip(log_probs, num_frames.tolist(), strict=True)

@@ -17,8 +17,9 @@ from typing import Any
 from amalia_mm.batch import Turn
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import InputError
+from amalia_mm.json_rows import content_of, json_rows
 from amalia_mm.prepare.conversations import UnknownSpeakerError, fault_of_row, turns_of_row
-from amalia_mm.prepare.rows import content_of, fail, json_rows, optional, required
+from amalia_mm.prepare.rows import fail, optional, required
 from amalia_mm.prepare.sentences import split_of
 from amalia_mm.variety import Variety
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.prepare.choice import Choice
 from amalia_mm.prepare.plausible import Limits, text_fault
 from amalia_mm.prepare.readers.row import CorpusRow, Fault
 from amalia_mm.prepare.sentences import split_of
@@ -24,31 +25,6 @@ _KEPT_FIRST: tuple[Split, ...] = ("test", "val", "train")
 """Of what stands in two splits, the one in the first of these is kept."""
 _MOST_OVER = 1.5
 """A group that would make a split larger than this times its share goes elsewhere, if any other can."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """`FIELD=VALUE` or `FIELD!=VALUE`: which rows are wanted; upper and lower case are one."""
-
-    field: str
-    value: str
-    is_equal: bool
-
-    @classmethod
-    def parse(cls, text: str) -> Choice:
-        """Return the choice that a person wrote; `InputError` where it is none."""
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip("! "):
-            wanted, remedy = "FIELD=VALUE or FIELD!=VALUE", "correct the choice"
-            raise InputError("--where", found=text, wanted=wanted, remedy=remedy)
-        return cls(name.removesuffix("!").strip(), value.strip(), not name.endswith("!"))
-
-    def takes(self, row: CorpusRow) -> bool:
-        """Return whether a row is wanted."""
-        return (value_of(row, self.field).lower() == self.value.lower()) == self.is_equal
-
-    def __str__(self) -> str:
-        return f"{self.field}{'=' if self.is_equal else '!='}{self.value}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +40,7 @@ class Wishes:
         licence: Of rows that say nothing.
         limits: What clips and transcripts must keep to.
         same_sentence: A sentence of one speaker is the same utterance, in whatever clip.
+        keep_odd_rates: Learn from clips that sound as if their header lied about the sample rate (`odd_rates.py`).
     """
 
     choices: tuple[Choice, ...] = ()
@@ -74,6 +51,7 @@ class Wishes:
     licence: str = ""
     limits: Limits = field(default_factory=Limits)
     same_sentence: bool = False
+    keep_odd_rates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +90,7 @@ def plan_corpus(rows: Iterable[CorpusRow], wishes: Wishes) -> Plan:
     missing = {choice.field for choice in wishes.choices} | ({wishes.split_by} if wishes.split_by else set())
     for row in rows:
         missing = {name for name in missing if not has_field(row, name)}
-        failed = next((choice for choice in wishes.choices if not choice.takes(row)), None)
+        failed = next((each for each in wishes.choices if not each.takes(value_of(row, each.field))), None)
         if failed is not None:
             plan.left_out[str(failed)] += 1
             continue

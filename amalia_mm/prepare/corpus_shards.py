@@ -21,6 +21,8 @@ from amalia_mm.errors import InputError, writing
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.corpus_plan import Plan, Refused, Wishes, plan_corpus, without_copies
 from amalia_mm.prepare.decoded import Chunk, Decoded, chunks_of, decode_chunks, decoded
+from amalia_mm.prepare.odd_rates import Sound, odd_rates, pace_of_all
+from amalia_mm.prepare.plausible import num_chars
 from amalia_mm.prepare.readers.common_voice import read_common_voice
 from amalia_mm.prepare.readers.fleurs import read_fleurs
 from amalia_mm.prepare.readers.hf_dataset import read_hf_dataset
@@ -90,6 +92,9 @@ def write_corpus(
     decode_chunks(chunks, wishes.limits, num_processes, progress)
     clips, refused = _sorted_out(chunks)
     plan.refused += refused
+    if not wishes.keep_odd_rates:
+        clips, refused = _without_odd_rates(clips, reading)
+        plan.refused += refused
     _check_any(clips, plan.refused, path)
     splits = [split for split in _SPLITS if any(clip.row.split == split for clip in clips)]
     summary = {"corpus": name, "format": layout, "path": str(path), **_counts(clips, plan, reading)}
@@ -131,6 +136,18 @@ def _sorted_out(chunks: Sequence[Chunk]) -> tuple[list[Decoded], list[Refused]]:
     kept, copies = without_copies(rows, lambda number, _: clips[number].sha256, "sound")
     wanted = {row.id for row in kept}  # ids are of one row each by now
     return [clip for clip in clips if clip.row.id in wanted], refused + copies
+
+
+def _without_odd_rates(clips: Sequence[Decoded], reading: Reading) -> tuple[list[Decoded], list[Refused]]:
+    """Return the clips without those that sound as if their header lied about the sample rate."""
+    sounds = [
+        Sound(clip.row.speaker, num_chars(clip.row.text or ""), clip.seconds, clip.bands) for clip in clips
+    ]
+    odd, note = odd_rates(sounds), pace_of_all(sounds)
+    if note is not None:
+        reading.notes[note] += len(clips)
+    kept = [clip for number, clip in enumerate(clips) if number not in odd]
+    return kept, [Refused(clips[number].row, fault) for number, fault in sorted(odd.items())]
 
 
 def _write_shards(folder: Path, clips: Sequence[Decoded], name: str, progress: bool) -> None:

@@ -24,13 +24,14 @@ from tqdm import tqdm
 
 from amalia_mm.audio.io import encode_flac, load_audio
 from amalia_mm.errors import InputError, writing
+from amalia_mm.prepare.odd_rates import bands_of
 from amalia_mm.prepare.plausible import Limits, clip_fault
 from amalia_mm.prepare.readers.row import CorpusRow, Embedded, Fault
 from amalia_mm.units import samples_to_seconds
 
 CHUNK_ROWS = 128
 """Rows that one process decodes before it writes them down: what a killed run loses at most, per process."""
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Decoded:
     num_samples: int
     sha256: str
     """Of its samples in 16 bits: the same sound has the same, in whatever container it came."""
+    bands: Sequence[int]
+    """Its spectrum, as `odd_rates.py` compares it."""
 
     @property
     def seconds(self) -> float:
@@ -111,7 +114,8 @@ def decoded(chunk: Chunk) -> Iterator[Decoded | Fault]:
         if "reason" in found:
             yield Fault(found["reason"], found["value"], found["limit"])
             continue
-        yield Decoded(row, chunk.clips, offset, found["bytes"], found["num_samples"], found["sha256"])
+        sizes = found["bytes"], found["num_samples"]
+        yield Decoded(row, chunk.clips, offset, *sizes, found["sha256"], found["bands"])
         offset += found["bytes"]
 
 
@@ -123,15 +127,15 @@ def decode_chunk(chunk: Chunk, limits: Limits) -> None:
         if isinstance(found, Fault):
             lines.append(asdict(found))
         else:
-            flac, num_samples, digest = found
+            flac, about = found
             clips.append(flac)
-            lines.append({"bytes": len(flac), "num_samples": num_samples, "sha256": digest})
+            lines.append({"bytes": len(flac), **about})
     with writing(chunk.folder):
         _put(chunk.clips, b"".join(clips))
         _put(chunk.index, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def _decode(row: CorpusRow, limits: Limits) -> tuple[bytes, int, str] | Fault:
+def _decode(row: CorpusRow, limits: Limits) -> tuple[bytes, dict[str, object]] | Fault:
     assert row.audio is not None and row.text is not None
     where = f"{row.where}: {row.audio}" if isinstance(row.audio, Path) else row.where
     source = row.audio
@@ -151,7 +155,9 @@ def _decode(row: CorpusRow, limits: Limits) -> tuple[bytes, int, str] | Fault:
     if fault is not None:
         return fault
     samples = (waveform.numpy() / max(peak, 1.0) * 32767).round().astype(np.int16)
-    return encode_flac(waveform), len(waveform), hashlib.sha256(samples.tobytes()).hexdigest()
+    digest = hashlib.sha256(samples.tobytes()).hexdigest()
+    about = {"num_samples": len(waveform), "sha256": digest, "bands": bands_of(waveform)}
+    return encode_flac(waveform), about
 
 
 def _trace(row: CorpusRow) -> list[object]:

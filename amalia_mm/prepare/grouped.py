@@ -15,7 +15,9 @@ from typing import Any
 
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import writing
-from amalia_mm.prepare.rows import fail, json_rows, required
+from amalia_mm.json_rows import json_rows
+from amalia_mm.prepare.choice import Choice
+from amalia_mm.prepare.rows import fail, required
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,13 @@ class GroupedSplit:
 
     Args:
         by: The field whose values stay together; None leaves every row's split as it is.
-        where: Field -> the values that are kept, as JSON writes them ("true", "1.5") or as strings.
+        choices: What rows must pass; values are as JSON writes them ("true", "1.5") or strings.
         test: The least share of rows that is tested on; no more groups are taken than that needs.
         val: The least share of rows that is watched.
     """
 
     by: str | None = None
-    where: Mapping[str, frozenset[str]] | None = None
+    choices: tuple[Choice, ...] = ()
     test: float = 0.15
     val: float = 0.1
 
@@ -48,7 +50,7 @@ def write_split(manifest: Path, output: Path, wanted: GroupedSplit) -> Counter[S
     kept: list[dict[str, Any]] = []
     counts: Counter[Split | str] = Counter()
     for where, row in json_rows(manifest):
-        if _is_kept(row, where, wanted.where or {}):
+        if _is_kept(row, where, wanted.choices):
             audio = (manifest.parent / required(row, "audio", where)).resolve()
             kept.append({**row, "audio": str(audio)})
             if wanted.by is not None:
@@ -95,11 +97,12 @@ def split_groups(groups: Sequence[str], test: float, val: float, where: str) -> 
     return splits
 
 
-def _is_kept(row: Mapping[str, Any], where: str, wanted: Mapping[str, frozenset[str]]) -> bool:
-    for field, values in wanted.items():
-        if field not in row:
-            fail(where, field, f"no such field among {', '.join(map(str, row))}", "a value", "change --where")
-        value = row[field]
-        if (value if isinstance(value, str) else json.dumps(value)) not in values:
+def _is_kept(row: Mapping[str, Any], where: str, choices: Sequence[Choice]) -> bool:
+    for choice in choices:
+        if choice.field not in row:
+            found = f"no such field among {', '.join(map(str, row))}"
+            fail(where, choice.field, found, "a value", "change --where")
+        value = row[choice.field]
+        if not choice.takes(value if isinstance(value, str) else json.dumps(value)):
             return False
     return True

@@ -91,11 +91,16 @@ def clip_fault(
         error_s = abs(seconds - promised_s)
         if error_s > max(_ALWAYS_ALLOWED_S, limits.max_length_error * promised_s):
             return _length_fault(seconds, promised_s, limits)
-    rate = sum(char.isalnum() for char in spoken_form(text)) / seconds
+    rate = num_chars(text) / seconds
     if not limits.min_chars_per_s <= rate <= limits.max_chars_per_s:
         wanted = f"{limits.min_chars_per_s:g} to {limits.max_chars_per_s:g} characters a second"
         return Fault("characters_per_second", f"{rate:.1f} characters a second", wanted)
     return None
+
+
+def num_chars(text: str) -> int:
+    """Return the letters and digits of what is said."""
+    return sum(char.isalnum() for char in spoken_form(text))
 
 
 def _length_fault(seconds: float, promised_s: float, limits: Limits) -> Fault:

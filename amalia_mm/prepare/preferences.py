@@ -14,8 +14,9 @@ from amalia_mm.data.conversation import fault_in
 from amalia_mm.data.schema import Record, Split
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
+from amalia_mm.json_rows import json_rows
 from amalia_mm.prepare.conversations import after_system, turns_in
-from amalia_mm.prepare.rows import fail, json_rows, optional, required
+from amalia_mm.prepare.rows import fail, optional, required
 from amalia_mm.prepare.sentences import split_of
 from amalia_mm.variety import Variety
 

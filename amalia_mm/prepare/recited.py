@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from amalia_mm.json_rows import json_rows
 from amalia_mm.portuguese.normalise import spoken_form, words
 from amalia_mm.prepare.corpora import read_text
 from amalia_mm.prepare.lines import Line, voiced
-from amalia_mm.prepare.rows import fail, json_rows, optional
+from amalia_mm.prepare.rows import fail, optional
 from amalia_mm.prepare.sentences import MAX_WORDS, split_sentences
 from amalia_mm.prepare.voices import TRAIN_VOICES
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from amalia_mm.errors import InputError
+from amalia_mm.hub import read_json
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.rope import RopeScaling
 
@@ -78,7 +79,7 @@ def read_decoder_config(folder: Path | str) -> DecoderConfig:
         InputError: A key that is missing, unknown or unfit; no theta, or two that differ; another architecture.
     """
     path = Path(folder) / CONFIG_NAME
-    content = _read_json(path)
+    content = read_json(path)
     for name in sorted(content.keys() - _USED - _ROPE - _IDS - _ONLY.keys() - _HARMLESS - {"torch_dtype"}):
         remedy = "remove the key if it changes no logits; otherwise the decoder lacks what it asks for"
         raise InputError(
@@ -127,10 +128,10 @@ def write_decoder_config(config: DecoderConfig, folder: Path, ids: SpecialIds) -
 def read_special_ids(folder: Path | str) -> SpecialIds:
     """Return the ids of a folder; generation_config.json, where there is one, has the last word."""
     path = Path(folder) / CONFIG_NAME
-    found = {name: (path, value) for name, value in _read_json(path).items() if name in _IDS}
+    found = {name: (path, value) for name, value in read_json(path).items() if name in _IDS}
     path = Path(folder) / GENERATION_NAME
     if path.is_file():
-        found |= {name: (path, value) for name, value in _read_json(path).items() if name in _IDS}
+        found |= {name: (path, value) for name, value in read_json(path).items() if name in _IDS}
     ids: dict[str, list[int]] = {}
     for name, (where, value) in found.items():
         ids[name] = [] if value is None else value if isinstance(value, list) else [value]
@@ -220,22 +221,6 @@ def _refuse(path: Path, name: str, found: object, wanted: str) -> NoReturn:
     raise InputError(
         path, field=name, found=shown, wanted=wanted, remedy="use a plain Llama checkpoint, whole"
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            path, found="no such file", wanted="a Hugging Face model folder", remedy="give the folder's path"
-        ) from error
-    except ValueError as error:
-        raise InputError(path, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(
-            path, found=type(content).__name__, wanted="a JSON object", remedy="copy the file again"
-        )
-    return content
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ A folder of a checkpoint holds weights as well; of it only the files of the toke
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from amalia_mm.errors import InputError
+from amalia_mm.hub import read_json
 from amalia_mm.text.chat_format import BOS, ChatFormat, read_chat_format
 from amalia_mm.text.sentencepiece_model import FirstSpace, read_sentencepiece
 
@@ -112,13 +112,4 @@ def _content(token: object) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, empty where the file is not there."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, found=error, wanted="JSON in UTF-8", remedy="copy the file again") from error
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise InputError(path, found=found, wanted="a JSON object", remedy="copy the file again")
-    return content
+    return read_json(path) if path.is_file() else {}

@@ -126,7 +126,7 @@ class Hearing(SummedStep[_Ears]):
             remedy = "leave shards of text out of `data.shards`, and `data.paths` unset"
             raise InputError("data", field="shards", found=found, wanted="clips to hear", remedy=remedy)
         features, num_frames, letter_logits = self.model.encoder.hear_letters(
-            batch.waveforms, batch.num_samples
+            batch.waveforms, batch.num_samples, batch.clip_seeds
         )
         tokens = ctc(self.model.projector.ctc_logits(features), num_frames, batch.ctc_ids, batch.num_ctc_ids)
         clips = (batch.num_ctc_ids >= 0).sum().float()
@@ -157,6 +157,7 @@ def _with_silence(batch: SpeechTextBatch) -> SpeechTextBatch:
         batch,
         waveforms=torch.zeros(1, SAMPLE_RATE_HZ, device=ids.device),
         num_samples=ids.new_tensor([SAMPLE_RATE_HZ]),
+        clip_seeds=(0,),
         ctc_ids=ids.new_zeros(1, 0),
         num_ctc_ids=ids.new_tensor([-1]),
     )

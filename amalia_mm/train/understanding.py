@@ -165,17 +165,8 @@ class Understanding(SummedStep[SpeechTextModel]):
 
         Raises:
             ValueError: Rows and readings have other numbers of labelled positions.
-            InputError: Simulated paths whose blank would be a spare row of the decoder.
         """
         assert self.model is not None
-        if batch.paths is not None and self.spare_rows and own_vocabulary(self.model.projector) is None:
-            # The data's blank follows the tokenizer's entries, the model's the decoder's rows.
-            found, wanted = (
-                f"{self.spare_rows} with simulated paths",
-                "0, or a CTC vocabulary of the projector's own",
-            )
-            remedy = "make one (amalia ctc-vocabulary), and give it to the projector"
-            raise InputError("model", field="spare_rows", found=found, wanted=wanted, remedy=remedy)
         # Before the gate opens: it stays open until the backward pass is done.
         teacher = None if self.distillation is None else read(self.model.decoder, batch)
         if self.gated_lora is not None:
@@ -228,7 +219,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         assert self.model is not None and self.model.projector is not None
         device = batch.text.ids.device
         silence = torch.zeros(1, SAMPLE_RATE_HZ, device=device)
-        heard = self.model.hear(silence, torch.tensor([SAMPLE_RATE_HZ], device=device))
+        heard = self.model.hear(silence, torch.tensor([SAMPLE_RATE_HZ], device=device), clip_seeds=(0,))
         audio = self.model.projector(heard.features, heard.num_frames, self.model.decoder.embed_expected)
         total = audio.float().sum()
         if self.ctc_head is not None:

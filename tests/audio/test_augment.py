@@ -10,18 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sound import rms, seeded
 
 from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.no_speech import NO_SPEECH, no_speech_clip
 from amalia_mm.audio.noise import add_noise, coloured_noise
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def rms(clip: torch.Tensor) -> float:
-    return clip.double().square().mean().sqrt().item()
 
 
 @given(st.sampled_from(["white", "pink", "brown"]), st.floats(-10, 40), st.integers(1, 99))

@@ -6,27 +6,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sound import in_turns, said, stereo
 
 from amalia_mm.audio.channels import check_channels, likeness, open_recording, sides_of
 from amalia_mm.audio.noise import add_noise
 from amalia_mm.errors import InputError
-from amalia_mm.prepare.espeak import Speaker, Utterance
-from amalia_mm.prepare.voices import TEST_VOICES
 
 
 @pytest.fixture(scope="module")
 def voices() -> list[torch.Tensor]:
-    texts = ("Preciso de ajuda para me levantar.", "O autocarro parte às oito e meia da manhã.")
-    with Speaker() as speaker:
-        said = [speaker.speak(Utterance(text, TEST_VOICES[number])) for number, text in enumerate(texts)]
-    return said
-
-
-def stereo(path, left, right):
-    length = max(len(left), len(right))
-    padded = [torch.nn.functional.pad(each, (0, length - len(each))) for each in (left, right)]
-    soundfile.write(path, torch.stack(padded, dim=1).numpy(), 16_000)
-    return path
+    return said("Preciso de ajuda para me levantar.", "O autocarro parte às oito e meia da manhã.")
 
 
 def gap(seconds):
@@ -34,18 +23,15 @@ def gap(seconds):
 
 
 @pytest.fixture
-def in_turns(tmp_path, voices):
-    one, other = voices
-    left = torch.cat([one, gap(len(other) / 16_000), one])
-    right = torch.cat([gap(len(one) / 16_000), other])
-    return stereo(tmp_path / "turns.wav", left, right)
+def conversation(tmp_path, voices):
+    return in_turns(tmp_path / "turns.wav", *voices, one_again=True)
 
 
-def test_two_who_speak_in_turns_are_refused_with_what_can_be_done(in_turns):
+def test_two_who_speak_in_turns_are_refused_with_what_can_be_done(conversation):
     with pytest.raises(InputError, match=r"turns\.wav: channels: found speech in both.*--channels split"):
-        check_channels(in_turns)
+        check_channels(conversation)
     with pytest.raises(InputError, match="two speakers"):
-        open_recording(in_turns.read_bytes(), None)
+        open_recording(conversation.read_bytes(), None)
 
 
 def test_two_who_speak_at_once_are_refused(tmp_path, voices):
@@ -55,14 +41,14 @@ def test_two_who_speak_at_once_are_refused(tmp_path, voices):
         check_channels(both)
 
 
-def test_what_is_asked_for_is_heard(in_turns, voices):
-    left = open_recording(in_turns, "left").whole()
+def test_what_is_asked_for_is_heard(conversation, voices):
+    left = open_recording(conversation, "left").whole()
     assert left[: len(voices[0])].abs().sum() > 0
     torch.testing.assert_close(left[: len(voices[0])], voices[0], atol=1e-4, rtol=0)
-    mixed = open_recording(in_turns, "mix").whole()
+    mixed = open_recording(conversation, "mix").whole()
     torch.testing.assert_close(mixed[: len(voices[0])], voices[0] / 2, atol=1e-4, rtol=0)
-    assert sides_of(in_turns, "split") == ("left", "right")
-    assert sides_of(in_turns, None) == (None,)
+    assert sides_of(conversation, "split") == ("left", "right")
+    assert sides_of(conversation, None) == (None,)
     with pytest.raises(InputError, match="found 1; wanted 2 to split"):
         sides_of(torch.zeros(10), "split")
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from amalia_mm.audio.encoder import ConvTransformer, normalise_clips
+from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.spec_augment import SpecAugment
+from amalia_mm.audio.standardised import standardised
 
 
 def tiny(**changes) -> ConvTransformer:
@@ -118,7 +119,7 @@ def test_it_learns_which_of_two_glides_it_hears():
 
 def test_normalised_clips_have_mean_zero_and_variance_one_over_their_own_frames():
     mel = 3.0 + 2.0 * torch.randn(2, 5, 300)
-    normal = normalise_clips(mel, torch.tensor([300, 120]))
+    normal = standardised(mel, torch.tensor([300, 120]), dim=2, eps=1e-5)
     for row, frames in ((0, 300), (1, 120)):
         torch.testing.assert_close(normal[row, :, :frames].mean(1), torch.zeros(5), atol=1e-5, rtol=0)
         spread = normal[row, :, :frames].std(1, correction=0)
@@ -128,9 +129,8 @@ def test_normalised_clips_have_mean_zero_and_variance_one_over_their_own_frames(
 
 @given(st.integers(1, 120), st.integers(0, 60), st.integers(0, 99))
 def test_masks_of_time_stay_inside_their_bounds(num_frames, longest, seed):
-    torch.manual_seed(seed)
     mel = torch.ones(3, 8, 120)
-    masked = SpecAugment(1, longest, 0, 0)(mel, torch.tensor([num_frames, 120, 5]))
+    masked = SpecAugment(1, longest, 0, 0)(mel, torch.tensor([num_frames, 120, 5]), (seed, seed + 1, seed))
     hidden = (masked == 0).all(dim=1)
     assert torch.equal(hidden, (masked == 0).any(dim=1))
     for row, frames in enumerate((num_frames, 120, 5)):
@@ -140,22 +140,34 @@ def test_masks_of_time_stay_inside_their_bounds(num_frames, longest, seed):
         assert edges <= 2
 
 
-def test_masks_of_frequency_differ_between_clips_and_repeat_with_the_seed():
-    mel, num_frames = torch.ones(8, 40, 10), torch.full((8,), 10)
-    torch.manual_seed(5)
-    first = SpecAugment(0, 0, 2, 12)(mel, num_frames)
-    torch.manual_seed(5)
-    assert torch.equal(first, SpecAugment(0, 0, 2, 12)(mel, num_frames))
-    hidden = (first == 0).all(dim=2).sum(dim=1)
+def test_masks_of_frequency_differ_between_clips():
+    masked = SpecAugment(0, 0, 2, 12)(torch.ones(8, 40, 10), torch.full((8,), 10), range(8))
+    hidden = (masked == 0).all(dim=2).sum(dim=1)
     assert hidden.max() <= 24 and len(set(hidden.tolist())) > 1
 
 
-def test_masks_are_for_training_only():
+def test_what_is_hidden_of_a_clip_follows_from_its_own_seed_alone():
+    """It was drawn for the batch: another size of batch, or another number of processes, hid something else."""
+    masks = SpecAugment(2, 20, 2, 6)
+    mel, num_frames = torch.ones(4, 16, 90), torch.tensor([90, 40, 75, 90])
+    together = masks(mel, num_frames, (7, 8, 9, 7))
+    for row, seed in enumerate((7, 8, 9, 7)):
+        torch.manual_seed(row)  # of no account
+        length = int(num_frames[row])
+        alone = masks(mel[row : row + 1, :, :length], num_frames[row : row + 1], (seed,))
+        assert torch.equal(alone[0], together[row, :, :length])
+    assert torch.equal(together[0], together[3]) and not torch.equal(together[0], together[1])
+
+
+def test_masks_are_for_training_only_and_without_seeds_there_are_none():
     encoder = tiny(num_time_masks=4, num_frequency_masks=4, dropout=0.0)
     waveforms, num_samples = batch([9000])
-    assert not torch.equal(encoder(waveforms, num_samples)[0], encoder(waveforms, num_samples)[0])
+    assert not torch.equal(encoder(waveforms, num_samples, (1,))[0], encoder(waveforms, num_samples, (2,))[0])
+    for wrong in (None, (1, 2)):
+        with pytest.raises(ValueError, match="a seed for each of 1 clips, found"):
+            encoder(waveforms, num_samples, wrong)
     encoder.eval()
-    assert torch.equal(encoder(waveforms, num_samples)[0], encoder(waveforms, num_samples)[0])
+    assert torch.equal(encoder(waveforms, num_samples)[0], encoder(waveforms, num_samples, (1,))[0])
 
 
 @pytest.mark.parametrize("wrong", [{"width": 25}, {"position_kernel": 4}, {"num_convolutions": 0}])

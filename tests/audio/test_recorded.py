@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
+from sound import rms, seeded
 
 from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.chance import between, happens
@@ -23,14 +24,6 @@ from amalia_mm.audio.rooms import Rooms, reverberate
 from amalia_mm.audio.sounds import Sounds
 from amalia_mm.audio.speed import at_speed, num_samples_at
 from amalia_mm.errors import InputError
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def rms(clip: torch.Tensor) -> float:
-    return clip.double().square().mean().sqrt().item()
 
 
 def speechlike(num_samples: int = 16_000) -> torch.Tensor:

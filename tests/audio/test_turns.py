@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import sound
 import torch
 
 from amalia_mm.audio.no_speech import NO_SPEECH, no_speech_clip
 from amalia_mm.audio.turns import MARGIN_S, Turns
-from amalia_mm.prepare.espeak import Speaker, Utterance
-from amalia_mm.prepare.voices import TEST_VOICES
 
 SECOND = 16_000
 
 
 @pytest.fixture(scope="module")
 def said():
-    with Speaker() as speaker:
-        return [
-            speaker.speak(Utterance(text, TEST_VOICES[number]))
-            for number, text in enumerate(
-                ("Preciso de ajuda para me levantar.", "O autocarro parte às oito.")
-            )
-        ]
+    return sound.said("Preciso de ajuda para me levantar.", "O autocarro parte às oito.")
 
 
 def told(waveform, step, pause_s=0.6):

@@ -7,13 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amalia_mm.batch import IGNORE, Example
+from amalia_mm.batch import BLANK, IGNORE, Example
 from amalia_mm.data.collate import Item, collate_speech, collate_text
 from amalia_mm.data.packing import split_documents
 from amalia_mm.text.chat import Rendered
 from amalia_mm.variety import Variety
-
-BLANK = 99
 
 
 def item(
@@ -77,7 +75,7 @@ def test_clips_stand_in_the_order_of_their_runs() -> None:
         [item([1, 2])],
         [item([1, 5, 5, 5, 2], audio=3, waveform=torch.full((4,), 2.0))],
     ]
-    batch = collate_speech(rows, blank=BLANK)
+    batch = collate_speech(rows)
     assert batch.is_audio.tolist() == [
         [False, True, True, False, False],
         [False] * 5,
@@ -98,14 +96,14 @@ def test_paths_are_padded_with_the_blank() -> None:
         [item([1, 5, 2], audio=1, path=torch.tensor([7]), ctc_ids=(7,))],
         [item([1, 5, 5, 2], audio=2, path=torch.tensor([8, BLANK]), ctc_ids=())],
     ]
-    batch = collate_speech(rows, blank=BLANK)
+    batch = collate_speech(rows)
     assert batch.paths is not None and batch.waveforms is None
     assert batch.paths.tolist() == [[7, BLANK], [8, BLANK]]
     assert batch.num_ctc_ids.tolist() == [1, 0]
 
 
 def test_a_batch_of_text_alone_has_no_clips() -> None:
-    batch = collate_speech([[item([1, 2])]], blank=BLANK)
+    batch = collate_speech([[item([1, 2])]])
     assert batch.waveforms is None and batch.paths is None and batch.num_samples is None
     assert batch.num_audio_tokens.shape == (0,)
     assert batch.ctc_ids.shape == (0, 0)
@@ -113,14 +111,14 @@ def test_a_batch_of_text_alone_has_no_clips() -> None:
 
 def test_a_filler_has_the_content_and_no_loss() -> None:
     rows = [[item([1, 5, 6, 2], audio=1, waveform=torch.ones(3), ctc_ids=(6,))]]
-    batch = collate_speech(rows, blank=BLANK, has_loss=False)
+    batch = collate_speech(rows, has_loss=False)
     assert batch.text.ids.tolist() == [[1, 5, 6, 2]]
     assert (batch.text.labels == IGNORE).all()
     assert batch.num_ctc_ids.tolist() == [-1]
 
 
 def test_no_rows_at_all_make_a_batch_that_can_still_be_run() -> None:
-    batch = collate_speech([], blank=BLANK)
+    batch = collate_speech([])
     assert batch.text.ids.shape == batch.text.documents.shape == batch.is_audio.shape == (1, 1)
     assert batch.text.documents.tolist() == [[1]]
     assert (batch.text.labels == IGNORE).all()
@@ -133,4 +131,4 @@ def test_clips_and_paths_do_not_mix() -> None:
         [item([1, 5, 2], audio=1, path=torch.tensor([7]))],
     ]
     with pytest.raises(ValueError, match="1 clips and 1 simulated paths in one batch"):
-        collate_speech(rows, blank=BLANK)
+        collate_speech(rows)

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser
 
 from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.geometry import AudioGeometry
-from amalia_mm.batch import IGNORE, SpeechTextBatch, TextBatch
+from amalia_mm.batch import BLANK, IGNORE, SpeechTextBatch, TextBatch
 from amalia_mm.data.ctc_paths import CtcPaths
 from amalia_mm.data.index import INDEX_NAME, ShardIndex, read_record
 from amalia_mm.data.module import SpeechTextData, TextData
@@ -135,14 +135,14 @@ def test_a_resumed_run_reads_what_it_would_have_read(kind: str, request: pytest.
 def test_processes_share_the_global_batch(heard: Make, world_size: int) -> None:
     """Each record with its very augmentation is on one process; a process without any carries no loss."""
 
-    def rows(batch: SpeechTextBatch) -> dict[str, float]:
-        """Records with the sum of their clips, which differs when the augmentation does."""
-        assert batch.waveforms is not None and batch.num_samples is not None
+    def rows(batch: SpeechTextBatch) -> dict[str, tuple[float, int]]:
+        """Records with the sum of their clips, which differs when the augmentation does, and what hides parts."""
+        assert batch.waveforms is not None and batch.num_samples is not None and batch.clip_seeds is not None
         sums = [float(w[:n].double().sum()) for w, n in zip(batch.waveforms, batch.num_samples, strict=True)]
         heard_rows = batch.is_audio.any(dim=1).tolist()
-        clips = iter(sums)
+        clips = iter(zip(sums, batch.clip_seeds, strict=True))
         return {
-            name: next(clips) if is_heard else 0.0
+            name: next(clips) if is_heard else (0.0, 0)
             for name, is_heard in zip(batch.text.record_ids, heard_rows, strict=True)
         }
 
@@ -152,7 +152,7 @@ def test_processes_share_the_global_batch(heard: Make, world_size: int) -> None:
     for step, batch in enumerate(whole):
         own = [part[step] for part in parts]
         learned = [part for part in own if (part.text.labels != IGNORE).any()]
-        together: dict[str, float] = {}
+        together: dict[str, tuple[float, int]] = {}
         for part in learned:
             together |= rows(part)
         assert together == rows(batch)
@@ -163,6 +163,23 @@ def test_processes_share_the_global_batch(heard: Make, world_size: int) -> None:
         for part in own:
             if not (part.text.labels != IGNORE).any():
                 assert (part.num_ctc_ids == -1).all()
+
+
+def test_what_is_hidden_of_a_clip_is_the_same_in_batches_of_any_size(heard: Make) -> None:
+    """And another thing in another epoch, and of another clip."""
+
+    def seeds(max_rows: int) -> list[dict[str, int]]:
+        steps = heard(shards=speech_only(heard), max_rows=max_rows).train_dataloader().dataset
+        size = steps.order.num_batches(0)
+        epochs = [[steps[epoch * size + step] for step in range(size)] for epoch in (0, 1)]
+        return [
+            {name: seed for b in own for name, seed in zip(b.text.record_ids, b.clip_seeds, strict=True)}
+            for own in epochs
+        ]
+
+    (first, second), other = seeds(9), seeds(2)[0]
+    assert first == other and len(first) == 60
+    assert not set(first.values()) & set(second.values()) and len(set(first.values())) == 60
 
 
 def test_fewer_rows_than_processes_are_refused(text: Make) -> None:
@@ -197,14 +214,14 @@ def test_text_rows_hold_every_token_of_every_document(text: Make, tokenizer: Tok
     assert sum(learned.values()) == sum(len(render_document(text, tokenizer)) - 1 for text in texts)
 
 
-def test_paths_stand_in_for_clips(heard: Make, tokenizer: Tokenizer) -> None:
+def test_paths_stand_in_for_clips(heard: Make) -> None:
     for batch in batches(heard(paths=CtcPaths(), max_audio_tokens=500), 10):
         assert batch.waveforms is None
         if batch.paths is not None:
             assert batch.paths.shape[0] * batch.paths.shape[1] <= 500
             lengths = batch.num_audio_tokens.tolist()
             for path, length in zip(batch.paths.tolist(), lengths, strict=True):
-                assert path[length:] == [tokenizer.vocab_size] * (len(path) - length)
+                assert path[length:] == [BLANK] * (len(path) - length)
 
 
 def test_a_record_is_varied_each_time_it_comes(heard: Make) -> None:

@@ -103,6 +103,23 @@ def test_a_clip_that_is_too_long_when_it_is_slow_is_told(
         data_of(speech, tokenizer_folder, geometry, **limits).train_dataloader()
 
 
+@pytest.mark.parametrize(("speeds", "slowest"), [((0.9, 1.0, 1.1), 0.9), ((1.25,), 1.25), ((1.0,), 1.0)])
+def test_a_model_is_told_how_long_clips_are_at_the_speeds_it_heard_them(
+    speech: Path, tokenizer_folder: Path, geometry: AudioGeometry, speeds: tuple[float, ...], slowest: float
+) -> None:
+    """A recording is later cut into pieces as long as the clips of training: slow ones were not counted as longer."""
+    data = data_of(speech, tokenizer_folder, geometry, augment=Augment(**QUIET, speeds=speeds))
+    lengths = ShardIndex.load(speech).num_samples.tolist()
+    heard = sorted(num_samples_at(length, speed) for length in lengths for speed in speeds)
+    assert data.clip_s is not None
+    samples = round(data.clip_s * 16_000)
+    assert sum(length <= samples for length in heard) == pytest.approx(0.99 * len(heard), abs=1)
+    assert 0.95 * max(lengths) / slowest < samples <= -(-max(lengths) // slowest)
+    assert data_of(speech, tokenizer_folder, geometry, augment=None).clip_s == pytest.approx(
+        np.percentile(lengths, 99) / 16_000, abs=1e-4
+    )
+
+
 def test_another_seed_begins_at_other_speeds_and_a_source_without_speeds_at_none() -> None:
     tokens = np.arange(40, dtype=np.int64) + 20
     at_speed = np.stack([tokens + 3, tokens, tokens - 2])

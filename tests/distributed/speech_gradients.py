@@ -14,11 +14,13 @@ import torch
 import yaml
 from torch import Tensor
 
+from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.data.module import SpeechTextData
 from amalia_mm.fusion.projectors import Projector
 from amalia_mm.model_config import build_part
 from amalia_mm.text.decoder import DecoderConfig
+from amalia_mm.train.distillation import Distillation
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.understanding import Understanding
 
@@ -43,6 +45,7 @@ def main(recipe: Path, output: Path, num_devices: int) -> None:
     settings = yaml.safe_load(recipe.read_text())
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     torch.manual_seed(0)
+    distillation = model.get("distillation")
     module = Understanding(
         decoder=DecoderConfig(**model["decoder"]),
         encoder=build_part(model["encoder"], AudioEncoder, "recipe"),
@@ -50,6 +53,8 @@ def main(recipe: Path, output: Path, num_devices: int) -> None:
         optim=OptimConfig(**model["optim"]),
         tokenizer=data["tokenizer"],
         ctc_weight=model["ctc_weight"],
+        freeze=model.get("freeze"),
+        distillation=None if distillation is None else Distillation(**distillation),
     )
     watch = Watch()
     trainer = L.Trainer(
@@ -64,7 +69,9 @@ def main(recipe: Path, output: Path, num_devices: int) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, SpeechTextData(**data, geometry=module.geometry))
+    augment = Augment(**data.pop("augment"))
+    linked = {"geometry": module.geometry, "unread_tasks": module.unread_tasks, "augment": augment}
+    trainer.fit(module, SpeechTextData(**data, **linked))
     if trainer.is_global_zero:
         torch.save({"losses": watch.losses, "gradients": watch.gradients}, output)
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from ears import EARS
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import write_audio
@@ -24,7 +25,6 @@ SIZES = {
     "num_key_value_heads": 1,
     "initializer_range": 0.5,
 }
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
 SAID = ["Bom dia, quero um café.", "O comboio parte às oito e meia.", "Tenho <sede> & fome.", "Chama-se Ana."]
 
 

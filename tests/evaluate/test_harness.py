@@ -223,8 +223,8 @@ def test_an_earlier_evaluation_is_not_counted_as_a_stage_of_the_next(finished, t
         (read_spoken, '{"audio": "rows.jsonl", "text": "olá", "task": "answer"}', "answer: found None"),
         (read_spoken, '{"audio": "rows.jsonl", "text": "a", "heldout": "?"}', "heldout: found '.'; wanted"),
         (read_questions, '{"question": "Qual?", "answer": " ", "kind": "known"}', "answer: found ' '"),
-        (read_pairs, '{"european": "a"', "wanted one JSON object"),
-        (read_pairs, "[1]", "wanted one JSON object"),
+        (read_pairs, '{"european": "a"', "wanted a JSON object in one line"),
+        (read_pairs, "[1]", "wanted a JSON object in one line"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_named_with_its_line(tmp_path, reader, line, message):

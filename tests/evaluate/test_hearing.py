@@ -94,7 +94,7 @@ def test_a_model_of_text_writes_beside_ctc_and_a_bonus_is_told_apart(
 ):
     output = tmp_path / "out"
     options = ["--spoken", str(manifest), "--vocabulary", str(manifest), "--output", str(output)]
-    options += ["--text", str(toy_data / "shards/speech"), "--text_weight", "2", "--token_bonus", "100"]
+    options += ["--text", str(toy_data / "shards/speech"), "--text-weight", "2", "--token-bonus", "100"]
     assert main(["evaluate", "--model", str(ears), *options]) == 0
     figures = json.loads((output / "hearing.json").read_text())
     (spoken,), (words,) = figures["spoken"], figures["vocabularies"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from all_paths import all_paths
 
 from amalia_mm.fusion import ctc_prefix
 from amalia_mm.fusion.ctc_prefix import CtcPrefixes
@@ -24,11 +26,9 @@ def frames(seed=0, num=FRAMES):
 def by_hand(log_probs):
     """Every sequence of tokens with its log-likelihood."""
     found = {}
-    for path in itertools.product(range(TOKENS + 1), repeat=len(log_probs)):
-        said = tuple(token for token, _ in itertools.groupby(path) if token != BLANK)
-        score = sum(log_probs[i, token] for i, token in enumerate(path))
-        found[said] = torch.logaddexp(found.get(said, torch.tensor(float("-inf"))), score)
-    return {said: float(score) for said, score in found.items()}
+    for said, score in all_paths(log_probs):
+        found[said] = np.logaddexp(found.get(said, -np.inf), score)
+    return found
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

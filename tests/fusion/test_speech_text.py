@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amalia_mm.audio.encoder import ConvTransformer
-from amalia_mm.batch import IGNORE, SpeechTextBatch, TextBatch
+from amalia_mm.batch import BLANK, IGNORE, SpeechTextBatch, TextBatch
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.text.decoder import Decoder, DecoderConfig
@@ -91,7 +91,7 @@ def test_a_certain_posterior_reads_as_the_path_it_stands_for():
     count = int(batch.num_audio_tokens)
     path = torch.randint(0, 31, (1, count))
     torch.nn.init.zeros_(speech_text.projector.head.weight)
-    read = speech_text(replace(without_audio(batch), paths=path)).hidden
+    read = speech_text(replace(without_audio(batch), paths=path.masked_fill(path == 30, BLANK))).hidden
     speech_text.projector.ctc_logits = lambda features: 200.0 * torch.nn.functional.one_hot(path, 31).float()
     torch.testing.assert_close(speech_text(batch).hidden, read, atol=1e-5, rtol=1e-5)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from sound import noise
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
@@ -28,26 +31,29 @@ SIZES = {
     "initializer_range": 0.5,
 }
 NUM_BEAMS = 4
+SPARE = 12
 
 
 @pytest.fixture(scope="module", params=["the decoder's tokens", "classes of its own"])
 def transcriber(request):
+    return made(request.param)
+
+
+def made(kind):
     torch.manual_seed(0)
     config = DecoderConfig(**SIZES)
+    if kind == "a padded decoder":
+        config = replace(config, vocab_size=config.vocab_size + SPARE)
     encoder = ConvTransformer(width=8, num_layers=1, num_heads=2, feed_forward=16)
     tokenizer = Tokenizer.train(["Bom dia, tenho sede.", "Vou ao Porto."], 340)
     projector, decoder = CtcPosterior(8, config), Decoder(config)
-    if request.param == "classes of its own":
+    if kind == "classes of its own":
         words = dict.fromkeys(["bom", "dia", "tenho", "sede", "vou", "ao", "porto"], 1)
         projector = CtcPosterior(
             8, config, vocabulary=dict(make_ctc_vocabulary(tokenizer, words, 175).tokens)
         )
     model = SpeechTextModel(encoder, projector, decoder).eval().requires_grad_(False)
     return Transcriber(Responder(model, tokenizer), spoken_form)
-
-
-def noise(seconds, seed):
-    return 0.1 * torch.randn(int(16_000 * seconds), generator=torch.Generator().manual_seed(seed))
 
 
 def certain(classes, text, others=-30.0):
@@ -75,6 +81,23 @@ def test_frames_are_written_as_their_classes_say(transcriber):
         transcriber._responder.geometry.num_audio_tokens(len(clip)),
         transcriber.classes.blank + 1,
     )
+
+
+def test_rows_that_stand_for_no_token_are_never_written():
+    """Of a checkpoint that was padded they could be the likeliest of a frame, and had no text: a traceback."""
+    transcriber = made("a padded decoder")
+    projector = transcriber._model.projector
+    liked = torch.nn.functional.one_hot(torch.arange(7), projector.blank_id + 1) * 3.0
+    liked[:, transcriber.classes.blank : projector.blank_id] = 9.0
+    with torch.no_grad():
+        projector.head.bias[transcriber.classes.blank : projector.blank_id] = 9.0
+    (text,) = transcriber.write([noise(0.5, 1)], [12], NUM_BEAMS)
+    assert isinstance(text.text, str)
+    projector.ctc_logits = lambda _: liked[None]
+    (log_probs,) = projector.log_probs(torch.zeros(1, 7, 8), transcriber.classes)
+    assert log_probs.shape == (7, transcriber.classes.blank + 1)
+    torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(7))
+    assert log_probs.argmax(dim=1).tolist() == list(range(7))
 
 
 def test_one_beam_is_the_decoder_alone(transcriber):

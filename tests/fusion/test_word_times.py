@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from ears import EARS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,6 @@ from amalia_mm.text.letters import ALPHABET, NUM_LETTERS
 from amalia_mm.text.tokenizer import Tokenizer
 
 SIZES = DecoderConfig(360, 16, 24, 1, 2, 1)
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16, "num_convolutions": 3}
 SECOND = 16_000
 
 
@@ -38,7 +38,9 @@ def tokenizer():
 
 def word_times(tokenizer, letters=False, projector=CtcPosterior):
     options = {"letters_after": 1, "num_letters": NUM_LETTERS} if letters else {}
-    model = SpeechTextModel(ConvTransformer(**EARS, **options), projector(8, SIZES), Decoder(SIZES)).eval()
+    model = SpeechTextModel(
+        ConvTransformer(**EARS, num_convolutions=3, **options), projector(8, SIZES), Decoder(SIZES)
+    ).eval()
     return WordTimes(Responder(model, tokenizer), spoken_form, read_out)
 
 

@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lora": set(),
     "hub": set(),
     "safetensors_files": set(),
+    "json_rows": set(),
     "batch": {"units", "variety"},
     "portuguese": {"variety"},
     "text": _LEAVES,
@@ -64,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "commit",
             "hub",
             "voice_folder",
+            "json_rows",
         ),
     },
     "prepare": {
@@ -76,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "batch",
             "units",
             "variety",
+            "json_rows",
         ),
     },
     "prepare.distil": {

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amalia_mm.errors import InputError
-from amalia_mm.prepare.corpus_plan import Choice, Wishes, plan_corpus, split_groups
+from amalia_mm.prepare.choice import parse_choices
+from amalia_mm.prepare.corpus_plan import Wishes, plan_corpus, split_groups
 from amalia_mm.prepare.readers.row import CorpusRow
 from amalia_mm.variety import Variety
 
@@ -35,7 +36,7 @@ def test_rows_are_chosen_by_their_fields_and_counted() -> None:
         row("c", lesson="dois"),
         row("d", clean="False", lesson="dois"),
     ]
-    plan = plan_corpus(rows, Wishes(choices=(Choice.parse("clean=True"), Choice.parse("lesson!=dois"))))
+    plan = plan_corpus(rows, Wishes(choices=parse_choices(["clean=True", "lesson!=dois"])))
     assert [one.id for one in plan.rows] == ["a"]
     assert plan.left_out == {"clean=True": 2, "lesson!=dois": 1}
 
@@ -43,12 +44,21 @@ def test_rows_are_chosen_by_their_fields_and_counted() -> None:
 @pytest.mark.parametrize("text", ["clean", "=x", "!=x", ""])
 def test_a_choice_needs_a_field_and_a_value(text: str) -> None:
     with pytest.raises(InputError, match="FIELD=VALUE"):
-        Choice.parse(text)
+        parse_choices([text])
+
+
+def test_a_field_that_is_named_twice_may_have_either_value_and_none_that_is_refused() -> None:
+    rows = [
+        row(name, lesson=lesson) for name, lesson in zip("abcd", ("um", "Dois", "três", "dois"), strict=True)
+    ]
+    plan = plan_corpus(rows, Wishes(choices=parse_choices(["lesson=um", "id!=d", "lesson=DOIS"])))
+    assert [one.id for one in plan.rows] == ["a", "b"]
+    assert plan.left_out == {"lesson=um or lesson=DOIS": 1, "id!=d": 1}
 
 
 def test_a_field_that_no_row_has_is_a_mistake_and_not_an_empty_value() -> None:
     with pytest.raises(InputError, match="clear: found no row with it"):
-        plan_corpus([row("a")], Wishes(choices=(Choice.parse("clear!=no"),)))
+        plan_corpus([row("a")], Wishes(choices=parse_choices(["clear!=no"])))
 
 
 def test_groups_stand_in_one_split_in_about_the_shares() -> None:

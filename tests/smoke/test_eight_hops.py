@@ -74,7 +74,7 @@ def test_a_batch_goes_its_eight_hops(toy_data):
         items.append(Item(example, rendered, tuple(tokenizer.encode(record.spoken or ""))))
 
     # 5. The batch, its labels shifted already.
-    batch = collate_speech([(item,) for item in items], blank=tokenizer.vocab_size)
+    batch = collate_speech([(item,) for item in items])
     first = items[0].rendered
     assert batch.text.ids[0, : len(first.ids)].tolist() == list(first.ids)
     learned = batch.text.labels[0] != IGNORE

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 import toy_recipe
+from ears import EARS
 
 from amalia_mm import cli
 from amalia_mm.audio.encoder import ConvTransformer
@@ -16,8 +17,6 @@ from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TRAIN_VOICES
 from amalia_mm.run import save_model
 from amalia_mm.text.decoder import Decoder, DecoderConfig
-
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
 
 
 @pytest.fixture(scope="module")

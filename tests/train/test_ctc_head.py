@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from ears import EARS
 from torch.nn import functional as F
 
 from amalia_mm.audio.encoder import ConvTransformer
@@ -22,14 +23,13 @@ from amalia_mm.train.understanding import Understanding
 
 SIZES = DecoderConfig(320, 16, 24, 1, 2, 1)
 STACKED = partial(StackMLP, stack=2)
-EARS = {"width": 8, "num_layers": 1, "num_heads": 2, "feed_forward": 16, "num_time_masks": 0, "dropout": 0.0}
 
 
 def module(toy_data, head: CtcHeadConfig | None, weight: float = 0.5, projector=STACKED) -> Understanding:
     torch.manual_seed(0)
     made = Understanding(
         SIZES,
-        partial(ConvTransformer, **EARS),
+        partial(ConvTransformer, **EARS, dropout=0.0),
         projector,
         OptimConfig(lr=1e-3),
         str(toy_data / "tokenizer"),

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from amalia_mm.errors import InputError
+from amalia_mm.json_rows import json_rows
 from amalia_mm.prepare.accents import variety_of_accent
 from amalia_mm.prepare.readers.row import SPLITS, CorpusRow, Fault, Reading, seconds_of
 from amalia_mm.prepare.readers.table import table_rows
-from amalia_mm.prepare.rows import json_rows
 from amalia_mm.variety import Variety
 
 NAMES: Mapping[str, tuple[str, ...]] = {

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amalia_mm.errors import InputError
+from amalia_mm.json_rows import content_of
 from amalia_mm.prepare.readers.row import Fault
-from amalia_mm.prepare.rows import content_of
 
 TableRow = tuple[str, dict[str, str], Fault | None]
 """Where it stands, its columns, and what is wrong with it."""

@@ -91,7 +91,7 @@ def _items(clips: list[Said], geometry: AudioGeometry) -> list[Item]:
 
 
 def _collated(items: list[Item]) -> SpeechTextBatch:
-    return collate_speech([[item] for item in items], blank=VOCABULARY)
+    return collate_speech([[item] for item in items])
 
 
 def _by_budget(items: list[Item], geometry: AudioGeometry) -> list[SpeechTextBatch]:
