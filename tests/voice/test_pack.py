@@ -60,7 +60,7 @@ def test_nothing_inside_can_be_read_without_the_passphrase(pack):
 
 
 def test_a_wrong_passphrase_is_told_and_costs_what_the_right_one_costs(pack, monkeypatch):
-    """Whoever guesses learns nothing from the time: one derivation, one comparison in constant time, whatever is wrong."""
+    """Whoever guesses learns nothing from the time: one derivation, one comparison in constant time."""
     derived, compared = [], []
     derive, compare = Scrypt.derive, hmac.compare_digest
     monkeypatch.setattr(
