@@ -95,8 +95,8 @@ class Marker:
             self._held_mark = torch.zeros(len(fresh))
             return torch.zeros(0)
         added = _change(torch.cat([self._context, fresh]), self._rate_hz)[len(self._context) :]
-        fade = torch.linspace(0.0, 1.0, len(self._held_mark))
-        added[: len(fade)] = added[: len(fade)] * fade + self._held_mark * (1.0 - fade)
+        old, new = self._held_mark, added[: len(self._held_mark)]
+        added = torch.cat([torch.lerp(old, new, torch.linspace(0.0, 1.0, len(old))), added[len(old) :]])
         done = len(fresh) - num_held
         self._held, self._held_mark = fresh[done:], added[done:]
         seen = torch.cat([self._context, fresh[:done]])
@@ -125,13 +125,13 @@ def _stretches(waveform: Tensor) -> Iterator[Tensor]:
         yield waveform[start : start + length]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _change(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     """Return what is to be added to a waveform (n) to mark it; nothing outside the band of the mark is touched."""
     network = _network()
+    if not _has_a_frame(waveform, sample_rate_hz, network):
+        return torch.zeros(len(waveform))
     upsampled = _at_rate(waveform.float(), sample_rate_hz, _PERTH_HZ)
-    if len(upsampled) <= network.hp.n_fft // 2 or not waveform.any():
-        return torch.zeros(len(waveform))  # too short for one frame: a click of 32 ms has no room for a mark
     magnitudes, phases = network.ap.signal_to_magphase(upsampled)
     marked, _ = network.encoder(magnitudes[None])
     # Both ways through the spectrum: what the way itself changes is no mark.
@@ -141,13 +141,18 @@ def _change(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     return functional.pad(change, (0, len(waveform) - len(change)))
 
 
-@torch.inference_mode()
+def _has_a_frame(waveform: Tensor, sample_rate_hz: int, network: Any) -> bool:
+    """Return whether there is anything to mark or to read: sound, and half a window (32 ms) of it."""
+    return len(waveform) * _PERTH_HZ // sample_rate_hz > network.hp.n_fft // 2 and bool(waveform.any())
+
+
+@torch.no_grad()
 def _score(waveform: Tensor) -> float:
     """Return the network's answer for a stretch (n) at 16 kHz."""
     network = _network()
-    upsampled = _at_rate(waveform.float(), SAMPLE_RATE_HZ, _PERTH_HZ)
-    if len(upsampled) <= network.hp.n_fft // 2 or not waveform.any():
+    if not _has_a_frame(waveform, SAMPLE_RATE_HZ, network):
         return 0.0
+    upsampled = _at_rate(waveform.float(), SAMPLE_RATE_HZ, _PERTH_HZ)
     power = network.ap.spectrogram(upsampled)[: network.decoder.subband].abs().square()
     loudness = power.sum(dim=0)
     is_loud = loudness >= loudness.quantile(_QUIET_SHARE)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from spoken import sentences
-from voices import enrol
+from voices import PASSPHRASE, enrol, spoken_clips
 
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main
@@ -23,7 +22,7 @@ def bank(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", ["wav", "flac"])
 def test_a_synthesised_file_tells_what_it_is(tmp_path, bank, capsys, ending):
     path = tmp_path / f"said.{ending}"
-    speech = sentences()[3].waveform
+    speech = spoken_clips()[0]
     write_speech(path, speech, SAMPLE_RATE_HZ, bank.signing_folder, consent_id="0123456789abcdef")
     assert len(load_audio(path)) == len(speech)
     assert main(["voice", "detect", str(path)]) == 0
@@ -35,7 +34,7 @@ def test_a_synthesised_file_tells_what_it_is(tmp_path, bank, capsys, ending):
 
 
 def test_a_recording_is_not_found(tmp_path, bank, capsys):
-    write_audio(path := tmp_path / "recorded.wav", sentences()[3].waveform)
+    write_audio(path := tmp_path / "recorded.wav", spoken_clips()[0])
     assert main(["voice", "detect", str(path)]) == 1
     shown = capsys.readouterr().out
     assert shown.startswith("watermark\tnot found\t")
@@ -44,7 +43,7 @@ def test_a_recording_is_not_found(tmp_path, bank, capsys):
 
 
 def test_the_mark_outlives_the_manifest(tmp_path, bank, capsys):
-    write_speech(tmp_path / "said.wav", sentences()[5].waveform, SAMPLE_RATE_HZ, bank.signing_folder)
+    write_speech(tmp_path / "said.wav", spoken_clips()[2], SAMPLE_RATE_HZ, bank.signing_folder)
     write_audio(tmp_path / "again.wav", load_audio(tmp_path / "said.wav"))
     assert main(["voice", "detect", str(tmp_path / "again.wav")]) == 0
     assert capsys.readouterr().out.endswith("manifest\tnone\n")
@@ -55,15 +54,13 @@ def test_what_is_no_audio_is_bad_input(tmp_path, bank, capsys):
     assert main(["voice", "detect", str(tmp_path / "x.wav")]) == 2
     assert main(["voice", "detect", str(tmp_path / "gone.wav")]) == 2
     with pytest.raises(ValueError, match=r"as \.wav or \.flac"):
-        write_speech(tmp_path / "x.mp3", sentences()[0].waveform, SAMPLE_RATE_HZ, bank.signing_folder)
+        write_speech(tmp_path / "x.mp3", spoken_clips()[0], SAMPLE_RATE_HZ, bank.signing_folder)
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(InputError, match="a folder with room"):
-        write_speech(tmp_path / "folder.wav", sentences()[0].waveform, SAMPLE_RATE_HZ, bank.signing_folder)
+        write_speech(tmp_path / "folder.wav", spoken_clips()[0], SAMPLE_RATE_HZ, bank.signing_folder)
 
 
 def test_a_consent_is_told_by_a_number_that_names_nobody(tmp_path, bank):
-    from voices import PASSPHRASE
-
     enrol(bank)
     enrol(bank, "b")
     ids = [bank.look(name, PASSPHRASE).consent_id for name in ("ana", "ana", "b")]

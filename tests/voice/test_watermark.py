@@ -9,22 +9,18 @@ import sys
 
 import pytest
 import torch
-from spoken import sentences
 from torchaudio.functional import resample
+from voices import spoken_clips
 
 from amalia_mm.audio.codecs import through
 from amalia_mm.audio.noise import add_noise
 from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.watermark import Marker, _network, _normalised, _read, detect, mark
 
-CLIP_S = 4
-
 
 @pytest.fixture(scope="module")
 def speech():
-    """Three clips of 4 s, each of other voices."""
-    sound = torch.cat([said.waveform for said in sentences()[:12]])
-    return list(sound.split(CLIP_S * SAMPLE_RATE_HZ))[:3]
+    return spoken_clips()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """How often the mark is found in 3 s of real speech, and how often where it is not; Perth as it comes beside it.
 
-Every clip is 6 s of one source, marked or not, sent through one attack, and cut to 3 s somewhere. `THRESHOLD` was chosen
+Every clip is 6 s of one source, marked or not, sent through one attack and cut to 3 s somewhere. `THRESHOLD` was chosen
 on the even clips, and only the odd ones are counted here. Perth as it comes is its own strength, its own detector and
 half of its scale. In a row, "ratio" is our own share.
 """
