@@ -29,10 +29,12 @@ from torchaudio.functional import resample
 
 from amalia_mm.units import SAMPLE_RATE_HZ, seconds_to_samples
 
-STRENGTH = 1.4
+STRENGTH = 1.6
 """Times the change that Perth makes: noise of 10 dB asks for it."""
-THRESHOLD = 0.7
-"""Above the scores of unmarked speech, as it is and out of codecs; below those of marked speech."""
+THRESHOLDS = (0.5, 0.85)
+"""From which score on a stretch counts as marked: in noise, and without. Noise takes from the score of marked speech, a
+codec at its lowest rate adds to that of unmarked speech, and how far the loudness of frames ranges tells them apart."""
+_RANGES_DB = (20.0, 30.0)
 _PERTH_HZ = 32_000
 _STRETCH_S = 6.0
 _CONTEXT_S = 0.5
@@ -53,7 +55,7 @@ class Detection:
     """
 
     score: float
-    wanted: float = THRESHOLD
+    wanted: float
 
     @property
     def is_marked(self) -> bool:
@@ -116,7 +118,7 @@ def detect(waveform: Tensor) -> Detection:
 
     Recordings over 6 s are read stretch by stretch, since the mark may be in a part alone.
     """
-    return Detection(max((_score(stretch) for stretch in _stretches(waveform)), default=0.0))
+    return max((_detection(stretch) for stretch in _stretches(waveform)), key=lambda d: d.score - d.wanted)
 
 
 def _stretches(waveform: Tensor) -> Iterator[Tensor]:
@@ -147,11 +149,11 @@ def _has_a_frame(waveform: Tensor, sample_rate_hz: int, network: Any) -> bool:
 
 
 @torch.no_grad()
-def _score(waveform: Tensor) -> float:
-    """Return the network's answer for a stretch (n) at 16 kHz."""
+def _detection(waveform: Tensor) -> Detection:
+    """Return the network's answer for a stretch (n) at 16 kHz, and what it has to be."""
     network = _network()
     if not _has_a_frame(waveform, SAMPLE_RATE_HZ, network):
-        return 0.0
+        return Detection(0.0, THRESHOLDS[1])
     upsampled = _at_rate(waveform.float(), SAMPLE_RATE_HZ, _PERTH_HZ)
     power = network.ap.spectrogram(upsampled)[: network.decoder.subband].abs().square()
     loudness = power.sum(dim=0)
@@ -159,7 +161,17 @@ def _score(waveform: Tensor) -> float:
     noise = power.quantile(_NOISE_QUANTILE, dim=1)
     noise = functional.avg_pool1d(noise[None], _SMOOTH_BINS, 1, _SMOOTH_BINS // 2, count_include_pad=False).mT
     clean = torch.maximum(power - _NOISE_TIMES * noise, _NOISE_FLOOR * noise)
-    return _read(network, _normalised(clean, network.hp.stft_magnitude_min), is_loud)
+    score = _read(network, _normalised(clean, network.hp.stft_magnitude_min), is_loud)
+    return Detection(score, _wanted(loudness))
+
+
+def _wanted(loudness: Tensor) -> float:
+    """Return the threshold for a stretch by the range (dB) between its loud and its soft frames (f)."""
+    loud, soft = loudness.quantile(0.95), loudness.quantile(0.05)
+    range_db = float(10.0 * torch.log10(loud / soft.clamp(min=1e-9)))
+    low, high = _RANGES_DB
+    share = min(max((range_db - low) / (high - low), 0.0), 1.0)
+    return THRESHOLDS[0] + share * (THRESHOLDS[1] - THRESHOLDS[0])
 
 
 def _read(network: Any, spectrum: Tensor, is_read: Tensor) -> float:
@@ -204,7 +216,7 @@ def _network() -> Any:
     with _package_resources(folder), contextlib.redirect_stdout(io.StringIO()):  # it says that it loaded
         from perth.perth_net.perth_net_implicit.model.perth_net import PerthNet
 
-        return PerthNet.load("implicit", folder).eval().requires_grad_(False)
+        return PerthNet.load("implicit", str(folder)).eval().requires_grad_(False)
 
 
 @contextlib.contextmanager

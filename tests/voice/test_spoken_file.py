@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from voices import PASSPHRASE, enrol, spoken_clips
+from said import spoken_clips
+from voices import PASSPHRASE, enrol
 
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main

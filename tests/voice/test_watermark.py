@@ -9,8 +9,8 @@ import sys
 
 import pytest
 import torch
+from said import spoken_clips
 from torchaudio.functional import resample
-from voices import spoken_clips
 
 from amalia_mm.audio.codecs import through
 from amalia_mm.audio.noise import add_noise

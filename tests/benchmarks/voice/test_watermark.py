@@ -1,8 +1,8 @@
 """How often the mark is found in 3 s of real speech, and how often where it is not; Perth as it comes beside it.
 
-Every clip is 6 s of one source, marked or not, sent through one attack and cut to 3 s somewhere. `THRESHOLD` was chosen
-on the even clips, and only the odd ones are counted here. Perth as it comes is its own strength, its own detector and
-half of its scale. In a row, "ratio" is our own share.
+Every clip is 6 s of one source, marked or not, sent through one attack and cut to 3 s somewhere. Strength and
+thresholds were chosen on the even clips, and only the odd ones are counted here. Perth as it comes is its own
+strength, its own detector and half of its scale. In a row, "ratio" is our own share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from amalia_mm.voice.watermark import STRENGTH, _network, detect, mark
 
 pytestmark = pytest.mark.benchmark
 
-NUM_CLIPS = 60
+NUM_CLIPS = 40
 CLIP, CUT = seconds_to_samples(6.0), seconds_to_samples(3.0)
 FORMATS = (".wav", ".flac", ".mp3", ".ogg")
 Attack = Callable[[Tensor, Generator], Tensor]
@@ -92,6 +92,7 @@ def test_found_in_real_speech_and_not_where_it_is_not(bench, shared_data) -> Non
     generator = Generator().manual_seed(2)
     found: dict[str, list[tuple[bool, bool]]] = {name: [] for name in ATTACKS}
     alarms: list[tuple[bool, bool]] = []
+    alarms_by: dict[str, int] = dict.fromkeys(ATTACKS, 0)
     for number in order:
         plain = odd[number]
         marked = mark(plain, SAMPLE_RATE_HZ)
@@ -103,26 +104,24 @@ def test_found_in_real_speech_and_not_where_it_is_not(bench, shared_data) -> Non
             )
             found[name].append((detect(heard).is_marked, perths_score(peer) > 0.5))
             alarms.append((detect(nothing).is_marked, perths_score(nothing) > 0.5))
-    for name, pairs in found.items():
-        ours, peers = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
-        bench.row(
+            alarms_by[name] += alarms[-1][0]
+    rows = [
+        (
             f"mark_{name.replace(' ', '_')}",
-            f"marked, {name}, 3 s: found in {len(pairs)} clips",
-            ours=ours,
-            peer=peers,
-            unit="share",
-            ratio=ours,
-            op=">=",
-            must=0.95,
+            f"marked, {name}, 3 s: found in {NUM_CLIPS} clips",
+            pairs,
+            ">=",
+            0.95,
         )
-    ours, peers = (sum(side) / len(alarms) for side in zip(*alarms, strict=True))
-    bench.row(
-        "mark_false_alarms",
-        f"unmarked, all attacks, 3 s: taken for marked in {len(alarms)} cuts",
-        ours=ours,
-        peer=peers,
-        unit="share",
-        ratio=ours,
-        op="<=",
-        must=0.01,
-    )
+        for name, pairs in found.items()
+    ]
+    label = "unmarked, all attacks, 3 s: taken for marked in"
+    rows.append(("mark_false_alarms", f"{label} {len(alarms)} cuts {alarms_by}", alarms, "<=", 0.01))
+    misses = []
+    for name, label, pairs, op, must in rows:
+        ours, peers = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
+        try:
+            bench.row(name, label, ours=ours, peer=peers, unit="share", ratio=ours, op=op, must=must)
+        except AssertionError as miss:
+            misses.append(str(miss))  # the other rows are worth having
+    assert not misses, "\n".join(misses)
