@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from amalia_mm.voice.pack import Passphrase
 
 Actions = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
-PASSPHRASE = "AMALIA_PASSPHRASE"  # noqa: S105 (the name of a variable)
+PASSPHRASE = "AMALIA_PASSPHRASE"
 NOT_FOUND = 1
 _BANK_HELP = "the bank folder (default: $AMALIA_BANK, else one in your own data folder)"
 _NAME_HELP = "a voice as `list` names it, or the path of a .voice file"
@@ -227,7 +227,7 @@ def _detect(options: argparse.Namespace) -> int:
 
     found = detect_file(options.audio)
     said = "found" if found.is_marked else "not found"
-    result(f"watermark\t{said}\t{found.score:.1f} standard deviations, and {found.wanted:.1f} are needed")
+    result(f"watermark\t{said}\t{found.score:.2f}, and {found.wanted:.2f} is needed")
     manifest = read_manifest(options.audio, open_bank(options).signing_folder)
     result(f"manifest\t{'none' if manifest is None else manifest.told()}")
     return 0 if found.is_marked else NOT_FOUND

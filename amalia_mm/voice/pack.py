@@ -126,10 +126,9 @@ class Header:
                 bytes.fromhex(record["cipher"]["nonce"]),
                 int(record["payload_bytes"]),
             )
-            is_ours = header.log2_n in _LOG2_N and header.to_json() == content
         except (ValueError, KeyError, TypeError):
-            is_ours = False
-        if not is_ours:
+            header = None
+        if header is None or header.log2_n not in _LOG2_N or header.to_json() != content:
             wanted = f"a header of version {VERSION}"
             raise InputError(where, found="a header that no pack has", wanted=wanted, remedy=_COPY_AGAIN)
         return header

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from amalia_mm.audio.io import encode_flac, encode_wav, load_audio
@@ -34,12 +33,11 @@ def write_speech(
     encode = _ENCODERS.get(path.suffix.lower())
     if encode is None:
         raise ValueError(f"speech is written as .wav or .flac, not {path.suffix!r}: {path}")
-    marked = torch.from_numpy(mark(waveform.numpy(), sample_rate_hz))
-    content = sign(encode(marked, sample_rate_hz), signing_folder, consent_id)
+    content = sign(encode(mark(waveform, sample_rate_hz), sample_rate_hz), signing_folder, consent_id)
     with writing(path.parent):
         path.write_bytes(content)
 
 
 def detect_file(path: Path) -> Detection:
     """Return whether a recording carries the mark; errors as `load_audio`."""
-    return detect(load_audio(path).numpy())
+    return detect(load_audio(path))

@@ -19,6 +19,7 @@ from amalia_mm.voice.consent import Use
 from amalia_mm.voice.own_voice import SpeakerData
 from amalia_mm.voice.pack import Passphrase
 from amalia_mm.voice.phrases import Clip
+from amalia_mm.voice.private_files import write_private
 
 
 @pytest.fixture
@@ -283,11 +284,11 @@ def test_an_export_onto_a_full_disk_leaves_nothing(bank, tmp_path, monkeypatch):
     enrol(bank)
     written = []
 
-    def full(path, content, write=__import__("amalia_mm.voice.private_files", fromlist=["x"]).write_private):
+    def full(path, content):
         written.append(path)
         if len(written) == 3:
             raise InputError(path, found="No space left on device", wanted="room", remedy="free some")
-        write(path, content)
+        write_private(path, content)
 
     monkeypatch.setattr("amalia_mm.voice.private_files.write_private", full)
     with pytest.raises(InputError, match="No space left"):

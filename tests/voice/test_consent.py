@@ -57,8 +57,8 @@ def test_a_record_comes_back_from_json():
 
 def test_the_statement_says_all_of_it_in_portuguese():
     assert consent(Use.SPEECH, Use.TRAINING, Use.EXPORT).statement() == (
-        "Eu, Ana Sousa, autorizo que a minha voz seja usada para dizer o que eu escolher dizer, para melhorar o modelo da "
-        "minha voz e para levar o modelo da minha voz para outro sistema, até 31 de dezembro de 2029. Se eu não puder "
-        "decidir, decide por mim Rui Sousa. Posso retirar esta autorização quando quiser."
+        "Eu, Ana Sousa, autorizo que a minha voz seja usada para dizer o que eu escolher dizer, para melhorar o modelo "
+        "da minha voz e para levar o modelo da minha voz para outro sistema, até 31 de dezembro de 2029. Se eu não "
+        "puder decidir, decide por mim Rui Sousa. Posso retirar esta autorização quando quiser."
     )
     assert "usada para dizer o que eu escolher dizer, até 31 de" in consent(Use.SPEECH).statement()
