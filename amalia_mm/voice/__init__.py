@@ -1,1 +1,1 @@
-"""Text to the speech of one particular person; each file names one part of the way."""
+"""Text to a particular person's speech."""
