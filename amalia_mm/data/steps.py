@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch, VoiceBatch
 from amalia_mm.data.bad_records import BadRecords
-from amalia_mm.data.collate import Item, Rows
 from amalia_mm.data.order import Order, Ref, Row, share
-from amalia_mm.data.reader import Reader, StaleCountsError
+from amalia_mm.data.reader import StaleCountsError
 from amalia_mm.errors import InputError
 
-Batch = TextBatch | SpeechTextBatch | PreferenceBatch
+Batch = TextBatch | SpeechTextBatch | PreferenceBatch | VoiceBatch
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
 
@@ -27,7 +26,13 @@ BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
 class Collate(Protocol[BatchT_co]):
     """Rows, and whether they carry loss, to a batch."""
 
-    def __call__(self, rows: Rows, *, has_loss: bool) -> BatchT_co: ...
+    def __call__(self, rows: Sequence[Sequence[Any]], *, has_loss: bool) -> BatchT_co: ...
+
+
+class Reads(Protocol):
+    """A reference of the order to what a batch is made of; `InputError` where it is bad."""
+
+    def read(self, ref: Ref) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
     def __init__(
         self,
         order: Order,
-        reader: Reader,
+        reader: Reads,
         collate: Collate[BatchT],
         bad_records: BadRecords,
         rank: int = 0,
@@ -81,7 +86,7 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
     def batch_of(self, rows: Sequence[Row]) -> BatchT:
         """Return this process's batch of rows that no step gave; bad records are left out and not counted."""
         own, is_filler = share(rows, self._rank, self._world_size)
-        read: list[list[Item]] = []
+        read: list[list[Any]] = []
         for row in own:
             read.append([])
             for ref in row:
@@ -89,7 +94,7 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
                     read[-1].append(self._reader.read(ref))
         return self._collate([row for row in read if row], has_loss=not is_filler)
 
-    def _read(self, ref: Ref) -> Item | None:
+    def _read(self, ref: Ref) -> Any | None:
         try:
             return self._reader.read(ref)
         except StaleCountsError:

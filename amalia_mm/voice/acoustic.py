@@ -70,6 +70,10 @@ class Outline:
     valid: Tensor
     """(b f) bool."""
 
+    def detached_mean(self) -> Outline:
+        """Return it with a mean that no gradient reaches: a regression learns it, and the flow only begins there."""
+        return replace(self, mean=self.mean.detach())
+
 
 @dataclass(frozen=True)
 class Manner:
@@ -276,8 +280,9 @@ def noise_like(frames: Tensor, seed: int) -> Tensor:
     """Return standard normal noise (b m f); a frame's is the same whatever the number of frames, rows or processes."""
     num_rows, num_mels, num_frames = frames.shape
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(num_frames, num_mels, generator=generator).T
-    return noise.expand(num_rows, -1, -1).to(frames.device)
+    # In sixteens: torch draws the last numbers again where there are not as many.
+    drawn = torch.randn(-(-num_frames // 16) * 16, num_mels, generator=generator)[:num_frames]
+    return drawn.T.expand(num_rows, -1, -1).to(frames.device)
 
 
 def _places(durations: Tensor, log_pitch: Tensor, phone_of_frame: Tensor) -> Tensor:

@@ -91,9 +91,12 @@ def spread(of_phones: Tensor, phone_of_frame: Tensor) -> Tensor:
     return of_phones.gather(1, phone_of_frame[:, :, None].expand(-1, -1, of_phones.shape[2]))
 
 
-def mean_over_phones(of_frames: Tensor, is_counted: Tensor, phone_of_frame: Tensor, most_phones: int) -> Tensor:
-    """Return (b p): the mean of (b f) over the counted frames of each phone; 0 where none is counted."""
+def mean_over_phones(
+    of_frames: Tensor, is_counted: Tensor, phone_of_frame: Tensor, most_phones: int
+) -> tuple[Tensor, Tensor]:
+    """Return (b p), the mean of (b f) over the counted frames (b f) of each phone, and (b p), how many those are."""
     counted = is_counted.to(of_frames.dtype)
-    sums = of_frames.new_zeros(len(of_frames), most_phones).scatter_add_(1, phone_of_frame, of_frames * counted)
-    counts = of_frames.new_zeros(len(of_frames), most_phones).scatter_add_(1, phone_of_frame, counted)
-    return sums / counts.clamp(min=1)
+    none = of_frames.new_zeros(len(of_frames), most_phones)
+    counts = none.scatter_add(1, phone_of_frame, counted)
+    sums = none.scatter_add(1, phone_of_frame, of_frames * counted)
+    return sums / counts.clamp(min=1), counts
