@@ -179,3 +179,18 @@ class VoiceBatch(_Movable):
     """Shard and record of each clip, as errors name them."""
     speaker_names: tuple[str, ...] = ()
     """All speakers of the run, in the order of their numbers."""
+
+
+@dataclass(frozen=True)
+class SpeakerBatch(_Movable):
+    """Stretches of clips and who says each."""
+
+    waveforms: Tensor
+    """(b n) float32 at 16 kHz, right-padded with zeros."""
+    num_samples: Tensor
+    """(b) int64."""
+    speakers: Tensor
+    """(b) int64, classes of the run's speakers; `IGNORE` where there is no loss."""
+    record_ids: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    """Shard and record of each clip, as errors name them."""

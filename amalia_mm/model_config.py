@@ -20,6 +20,8 @@ from amalia_mm.text.decoder import Decoder, DecoderConfig
 CONFIG = "config.yaml"
 FORMAT = 1
 PARTS = ("decoder", "encoder", "projector")
+VOICE_PARTS = ("speaker", "acoustic", "vocoder")
+"""Parts of a voice; each has a folder of its own, without a tokenizer."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:

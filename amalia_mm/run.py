@@ -31,7 +31,7 @@ from amalia_mm.fusion.projectors import check_ctc_tokens, check_same_classes
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.hub import is_checkpoint
 from amalia_mm.lora import check_begun, is_change, merged_weights
-from amalia_mm.model_config import CONFIG, FORMAT, PARTS, build_model, fitting, read_config
+from amalia_mm.model_config import CONFIG, FORMAT, PARTS, VOICE_PARTS, build_model, fitting, read_config
 from amalia_mm.safetensors_files import SafetensorsFiles
 from amalia_mm.text.checkpoint import check_same_decoder, load_hf_into
 from amalia_mm.text.decoder import Decoder, DecoderConfig
@@ -77,7 +77,7 @@ def save_model(
     model: nn.Module,
     *,
     config: Mapping[str, Any],
-    tokenizer: Path,
+    tokenizer: Path | None,
     card: str,
     leave_out: Collection[str] = (),
     weights: Mapping[str, Tensor] | None = None,
@@ -86,10 +86,10 @@ def save_model(
 
     Args:
         folder: Where to write; an older model folder there is replaced.
-        model: A module with any of the children `decoder`, `encoder`, `projector`; low-rank changes are merged, but
+        model: A module with any of the children `decoder`, `encoder`, `projector`, or a part of a voice; low-rank changes are merged, but
             for the decoder's where the configuration has a `lora`: they act on what is heard alone, and stay apart.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
-        tokenizer: The folder of the tokenizer, copied in.
+        tokenizer: The folder of the tokenizer, copied in; None for parts of a voice.
         card: The text of `README.md`.
         leave_out: Names of parameters that are not written; a folder without them can only be started from.
         weights: The parameters, whole, where those of the model are sharded; None: the model's own.
@@ -109,7 +109,8 @@ def save_model(
     # safetensors writes for the owner alone; the folder is shared like any other file.
     (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)
     (fresh / CARD).write_text(card, encoding="utf-8")
-    copy_tokenizer(tokenizer, fresh / TOKENIZER)
+    if tokenizer is not None:
+        copy_tokenizer(tokenizer, fresh / TOKENIZER)
     if folder.exists():
         stale = folder.with_name(folder.name + ".old")
         shutil.rmtree(stale, ignore_errors=True)
@@ -144,8 +145,7 @@ def load_model(
     weights = read_weights(folder)
     if model.projector is None:
         weights = {name: value for name, value in weights.items() if not name.startswith("projector.")}
-    _check_same(_shapes(model.state_dict()), _shapes(weights), where=str(folder / WEIGHTS))
-    _check_numbers(weights, str(folder / WEIGHTS))
+    check_same(model.state_dict(), weights, where=str(folder / WEIGHTS))
     model.load_state_dict(weights)
     warm_start(model, init_from or {})
     tokenizer = Tokenizer.load(folder / TOKENIZER)
@@ -183,11 +183,11 @@ def warm_start(
     for folder, parts in init_from.items():
         for part in parts:
             wanted = _inside(own, part)
-            if part.partition(".")[0] not in PARTS or not wanted:
+            if part.partition(".")[0] not in (*PARTS, *VOICE_PARTS) or not wanted:
                 raise InputError(
                     f"init_from[{folder}]",
                     found=part,
-                    wanted=f"a part of this model: {[p for p in PARTS if _inside(own, p)]}",
+                    wanted=f"a part of this model: {[p for p in (*PARTS, *VOICE_PARTS) if _inside(own, p)]}",
                     remedy="correct the list",
                 )
             twice = next((given[name] for name in wanted if name in given), None)
@@ -254,6 +254,12 @@ def _copy_part(folder: Path, part: str, own: Mapping[str, Tensor]) -> None:
         _check_same(_shapes(own), theirs, where=f"{folder}: {part}")
         for name, value in own.items():
             files.copy_into(name, value)
+
+
+def check_same(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise `InputError` where weights have other names or shapes than a module's own, or are no finite numbers."""
+    _check_same(_shapes(own), _shapes(weights), where)
+    _check_numbers(weights, where)
 
 
 def _check_numbers(weights: Mapping[str, Tensor], where: str) -> None:

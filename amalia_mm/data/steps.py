@@ -12,27 +12,45 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch, VoiceBatch
+from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch, VoiceBatch
 from amalia_mm.data.bad_records import BadRecords
-from amalia_mm.data.order import Order, Ref, Row, share
+from amalia_mm.data.order import Ref, Row, share
 from amalia_mm.data.reader import StaleCountsError
 from amalia_mm.errors import InputError
 
-Batch = TextBatch | SpeechTextBatch | PreferenceBatch | VoiceBatch
+Batch = TextBatch | SpeechTextBatch | PreferenceBatch | SpeakerBatch | VoiceBatch
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
+
+
+class Batches(Protocol):
+    """What is in each global batch: `Order`, or another pure function of (seed, step)."""
+
+    def batch(self, step: int) -> tuple[Row, ...]:
+        """Return the rows of a micro-step."""
+        ...
+
+    def num_batches(self, epoch: int) -> int:
+        """Return how many batches an epoch has."""
+        ...
+
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return the largest batches, by what is large in them."""
+        ...
+
+
+class Reads(Protocol):
+    """References of an order to what `Collate` makes batches of; raises `InputError` where a record is bad."""
+
+    def read(self, ref: Ref) -> Any:
+        """Return what one reference is."""
+        ...
 
 
 class Collate(Protocol[BatchT_co]):
     """Rows, and whether they carry loss, to a batch."""
 
     def __call__(self, rows: Sequence[Sequence[Any]], *, has_loss: bool) -> BatchT_co: ...
-
-
-class Reads(Protocol):
-    """A reference of the order to what a batch is made of; `InputError` where it is bad."""
-
-    def read(self, ref: Ref) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
 
     def __init__(
         self,
-        order: Order,
+        order: Batches,
         reader: Reads,
         collate: Collate[BatchT],
         bad_records: BadRecords,
@@ -94,7 +112,7 @@ class Steps(Dataset[BatchT | Failed], Generic[BatchT]):
                     read[-1].append(self._reader.read(ref))
         return self._collate([row for row in read if row], has_loss=not is_filler)
 
-    def _read(self, ref: Ref) -> Any | None:
+    def _read(self, ref: Ref) -> Any:
         try:
             return self._reader.read(ref)
         except StaleCountsError:

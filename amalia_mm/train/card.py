@@ -16,7 +16,8 @@ MAX_SOURCES = 20
 
 def card(config: Mapping[str, Any], num_steps: int) -> str:
     """Return the card's text, from the resolved configuration of the run and the shards it names."""
-    shards: Mapping[str, float] = config["data"]["init_args"]["shards"]
+    shards: Mapping[str, float] | list[str] = config["data"]["init_args"]["shards"]
+    shards = dict.fromkeys(shards, 1.0) if isinstance(shards, list) else shards
     lines = [line for folder, weight in shards.items() for line in _folder_lines(folder, weight)]
     return (
         f"# {config['model']['class_path'].rsplit('.', 1)[-1]} model\n\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch
 from amalia_mm.errors import InputError
 
 _MOST_NAMED = 4
@@ -23,7 +23,7 @@ class Watched:
     def add(self, batch: object, loss: Tensor) -> None:
         """Remember a micro-batch; nothing is read back from the device yet."""
         text = batch.text if isinstance(batch, (PreferenceBatch, SpeechTextBatch)) else batch
-        records = text.places if isinstance(text, TextBatch) else ()
+        records = text.places if isinstance(text, (TextBatch, SpeakerBatch)) else ()
         self._seen.append((loss.detach(), records))
 
     def clear(self) -> None:

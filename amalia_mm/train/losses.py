@@ -94,3 +94,21 @@ def _num_repeats(ids: Tensor, lengths: Tensor) -> Tensor:
         return torch.zeros_like(lengths)
     inside = torch.arange(1, ids.shape[1], device=ids.device)[None, :] < lengths[:, None]
     return ((ids[:, 1:] == ids[:, :-1]) & inside).sum(1)
+
+
+def additive_margin(scores: Tensor, classes: Tensor, margin: float, scale: float) -> Loss:
+    """Return the summed additive-margin softmax loss (Wang et al. 2018, arXiv 1801.05599, equation 5).
+
+    The right class must be ahead of every other by the margin before the loss is small.
+
+    Args:
+        scores: (b s) cosines with each class.
+        classes: (b) int64, `IGNORE` where there is no loss.
+        margin: Taken from the right class's cosine.
+        scale: Of the cosines, before the softmax.
+    """
+    wanted = classes != IGNORE
+    right = F.one_hot(classes.clamp(min=0), scores.shape[1]).to(scores.dtype)
+    logits = scale * (scores.float() - margin * right)
+    total = F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum")
+    return Loss(total, wanted.sum().float())

@@ -9,7 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from amalia_mm.batch import PreferenceBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.units import SAMPLE_RATE_HZ
 
@@ -59,6 +59,8 @@ def filled(batch: Any) -> Mapping[str, Tensor]:
     """Return how much of a batch is used and how much is computed, (2) each: samples of clips, positions of rows."""
     if isinstance(batch, PreferenceBatch):
         return filled(batch.text)
+    if isinstance(batch, SpeakerBatch):
+        return {"audio": _pair(batch.num_samples.sum(), batch.waveforms.numel())}
     if isinstance(batch, SpeechTextBatch):
         counts = dict(filled(batch.text))
         if batch.waveforms is not None and batch.num_samples is not None:

@@ -27,7 +27,6 @@ from amalia_mm import __version__
 from amalia_mm.data.shard_data import ShardData
 from amalia_mm.errors import InputError
 from amalia_mm.fusion.projectors import own_vocabulary
-from amalia_mm.model_config import PARTS
 from amalia_mm.run import save_model
 from amalia_mm.train.card import card
 from amalia_mm.train.strategy import whole_weights
@@ -142,7 +141,11 @@ class RunFolder(SaveConfigCallback):
             arguments = self._resolved()["model"]["init_args"]
             init_from = arguments.get("init_from") or {}
             noise = noise_in(pl_module.model, init_from)
-            config = {part: arguments[part] for part in PARTS if _has_more(pl_module.model, part, noise)}
+            config = {
+                part: arguments[part]
+                for part in pl_module.parts
+                if _has_more(pl_module.model, part, noise)
+            }
             if "projector" in config:
                 config["projector"] = _without_files(config["projector"], pl_module.model)
             if pl_module.gated_lora is not None:
@@ -153,12 +156,14 @@ class RunFolder(SaveConfigCallback):
             if "encoder" in config and clip_s is not None:
                 config["clip_s"] = round(clip_s, 2)
             # The sizes of the decoder travel with a CTC model too: its head and blank depend on them.
-            config.setdefault("decoder_sizes", arguments["decoder"])
+            if "decoder" in arguments:
+                config.setdefault("decoder_sizes", arguments["decoder"])
+            tokenizer = arguments.get("tokenizer")
             save_model(
                 self.folder / MODEL,
                 pl_module.model,
                 config={**config, "made_by": made_by, "init_from": init_from},
-                tokenizer=Path(arguments["tokenizer"]),
+                tokenizer=None if tokenizer is None else Path(tokenizer),
                 card=card(self._resolved(), trainer.global_step),
                 leave_out=noise,
                 weights=weights,

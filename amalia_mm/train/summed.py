@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
+from amalia_mm.model_config import PARTS
 from amalia_mm.run import weights_hash
 from amalia_mm.train.finite import Watched
 from amalia_mm.train.losses import Loss
@@ -33,6 +34,8 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
 
     model: ModelT | None
     """The parts that are trained, named as in a model folder; built by `configure_model`."""
+    parts: tuple[str, ...] = PARTS
+    """The parts that it may have."""
 
     def __init__(self, optim: OptimConfig) -> None:
         super().__init__()

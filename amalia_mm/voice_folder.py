@@ -1,0 +1,49 @@
+"""One part of a voice out of its model folder: a speaker encoder, an acoustic model or a vocoder, ready to use.
+
+The folder is written as every model folder is (`run.py`), without a tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from amalia_mm.errors import InputError
+from amalia_mm.model_config import CONFIG, build_part, fitting, read_config
+from amalia_mm.run import check_same, read_weights
+
+PartT = TypeVar("PartT", bound=nn.Module)
+
+
+def load_voice_part(
+    folder: Path | str, part: str, kind: type[PartT], device: torch.device | str = "cpu"
+) -> tuple[PartT, Mapping[str, Any]]:
+    """Return a part of a voice, in evaluation mode on `device`, and the folder's configuration.
+
+    Args:
+        folder: The model folder.
+        part: What the part is called there (`speaker`, `acoustic`, `vocoder`).
+        kind: What it must be.
+        device: Where it goes.
+
+    Raises:
+        InputError: A file is missing or cut, the folder has no such part, or a weight has another name or shape than
+            the configuration says.
+    """
+    folder = Path(folder)
+    where = str(folder / CONFIG)
+    config = read_config(folder)
+    if not config.get(part):
+        remedy = "give the model folder of the recipe that trains it"
+        found = ", ".join(name for name in config if name not in ("format", "made_by", "init_from"))
+        raise InputError(where, field=part, found=found or "nothing", wanted=f"a {part}", remedy=remedy)
+    with fitting(where, part):
+        module = build_part(config[part], kind, where)()
+    weights = {name.removeprefix(f"{part}."): value for name, value in read_weights(folder).items()}
+    check_same(module.state_dict(), weights, where=f"{folder}: {part}")
+    module.load_state_dict(weights)
+    return module.eval().to(device), config
