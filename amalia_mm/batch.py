@@ -120,6 +120,16 @@ class PreferenceBatch(_Movable):
 
 
 @dataclass(frozen=True)
+class WaveformBatch(_Movable):
+    """Pieces of speech, all of one length, with nothing said about them."""
+
+    waveforms: Tensor
+    """(b n) float32."""
+    places: tuple[str, ...] = ()
+    """Shard and record of each, as errors name them; none where there is nothing to learn from."""
+
+
+@dataclass(frozen=True)
 class SpeechTextBatch(_Movable):
     """Rows of tokens with runs of audio placeholders, and what is heard there.
 

@@ -42,7 +42,7 @@ def load_audio(
     channel: int | None = None,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> Tensor:
-    """Return the sound of a file as (n) float32, mono, at 16 kHz or another rate.
+    """Return the sound of a file as (n) float32, mono, at 16 kHz or the rate that is asked for.
 
     Channels are averaged, or one is chosen. Peaks beyond 1 that lossy codecs give are kept. Rates are converted by
     soxr at its high quality.
@@ -52,7 +52,7 @@ def load_audio(
         where: What to call the source in errors; the path where empty.
         max_seconds: Refuse longer audio before decoding it.
         channel: The one to hear, counted from 0; None is the mean of all.
-        sample_rate_hz: The rate of the samples returned.
+        sample_rate_hz: Of the waveform that is returned: 16 kHz to hear, a voice's own to speak.
 
     Raises:
         InputError: The file is missing, empty, truncated, not audio, without a sample, longer than
@@ -65,8 +65,8 @@ def load_audio(
         if max_seconds is not None and promised is not None:
             _check_seconds(promised / sound.samplerate, max_seconds, where)
         blocks = _mono(_blocks(sound, promised, where, max_seconds), channel, where)
-        resampled = _resampled(blocks, sound.samplerate, sample_rate_hz)
-        samples = _joined(resampled, sound.samplerate, promised, sample_rate_hz)
+        blocks = _resampled(blocks, sound.samplerate, sample_rate_hz)
+        samples = _joined(blocks, sound.samplerate, promised, sample_rate_hz)
     _check_not_empty(len(samples), where)
     return torch.from_numpy(samples)
 
@@ -271,7 +271,7 @@ def _check_seconds(found_s: float, max_seconds: float, where: str) -> None:
 def _resampled(
     blocks: Iterator[np.ndarray], rate_hz: int, wanted_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[np.ndarray]:
-    """Yield the blocks at the wanted rate; together they are what the whole would be, converted at once."""
+    """Yield the blocks at the rate that is wanted; together they are what the whole would be, converted at once."""
     if rate_hz == wanted_hz:
         yield from blocks
         return

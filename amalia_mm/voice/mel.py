@@ -77,7 +77,13 @@ def magnitudes(waveform: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
     """Return the amplitudes (b w f) of the short-time spectrum of (b n), centred windows with mirrored edges."""
     window = hann(fft_samples, waveform.device)
     spectrum = torch.stft(
-        waveform, fft_samples, hop_samples, window=window, center=True, pad_mode="reflect", return_complex=True
+        waveform,
+        fft_samples,
+        hop_samples,
+        window=window,
+        center=True,
+        pad_mode="reflect",
+        return_complex=True,
     )
     return spectrum.abs()
 
