@@ -106,11 +106,7 @@ class VoiceData(ShardData[VoiceBatch]):
         )
 
     def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> VoiceReader:
-        return VoiceReader(
-            folders, self.sample_rate_hz, self.hop_samples, self.level_db, self.speaker_names
-        )
+        return VoiceReader(folders, self.sample_rate_hz, self.hop_samples, self.level_db, self.speaker_names)
 
     def _collate(self, names: tuple[str, ...]) -> Collate[VoiceBatch]:
-        return partial(
-            collate_voice, speaker_names=self.speaker_names, silence_samples=2 * self.fft_samples
-        )
+        return partial(collate_voice, speaker_names=self.speaker_names, silence_samples=2 * self.fft_samples)

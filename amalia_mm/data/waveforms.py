@@ -5,7 +5,8 @@ Clips are decoded at the rate that is spoken, not at that which is heard. It nee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +15,17 @@ from torch import Tensor
 
 from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import WaveformBatch
-from amalia_mm.data.bad_records import BadRecords, check_left_out
 from amalia_mm.data.eligible import Eligible
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.data.order import BudgetOrder, Order, Ref
 from amalia_mm.data.reader import Folder
 from amalia_mm.data.shard_data import ShardData, require
-from amalia_mm.data.steps import Steps
 from amalia_mm.data.tokens import TokenCounts
 from amalia_mm.data.visits import Source
 from amalia_mm.errors import InputError
 from amalia_mm.units import SAMPLE_RATE_HZ
 
+_LOG = logging.getLogger(__name__)
 _SILENT_PEAK = 1e-4
 """A window no louder than this teaches nothing; 16 bits have steps of a third of it."""
 _MOST_TRIES = 8
@@ -130,7 +130,7 @@ class WaveformData(ShardData[WaveformBatch]):
         num_workers: int = 1,
         max_bad_fraction: float = 0.01,
     ) -> None:
-        super().__init__(shards, "", val_shards, seed, num_workers, max_bad_fraction, None)
+        super().__init__(shards, val_shards, seed, num_workers, max_bad_fraction)
         require("window_samples", window_samples, window_samples >= 1, "at least 1")
         require("windows_per_batch", windows_per_batch, windows_per_batch >= 1, "at least 1")
         require("gain_db", gain_db, gain_db >= 0, "at least 0")
@@ -139,70 +139,42 @@ class WaveformData(ShardData[WaveformBatch]):
         self.windows_per_batch = windows_per_batch
         self.gain_db = gain_db
 
-    def prepare_data(self) -> None:
-        """Do nothing: no tokens are counted."""
-
-    def setup(self, stage: str | None = None) -> None:
-        """Load the indices; raises `InputError` naming what is missing or cut."""
-        wanted = (*self.shards, *self.val_shards) if stage in (None, "fit") else self.val_shards
-        for name in wanted:
-            if name not in self._folders:
-                index = ShardIndex.load(name)
-                none = np.zeros(len(index), dtype=np.int64)
-                self._folders[name] = Folder(index, TokenCounts(none, none - 1))
-
     @property
     def _most_rows(self) -> tuple[str, int]:
         return "windows_per_batch", self.windows_per_batch
 
-    def _steps(
-        self, weights: Mapping[str, float], seed: int, *, is_training: bool = True
-    ) -> tuple[Steps[WaveformBatch], BadRecords]:
-        if any(name not in self._folders for name in weights):
-            raise ValueError("setup() must run before a loader is made")
-        folders = [self._folders[name] for name in weights]
-        eligible = [self._eligible(f, w, is_training) for f, w in zip(folders, weights.values(), strict=True)]
-        left_out = {name: usable.left_out for name, usable in zip(weights, eligible, strict=True)}
-        sizes = {name: len(folder.index) for name, folder in zip(weights, folders, strict=True)}
-        # Words by themselves are often shorter than a window: they are told, and none too many.
-        check_left_out(left_out, sizes, max_fraction=1.0)
-        bad_records = BadRecords(list(weights), self.max_bad_fraction, self.num_workers)
-        indices = [folder.index for folder in folders]
-        gain_db = self.gain_db if is_training else 0.0
-        return Steps(
-            order=self._order([usable.source for usable in eligible], seed, is_training),
-            reader=WindowReader(indices, self.sample_rate_hz, self.window_samples, seed, gain_db),
-            collate=CollateWindows(self.window_samples),
-            bad_records=bad_records,
-            rank=0 if self.trainer is None else self.trainer.global_rank,
-            world_size=1 if self.trainer is None else self.trainer.world_size,
-        ), bad_records
+    def _load(self, name: str) -> Folder:
+        index = ShardIndex.load(name)
+        none = np.zeros(len(index), dtype=np.int64)
+        return Folder(index, TokenCounts(none, none - 1))
 
     def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
+        """Return the clips that a window fits into: words by themselves are often shorter, which is told and no fault."""
         index = folder.index
         # The index counts at 16 kHz, rounded; a sample more makes up for that.
         needed = -(-self.window_samples * SAMPLE_RATE_HZ // self.sample_rate_hz) + 1
-        has_clip = index.num_samples > 0
         good = np.flatnonzero(index.num_samples >= needed)
-        left_out = [
-            InputError(
-                index.where(int(record)),
-                field="audio",
-                found=f"{index.num_samples[record]} samples at 16 kHz" if has_clip[record] else "no clip",
-                wanted=f"at least {needed}, the length of a window",
-                remedy="make window_samples smaller, or leave the clip out",
-            )
-            for record in np.flatnonzero(index.num_samples < needed)
-        ]
+        num_short, window_s = len(index) - len(good), self.window_samples / self.sample_rate_hz
+        if num_short:
+            told = "%s: %d of %d records are shorter than a window of %.2f s (window_samples) and left out"
+            _LOG.warning(told, index.folder, num_short, len(index), window_s)
         source = Source(weight, good, np.zeros(len(good), np.int64), np.ones(len(good), np.int64))
         if source.num_visits < 1:
-            found = f"{len(good)} clips of {len(index)} records that are long enough, with weight {weight:g}"
+            found = f"{len(good)} clips of {window_s:.2f} s or more in {len(index)} records, with weight {weight:g}"
             remedy = "make window_samples smaller, raise the weight, or leave the folder out"
             wanted = "at least one visit in an epoch"
             raise InputError(index.folder, field="weight", found=found, wanted=wanted, remedy=remedy)
-        return Eligible(source, tuple(left_out))
+        return Eligible(source, ())
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         # Every window is one audio token long: batches of as many rows, in random order.
         most = self.windows_per_batch
         return BudgetOrder(sources, max_audio_tokens=most, max_text_tokens=1, max_rows=most, seed=seed)
+
+    def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> WindowReader:
+        indices = [folder.index for folder in folders]
+        gain_db = self.gain_db if is_training else 0.0
+        return WindowReader(indices, self.sample_rate_hz, self.window_samples, seed, gain_db)
+
+    def _collate(self, names: tuple[str, ...]) -> CollateWindows:
+        return CollateWindows(self.window_samples)

@@ -74,6 +74,7 @@ class AmaliaCLI(LightningCLI):
         parser.link_arguments(
             "model.geometry", "data.init_args.geometry", compute_fn=dataclasses.asdict, apply_on="instantiate"
         )
+        parser.link_arguments("model.sample_rate_hz", "data.init_args.sample_rate_hz", apply_on="instantiate")
         parser.link_arguments("model.ctc_tokens", "data.init_args.ctc_tokens", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -63,9 +63,13 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the summed loss of a micro-batch, scaled so that all later averages cancel."""
         terms = self.loss_terms(batch)
+        self.add_micro_batch(batch, terms)
+        return terms["loss"].sum * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
+
+    def add_micro_batch(self, batch: Any, terms: dict[str, Loss]) -> None:
+        """Take the terms of a micro-batch into those of the step that is coming."""
         _add(self._pending, terms)
         self._watched.add(batch, terms["loss"].sum)
-        return terms["loss"].sum * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the count of the whole global step; runs before gradient clipping.

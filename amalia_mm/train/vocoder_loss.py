@@ -1,7 +1,6 @@
 """What a vocoder's waveform is compared by: spectra of several lengths, mel frames, and what discriminators say.
 
-Each is a number for each clip (b), a mean over the clip's own frames: all windows of a batch are of one length, so their
-sum over clips is the sum of the batch.
+Each is a number for each window (b), a mean over the window's own frames: all of a batch are of one length.
 """
 
 from __future__ import annotations
