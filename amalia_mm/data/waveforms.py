@@ -77,8 +77,8 @@ class WindowReader:
             remedy = f"run `amalia shards verify {index.folder}`"
             raise InputError(where, field="audio", found=found, wanted=wanted, remedy=remedy)
         dice = np.random.default_rng([self.seed, ref.source, ref.record, ref.appearance])
-        for _ in range(_MOST_TRIES):
-            start = int(dice.integers(len(clip) - self.window_samples + 1))
+        window = clip[:0]
+        for start in dice.integers(len(clip) - self.window_samples + 1, size=_MOST_TRIES):
             window = clip[start : start + self.window_samples]
             if float(window.abs().max()) > _SILENT_PEAK:
                 break

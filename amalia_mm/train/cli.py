@@ -214,6 +214,7 @@ def _quieten() -> None:
         ".*The number of training batches.*",
         ".*LightningCLI's args parameter is intended.*",
         ".*Total length of `list` across ranks is zero.*",
+        ".*Using ModelCheckpoint with manual optimization.*",  # the state after a step is what is wanted
         ".*sync_dist=True.* when logging on epoch level.*",  # our means are of all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

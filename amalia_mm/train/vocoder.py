@@ -177,13 +177,13 @@ class AdversarialVocoding(Vocoding):
         """Return the vocoder's optimiser and the discriminators', and a schedule for each."""
         assert self.model is not None and self.discriminators is not None
         max_steps = self.trainer.max_steps
-        pairs = [
-            build_optimizer(part, self.optim_config, max_steps) for part in (self.model, self.discriminators)
-        ]
+        # Their warm-up comes when they begin, and they end together.
+        lasts = {self.model: max_steps, self.discriminators: max(1, max_steps - self.adversary_from_step)}
+        pairs = [build_optimizer(part, self.optim_config, steps) for part, steps in lasts.items()]
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
-    def training_step(self, batch: WaveformBatch, batch_idx: int) -> None:
-        """Move the discriminators, then the vocoder."""
+    def training_step(self, batch: WaveformBatch, batch_idx: int) -> Tensor:
+        """Move the discriminators, then the vocoder; return its loss, which nobody moves by any more."""
         assert self.discriminators is not None
         ours, theirs = cast(list[LightningOptimizer], self.optimizers())
         written = self._write(batch)
@@ -196,12 +196,16 @@ class AdversarialVocoding(Vocoding):
         distances = self._distances(batch, written)
         terms |= self._contest(batch, written, distances) if is_contest else distances
         self.add_micro_batch(batch, terms)
-        self.manual_backward(terms["loss"].sum * self.trainer.world_size)
+        loss = terms["loss"].sum * self.trainer.world_size
+        self.manual_backward(loss)
         self.discriminators.requires_grad_(True)
         ours.step()
         ours.zero_grad()
-        for schedule in cast(list[LRScheduler], self.lr_schedulers()):
-            schedule.step()
+        our_schedule, their_schedule = cast(list[LRScheduler], self.lr_schedulers())
+        our_schedule.step()
+        if is_contest:
+            their_schedule.step()
+        return loss.detach()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the vocoder's gradients by the count of the step, and clip them: Lightning does not, by hand."""
