@@ -12,7 +12,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch, VoiceBatch, WaveformBatch
+from amalia_mm.batch import (
+    PreferenceBatch,
+    SpeakerBatch,
+    SpeechTextBatch,
+    TextBatch,
+    VoiceBatch,
+    WaveformBatch,
+)
 from amalia_mm.data.bad_records import BadRecords
 from amalia_mm.data.order import Ref, Row, share
 from amalia_mm.data.reader import StaleCountsError

@@ -48,7 +48,9 @@ def index_phones(folder: Path | str) -> TokenCounts:
     path = phone_counts_path(index)
     if not path.is_file():
         counts = np.zeros(len(index), dtype=np.int64)
-        for number in tqdm(range(len(index)), desc=f"phones of {index.folder.name}", unit="record", delay=2.0):
+        for number in tqdm(
+            range(len(index)), desc=f"phones of {index.folder.name}", unit="record", delay=2.0
+        ):
             counts[number] = _count(index, number)
         save_sidecar(path, counts)
     return load_phones(index)

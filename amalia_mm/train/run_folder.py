@@ -142,9 +142,7 @@ class RunFolder(SaveConfigCallback):
             init_from = arguments.get("init_from") or {}
             noise = noise_in(pl_module.model, init_from)
             config = {
-                part: arguments[part]
-                for part in pl_module.parts
-                if _has_more(pl_module.model, part, noise)
+                part: arguments[part] for part in pl_module.parts if _has_more(pl_module.model, part, noise)
             }
             if "projector" in config:
                 config["projector"] = _without_files(config["projector"], pl_module.model)
@@ -162,7 +160,7 @@ class RunFolder(SaveConfigCallback):
             save_model(
                 self.folder / MODEL,
                 pl_module.model,
-                config={**config, "made_by": made_by, "init_from": init_from},
+                config={**config, **pl_module.notes(), "made_by": made_by, "init_from": init_from},
                 tokenizer=None if tokenizer is None else Path(tokenizer),
                 card=card(self._resolved(), trainer.global_step),
                 leave_out=noise,

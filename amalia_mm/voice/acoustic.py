@@ -115,6 +115,8 @@ class AcousticModel(nn.Module):
         dilation: Of every other block over frames.
         expansion: How many times as wide a position is inside of a block.
         speaker_size: Length of the vector that says who speaks.
+        num_speakers: Rows of a table of such vectors, for speakers that are learned with the model; 0: they all come
+            from a speaker encoder.
         dropout: On what a block of the encoder or a predictor adds.
         residual_std: How far real frames are from their mean, in units of `log_mel_std`: the flow begins with it.
         log_mel_mean: What is taken from log-mel frames; frames of speech are 0 on average then.
@@ -136,6 +138,7 @@ class AcousticModel(nn.Module):
         dilation: int = 2,
         expansion: int = 3,
         speaker_size: int = 128,
+        num_speakers: int = 0,
         dropout: float = 0.05,
         residual_std: float = 0.4,
         log_mel_mean: float = -5.0,
@@ -147,6 +150,7 @@ class AcousticModel(nn.Module):
         self.log_mel_mean, self.log_mel_std = log_mel_mean, log_mel_std
         self.symbol = nn.Embedding(len(SYMBOLS), width, padding_idx=0)
         self.mark = nn.Embedding(4, width)
+        self.speakers = nn.Embedding(num_speakers, speaker_size) if num_speakers else None
         self.speaker = nn.Linear(speaker_size, width)
         self.encoder = Stack(encoder_blocks, width, phone_kernel, expansion, width, dropout)
         self.phone_norm = nn.LayerNorm(width)

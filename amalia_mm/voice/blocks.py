@@ -26,15 +26,19 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, width: int, kernel: int, expansion: int, condition: int = 0, dropout: float = 0.0, dilation: int = 1
+        self,
+        width: int,
+        kernel: int,
+        expansion: int,
+        condition: int = 0,
+        dropout: float = 0.0,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"kernel {kernel} has no middle: it must be odd")
         self.reach = dilation * (kernel // 2)
-        self.depthwise = nn.Conv1d(
-            width, width, kernel, padding=self.reach, groups=width, dilation=dilation
-        )
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=self.reach, groups=width, dilation=dilation)
         self.norm = nn.LayerNorm(width, elementwise_affine=condition == 0)
         self.expand = nn.Linear(width, expansion * width)
         self.contract = nn.Linear(expansion * width, width)

@@ -63,7 +63,9 @@ def _difference(frames: Tensor, window: int, longest: int) -> tuple[Tensor, Tens
 def _first_dip(unlike: Tensor, shortest: int, rate_hz: float) -> Tensor:
     """Return the pitch (b f) of the first local minimum that is low enough, between samples by a parabola; 0: none."""
     inner = unlike[..., shortest:-1]
-    is_dip = (inner < unlike[..., shortest - 1 : -2]) & (inner <= unlike[..., shortest + 1 :]) & (inner < _UNLIKE)
+    is_dip = (
+        (inner < unlike[..., shortest - 1 : -2]) & (inner <= unlike[..., shortest + 1 :]) & (inner < _UNLIKE)
+    )
     lag = is_dip.to(torch.uint8).argmax(-1, keepdim=True) + shortest
     before, here, after = (unlike.gather(-1, lag + by) for by in (-1, 0, 1))
     bend = before - 2 * here + after

@@ -94,7 +94,9 @@ class SpeakerEncoder(SpeakerEmbedder):
             ValueError: A clip has no frame.
         """
         if not len(num_frames) or int(num_frames.min()) < 1:
-            raise ValueError(f"clips of {num_frames.tolist()} frames: a voice needs one frame or more of each")
+            raise ValueError(
+                f"clips of {num_frames.tolist()} frames: a voice needs one frame or more of each"
+            )
         hidden = _centred(mel, rearrange(is_frame(num_frames, mel.shape[2]), "b f -> b 1 f"))
         num_frames = (num_frames + self.stride - 1).div(self.stride, rounding_mode="floor")
         hidden = self.enter_norm(F.gelu(self.enter(hidden)))

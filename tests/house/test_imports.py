@@ -259,5 +259,9 @@ def test_the_espeak_process_is_imported_by_nobody_and_imports_nothing_of_ours():
 
 def test_lightning_stays_in_training_and_data():
     for module, path in MODULES.items():
-        if not inside(module, "train") and module not in ("data.module", "data.shard_data", "data.speaker_data"):
+        if not inside(module, "train") and module not in (
+            "data.module",
+            "data.shard_data",
+            "data.speaker_data",
+        ):
             assert not any(inside(name, "lightning") for name, _ in imports(path)), module
