@@ -8,6 +8,7 @@ neighbourhood alone and speech can be made piece by piece. It knows mel frames; 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -156,7 +157,7 @@ class AcousticModel(nn.Module):
         self.phone_norm = nn.LayerNorm(width)
         self.phone_mean = nn.Linear(width, num_mels)
         middle = 0.09 * sample_rate_hz / hop_samples  # a phone is said in about 90 ms
-        self.duration = PhonePredictor(width, phone_kernel, 2, dropout, float(torch.tensor(middle).log()))
+        self.duration = PhonePredictor(width, phone_kernel, 2, dropout, math.log(middle))
         self.pitch = PhonePredictor(width, phone_kernel, 2, dropout, 0.0)
         self.place = nn.Linear(3 + 1 + 2 * _WAVES, width)
         self.mean_stack = Stack(mean_blocks, width, frame_kernel, expansion, width, growth=dilation)
