@@ -21,8 +21,9 @@ from amalia_mm.voice.flow import Solver, gaussian_velocity, guided, solve
 from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.phone_predictors import PhonePredictor, semitones, whole_frames
 
-LEAST_LOG_MEL = -11.5
-"""Frames are no quieter: what is below it is not heard, and silence would be learned before speech."""
+LEAST_LOG_MEL = -8.0
+"""Frames are no quieter, some 90 dB below a loud one: silence would be learned before speech, and what is so soft is not
+heard."""
 _WAVES = 6
 _TIME_WAVES = 8
 
@@ -142,8 +143,8 @@ class AcousticModel(nn.Module):
         num_speakers: int = 0,
         dropout: float = 0.05,
         residual_std: float = 0.4,
-        log_mel_mean: float = -5.0,
-        log_mel_std: float = 2.5,
+        log_mel_mean: float = -1.5,
+        log_mel_std: float = 2.8,
     ) -> None:
         super().__init__()
         self.mel = VoiceMel(sample_rate_hz, num_mels, fft_samples, hop_samples)
