@@ -34,10 +34,11 @@ def read_aloud(text: str, where: str = "text") -> ReadAloud:
     Raises:
         InputError: Nothing in the text can be said; `where` names it.
     """
-    said = utterance(text)
-    if not any(phone.symbol not in BREAKS for phone in said):
-        remedy = "give words, numbers or letters"
-        raise InputError(where, field="text", found=repr(text), wanted="something to say", remedy=remedy)
+    try:
+        said = utterance(text)
+    except InputError as error:
+        wanted, remedy = error.wanted, error.remedy
+        raise InputError(where, field="text", found=repr(text), wanted=wanted, remedy=remedy) from error
     phones = (_PAUSE, *said) if said[-1].symbol in BREAKS else (_PAUSE, *said, _PAUSE)
     return ReadAloud(
         tuple(_NUMBER[phone.symbol] for phone in phones),
