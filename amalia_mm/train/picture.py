@@ -1,4 +1,4 @@
-"""Matrices as pictures: the smallest PNG there is, one pixel a number, so that a run can be watched without a plotter."""
+"""Matrices as pictures: the smallest PNG there is, a square for each number, so that a run can be watched."""
 
 from __future__ import annotations
 

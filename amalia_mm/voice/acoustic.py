@@ -22,8 +22,7 @@ from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.phone_predictors import PhonePredictor, semitones, whole_frames
 
 LEAST_LOG_MEL = -8.0
-"""Frames are no quieter, some 90 dB below a loud one: silence would be learned before speech, and what is so soft is not
-heard."""
+"""Frames are no quieter, some 90 dB below a loud one: silence would be learned before speech, and is not heard."""
 _WAVES = 6
 _TIME_WAVES = 8
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def every_alignment(num_phones, num_frames):
     """All durations of 1 or more that sum to the frames."""
     for cuts in combinations(range(1, num_frames), num_phones - 1):
         edges = (0, *cuts, num_frames)
-        yield [end - start for start, end in zip(edges[:-1], edges[1:], strict=True)]
+        yield [end - start for start, end in pairwise(edges)]
 
 
 def value(scores, durations):
