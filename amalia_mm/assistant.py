@@ -22,7 +22,7 @@ from amalia_mm.fusion.responder import Responder, Written, report_cuts
 from amalia_mm.fusion.transcriber import Transcriber
 from amalia_mm.fusion.word_times import TimedWritten, WordTimes
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.portuguese.spoken import read_out
+from amalia_mm.portuguese.numbers import read_out
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import LoadedModel, load_model
 from amalia_mm.text.chat import read_in_place

@@ -20,6 +20,7 @@ from amalia_mm import __version__
 from amalia_mm.cost_commands import add_cost
 from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.model_commands import add_model_commands
+from amalia_mm.phonemes_command import add_phonemes
 from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
 from amalia_mm.shards_commands import add_shards
 from amalia_mm.terminal import note, prepare_streams
@@ -128,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model_commands(commands)
     add_preparation(commands)
     add_shards(commands)
+    add_phonemes(commands)
     add_cost(commands)
     for name, says in LIGHTNING.items():
         commands.add_parser(name, help=says, add_help=False)

@@ -1,4 +1,4 @@
-"""What the LightningDataModules of text, speech and voices share: folders in, endless batches out, exact at any step."""
+"""What the LightningDataModules of text, speech and voices share: folders in, endless batches out, exact anywhere."""
 
 from __future__ import annotations
 

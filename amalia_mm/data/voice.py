@@ -26,9 +26,7 @@ class VoiceData(ShardData[VoiceBatch]):
     Args:
         shards: Folder -> weight, the visits of each of its records in an epoch.
         val_shards: Folders to validate on, each record once.
-        sample_rate_hz: Of the waveforms; linked from the model.
-        hop_samples: From one frame to the next; linked from the model.
-        fft_samples: Of a frame; linked from the model.
+        voice_frames: The model's `sample_rate_hz`, `hop_samples` and `fft_samples`, linked from it.
         max_frames: Most frames of a global batch, padding included.
         max_phones: Most phones of a global batch, padding included.
         max_rows: Most rows of a global batch.
@@ -43,9 +41,7 @@ class VoiceData(ShardData[VoiceBatch]):
         self,
         shards: dict[str, float],
         val_shards: list[str] | None = None,
-        sample_rate_hz: int = 24_000,
-        hop_samples: int = 256,
-        fft_samples: int = 1024,
+        voice_frames: dict[str, int] | None = None,
         max_frames: int = 4000,
         max_phones: int = 2000,
         max_rows: int = 16,
@@ -58,7 +54,9 @@ class VoiceData(ShardData[VoiceBatch]):
         super().__init__(shards, val_shards, seed, num_workers, max_bad_fraction)
         holds = max_padding is None or 0 < max_padding <= 1
         require("max_padding", max_padding, holds, "a share above 0, or none")
-        self.sample_rate_hz, self.hop_samples, self.fft_samples = sample_rate_hz, hop_samples, fft_samples
+        frames = voice_frames or {"sample_rate_hz": 24_000, "hop_samples": 256, "fft_samples": 1024}
+        self.sample_rate_hz, self.hop_samples = frames["sample_rate_hz"], frames["hop_samples"]
+        self.fft_samples = frames["fft_samples"]
         self.max_frames, self.max_phones, self.max_rows = max_frames, max_phones, max_rows
         self.max_padding, self.level_db = max_padding, level_db
 

@@ -24,8 +24,6 @@ PAD = "_"
 SYMBOLS = (PAD, *VOWELS, *GLIDES, *CONSONANTS, *BREAKS)
 """Every symbol in a fixed order: models number them by it. The first fills up short rows and is never said."""
 
-VOICED = frozenset("bdɡvzʒmnɲlɫʎɾʁ")
-
 _SAMPA = dict(
     zip(
         ("ɛ", "ɐ", "ɔ", "ɨ", "ĩ", "ẽ", "ɐ̃", "õ", "ũ", "j̃", "w̃", "ɡ", "ʃ", "ʒ", "ɲ", "ɫ", "ʎ", "ɾ", "ʁ"),
@@ -95,8 +93,6 @@ def _onset(phones: Sequence[Phone], nucleus: int) -> int:
     """Return where the vowel's syllable begins: at the word's start, or with one consonant, or stop and liquid."""
     first = nucleus
     while not phones[first].word_start and phones[first - 1].symbol in GLIDES[:2]:
-        if not phones[first - 1].word_start and phones[first - 2].symbol not in ("k", "ɡ"):
-            break  # a glide between vowels closes the syllable before it
         first -= 1
     start = first
     while not phones[start].word_start and phones[start - 1].symbol in CONSONANTS:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.g2p import utterance
-from amalia_mm.portuguese.phonemes import BREAKS, SYMBOLS, Phone
+from amalia_mm.portuguese.phonemes import SYMBOLS, Phone
 
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 _PAUSE = Phone(".")
@@ -34,11 +34,12 @@ def read_aloud(text: str, where: str = "text") -> ReadAloud:
     Raises:
         InputError: Nothing in the text can be said; `where` names it.
     """
-    said = utterance(text)
-    if not any(phone.symbol not in BREAKS for phone in said):
-        remedy = "give words, numbers or letters"
-        raise InputError(where, field="text", found=repr(text), wanted="something to say", remedy=remedy)
-    phones = (_PAUSE, *said) if said[-1].symbol in BREAKS else (_PAUSE, *said, _PAUSE)
+    try:
+        said = utterance(text)
+    except InputError as error:
+        wanted, remedy = error.wanted, error.remedy
+        raise InputError(where, field="text", found=error.found, wanted=wanted, remedy=remedy) from error
+    phones = (_PAUSE, *said)
     return ReadAloud(
         tuple(_NUMBER[phone.symbol] for phone in phones),
         tuple(phone.stressed for phone in phones),

@@ -1,104 +1,137 @@
-"""Numbers and clock times as a Portuguese person says them: dezasseis, vinte e uma, nove menos um quarto.
+"""Written text as a European Portuguese reader says it: words and punctuation, nothing else.
 
-A thin layer over num2words, whose `pt` is European (`pt_BR` is its Brazilian); it lacks gender and the clock.
+`spoken("D. Afonso I, 1.º rei, morreu em 1185.")` is "Dom Afonso Primeiro, primeiro rei, morreu em mil cento e oitenta
+e cinco." The rules stand in the files beside this one, the most particular first; here they are tried, place by place
+from left to right, so that reading takes time in proportion to the text. Text that is words already comes back as it
+is, but for its spaces and dashes; a word in capitals becomes small.
+
+What no rule reads (emoji, other scripts) is left out and told.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from num2words import num2words
+from amalia_mm.errors import InputError
+from amalia_mm.portuguese import (
+    abbreviations,
+    addresses,
+    clock,
+    codes,
+    dates,
+    money,
+    quantities,
+    roman,
+    spelled,
+    symbols,
+)
+from amalia_mm.portuguese.cleaning import PUNCTUATION, cleaned, tidied
+from amalia_mm.portuguese.rules import LETTER, Rule
 
-_MILLIONS = ("milhão", "milhões", "bilião", "biliões", "trilião", "triliões")
-_QUARTER_MINUTES = {15: "um quarto", 30: "meia"}
+_AT_DIGITS: tuple[Rule, ...] = (
+    *dates.RULES,
+    *(*codes.RULES[:1], *clock.RULES, *money.RULES, *codes.RULES[1:]),
+    *quantities.RULES,
+)
+_AT_LETTERS: tuple[Rule, ...] = (
+    *(codes.IBAN, money.SIGN_FIRST),
+    *(*addresses.RULES, *abbreviations.RULES),
+    *(*roman.RULES, quantities.UNIT_ALONE, *spelled.RULES),
+)
+_AT_SIGNS: tuple[Rule, ...] = (
+    *(codes.COUNTRY_CODE, money.SIGN_FIRST, quantities.SIGN, quantities.SIGN_FRACTION),
+    *(quantities.UNIT_ALONE, *symbols.RULES),
+)
+_PLAIN = re.compile(
+    r"(?!(?:[vV]s|[eE]tc|[sS]éc|km|kg|cm|mm)\b)[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{2,}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +"
+)
+_WORD = re.compile(rf"[{LETTER}]+(?:['’-][a-zß-öø-ÿ][{LETTER}]*)*")
+_OTHER_WORD = re.compile(r"[^\W\d_]+")
+_KEPT = frozenset(PUNCTUATION + "'’-–—")
+_NEEDS_NO_SPACE = frozenset(" '’-(«“\"")
+_LATIN = re.compile(f"[{LETTER}]")
 
 
-def cardinal(number: int, feminine: bool = False) -> str:
-    """Return a whole number in words; `feminine` agrees with a feminine noun ("vinte e uma", "duzentas").
+@dataclass(frozen=True)
+class Reading:
+    """A text as it is read, and how often each sign without a reading was left out of it."""
 
-    What counts millions stays masculine: "dois milhões e duas". Negative numbers raise `ValueError`.
+    text: str
+    left_out: Mapping[str, int]
+
+
+def spoken(text: str) -> str:
+    """Return written text as words and punctuation, as a Portuguese person reads it; a warning tells what is left out.
+
+    Raises:
+        InputError: Nothing in the text can be read, or there is markup in it.
     """
-    if number < 0:
-        raise ValueError(f"only numbers from 0 up have a spoken form here: {number}")
-    spoken = str(num2words(number, lang="pt")).split()
-    if not feminine:
-        return " ".join(spoken)
-    masculine_until = max((i for i, word in enumerate(spoken) if word in _MILLIONS), default=-1)
-    return " ".join(word if i <= masculine_until else _feminine(word) for i, word in enumerate(spoken))
+    found = reading(text)
+    if found.left_out:
+        signs = ", ".join(f"{sign} ({count})" for sign, count in found.left_out.items())
+        warnings.warn(f"left out, without a reading: {signs}", stacklevel=2)
+    return found.text
 
 
-def _feminine(word: str) -> str:
-    if word.endswith("entos"):
-        return f"{word[:-2]}as"
-    return {"um": "uma", "dois": "duas", "quinhentos": "quinhentas"}.get(word, word)
+def reading(text: str) -> Reading:
+    """Return the text as it is read, with a count of what was left out; as `spoken`, without a warning."""
+    left_out: list[str] = []
+    read = tidied("".join(_pieces(cleaned(text, left_out), left_out)))
+    if not _LATIN.search(read):
+        found = "an empty text" if not text.strip() else f"nothing that can be said in {text.strip()[:100]}"
+        raise InputError(
+            "text", found=found, wanted="words, numbers or signs that have a reading", remedy="write a word"
+        )
+    return Reading(read, Counter(left_out))
 
 
-def clock(hour: int, minute: int = 0) -> str:
-    """Return a clock time without its article: "oito e meia", "nove menos um quarto", "meio-dia".
-
-    Hours run from 0 to 23 and are said on the twelve-hour dial; after the half hour one counts back from the
-    next hour. Values outside raise `ValueError`.
-    """
-    if not (0 <= hour < 24 and 0 <= minute < 60):
-        raise ValueError(f"no clock shows {hour}:{minute}")
-    if minute > 30:
-        return f"{_hour(hour + 1)} menos {_minutes(60 - minute)}"
-    return f"{_hour(hour)} e {_minutes(minute)}" if minute else _hour(hour)
-
-
-def at_clock(hour: int, minute: int = 0) -> str:
-    """Return when something happens: "às oito e meia", "à uma", "ao meio-dia"."""
-    return f"{_article(hour, minute, 'à', 'às', 'ao')} {clock(hour, minute)}"
-
-
-def from_clock(hour: int, minute: int = 0) -> str:
-    """Return since when, or which train: "das oito e meia", "da uma", "do meio-dia"."""
-    return f"{_article(hour, minute, 'da', 'das', 'do')} {clock(hour, minute)}"
+def _pieces(text: str, left_out: list[str]) -> Iterator[str]:
+    """Yield what is said for each piece of the text, from left to right."""
+    place = 0
+    while place < len(text):
+        plain = _PLAIN.match(text, place)
+        if plain:
+            yield plain[0]
+            place = plain.end()
+            continue
+        said, end = _said_at(text, place)
+        if said is not None:
+            before, after = text[place - 1 : place], text[end : end + 1]
+            yield f"{'' if before in _NEEDS_NO_SPACE else ' '}{said}{' ' if after not in _KEPT else ''}"
+        else:
+            kept, end = _kept_at(text, place, left_out)
+            yield kept
+        place = end
 
 
-def it_is_clock(hour: int, minute: int = 0) -> str:
-    """Return what time it is: "são oito e meia", "é uma", "é meio-dia"."""
-    return f"{_article(hour, minute, 'é', 'são', 'é')} {clock(hour, minute)}"
+def _said_at(text: str, place: int) -> tuple[str | None, int]:
+    """Return what the first rule that applies says, and where its match ends; None where none applies."""
+    char = text[place]
+    rules = _AT_DIGITS if char.isdecimal() else _AT_LETTERS if _LATIN.match(char) else _AT_SIGNS
+    for rule in rules:
+        found = rule.pattern.match(text, place)
+        if found and found.end() > place:
+            said = rule.say(found)
+            if said is not None:
+                return said, found.end()
+    return None, place
 
 
-def _hour(hour: int) -> str:
-    if hour in (0, 24):
-        return "meia-noite"
-    return "meio-dia" if hour == 12 else cardinal(hour % 12, feminine=True)
-
-
-def _minutes(minute: int) -> str:
-    return _QUARTER_MINUTES.get(minute) or cardinal(minute)
-
-
-def _article(hour: int, minute: int, one: str, many: str, noon: str) -> str:
-    head = clock(hour, minute).split()[0]
-    if head == "meio-dia":
-        return noon
-    return one if head in ("uma", "meia-noite") else many
-
-
-_NUMBER = re.compile(r"(\d+|\d{1,3}(?:\.\d{3})+)(?:,(\d+))?([%€]?)")
-_SIGN = {"%": "por cento", "€": "euros"}
-
-
-def read_out(word: str) -> str:
-    """Return how a word of the spoken form is said where it is a number in digits; any other word as it is.
-
-    Whole numbers, thousands with points, decimals with a comma, per cent and euros: "12,5%" is "doze vírgula cinco
-    por cento". A decimal that begins with zeros, and a number that begins with one, is read digit by digit.
-    """
-    number = _NUMBER.fullmatch(word)
-    if number is None:
-        return word
-    whole, decimals, sign = number[1].replace(".", ""), number[2], number[3]
-    said = [_digits(whole)]
-    if decimals:
-        said += ["vírgula", _digits(decimals)]
-    return " ".join([*said, *([_SIGN[sign]] if sign else [])])
-
-
-def _digits(digits: str) -> str:
-    if digits.startswith("0") or len(digits) > 15:
-        return " ".join(cardinal(int(digit)) for digit in digits)
-    return cardinal(int(digits))
+def _kept_at(text: str, place: int, left_out: list[str]) -> tuple[str, int]:
+    """Return a word or mark as it is, or a space for what is left out; and where it ends."""
+    word = _WORD.match(text, place)
+    if word:
+        return word[0], word.end()
+    char = text[place]
+    if char == "-" and (text[place - 1 : place].isdecimal() or text[place + 1 : place + 2].isdecimal()):
+        return " ", place + 1  # Expo-98, 4-em-linha
+    if char in _KEPT or char == " ":
+        return char, place + 1
+    other = _OTHER_WORD.match(text, place)
+    sign = other[0] if other else char
+    left_out.append(sign)
+    return " ", place + len(sign)

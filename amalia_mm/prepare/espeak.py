@@ -165,6 +165,17 @@ class Speaker:
         own_rate_hz = rate_hz * utterance.tract_scale
         return waveform, [round(start * SAMPLE_RATE_HZ / own_rate_hz) for start in starts]
 
+    def phonemes(self, text: str) -> str:
+        """Return the sounds of a text in IPA as the synthesiser knows them, a space between words.
+
+        Raises:
+            InputError: As `speak`.
+        """
+        kind, _, body = self._ask({"text": " ".join(text.split()), "phonemes": True})
+        if kind != b"PHO1":
+            raise _unspoken(text, body.decode(errors="replace"))
+        return body.decode()
+
     def _waveform(self, utterance: Utterance, kind: bytes, sample_rate_hz: int, body: bytes) -> Tensor:
         text, voice = utterance.text, utterance.voice
         if kind != b"PCM1":

@@ -7,7 +7,8 @@ Every answer on stdout is a header of 12 bytes, little endian (4 letters, the sa
 bytes that follow), then a body. `INFO` comes once, at the start: JSON with `version` and `language`. Then
 requests come as one JSON object a line on stdin (`text`, `voice` such as "pt+f2", `rate_wpm`, `pitch`,
 `range`), each answered by `PCM1` (mono int16 samples) or `ERR1` (a message). With `word_starts` true the answer is
-`WRD1`: the number of words and the sample each begins at (4 bytes each), then the samples. The end of stdin ends it.
+`WRD1`: the number of words and the sample each begins at (4 bytes each), then the samples. A request with `phonemes`
+true needs only its text and is answered by `PHO1`: its sounds in IPA, a space between words. The end of stdin ends it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _VARIANTS = Path("espeak-ng-data/voices/!v")
 _SYNCHRONOUS = 2
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _CHARS_UTF8 = 1
+_PHONEMES_IPA = 2
 _WORD = 1
 _HEADROOM = 60  # of 100: at full volume a third of the voice variants clips
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
@@ -108,6 +110,17 @@ class _Engine:
         self._check(self._library.espeak_Synchronize(), "the text")
         return b"".join(self._pieces)
 
+    def phonemes(self, text: str) -> bytes:
+        """Return the sounds of a text in IPA, as the plain voice of the language says them."""
+        self._choose(_LANGUAGE)
+        convert = self._library.espeak_TextToPhonemes
+        convert.restype = ctypes.c_char_p
+        rest = ctypes.c_char_p(text.encode())
+        clauses: list[bytes] = []
+        while rest.value is not None:  # a clause each time; the library sets the pointer to null at the end
+            clauses.append(convert(ctypes.byref(rest), _CHARS_UTF8, _PHONEMES_IPA) or b"")
+        return b" ".join(clauses)
+
     def _choose(self, voice: str) -> None:
         _, _, variant = voice.partition("+")
         # The library falls back to its plain voice for a variant it does not know, and says nothing.
@@ -162,6 +175,9 @@ def _main() -> None:
         try:
             request = json.loads(line)
             with _Engine(library) as engine:
+                if request.get("phonemes"):
+                    _answer(answers, b"PHO1", 0, engine.phonemes(str(request["text"])))
+                    continue
                 sample_rate_hz, samples = engine.sample_rate_hz, engine.speak(request)
                 starts = engine.word_starts
         except (ValueError, KeyError, TypeError, OSError) as error:

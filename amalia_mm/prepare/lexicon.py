@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from amalia_mm.portuguese import spoken
+from amalia_mm.portuguese.clock import at_clock, clock, from_clock, it_is_clock
+from amalia_mm.portuguese.numbers import cardinal
 
 AGREEMENTS = ("ms", "fs", "mp", "fp")
 """Gender and number, in the order in which four alternatives are written: "novo/nova/novos/novas"."""
@@ -169,7 +170,7 @@ def _computed() -> Iterator[tuple[str, tuple[Entry, ...]]]:
 
 
 def _number(number: int) -> Entry:
-    masculine, feminine = spoken.cardinal(number), spoken.cardinal(number, feminine=True)
+    masculine, feminine = cardinal(number), cardinal(number, feminine=True)
     return Entry(dict(zip(AGREEMENTS, (masculine, feminine) * 2, strict=True)) | {"": masculine})
 
 
@@ -177,12 +178,12 @@ def _clock_entries(hours: Iterable[int], minutes: tuple[int, ...]) -> Iterator[E
     seen: set[str] = set()
     for hour in hours:
         for minute in minutes:
-            bare = spoken.clock(hour, minute)
+            bare = clock(hour, minute)
             if bare not in seen:
                 seen.add(bare)
                 forms = {
                     "": bare,
-                    "at": spoken.at_clock(hour, minute),
-                    "from": spoken.from_clock(hour, minute),
+                    "at": at_clock(hour, minute),
+                    "from": from_clock(hour, minute),
                 }
-                yield Entry(forms | {"is": spoken.it_is_clock(hour, minute)})
+                yield Entry(forms | {"is": it_is_clock(hour, minute)})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.portuguese.spoken import cardinal
+from amalia_mm.portuguese.numbers import cardinal
 from amalia_mm.prepare.grammar import Pattern, expand_choices, read_patterns, sample_texts
 from amalia_mm.prepare.lexicon import Entry, Lexicon, load_lexicon, read_data
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import one_hot
 
 from amalia_mm.batch import VoiceBatch
+from amalia_mm.data.voice import VoiceData
 from amalia_mm.errors import InputError
 from amalia_mm.run import warm_start
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
-from amalia_mm.voice.acoustic import AcousticModel, Encoded, Phones
+from amalia_mm.train.voice_hearing import Heard, Listener, hear
+from amalia_mm.voice.acoustic import AcousticModel, Encoded, Outline, Phones, noise_like
 from amalia_mm.voice.alignment import (
     diagonal_prior,
     frames_of_phones,
@@ -25,55 +28,68 @@ from amalia_mm.voice.alignment import (
     spread,
 )
 from amalia_mm.voice.flow import flow_matching_loss
-from amalia_mm.voice.mel import VoiceMel
-from amalia_mm.voice.phone_predictors import log_pitch
-from amalia_mm.voice.pitch import pitch_hz
 
-
-class _Voice(nn.Module):
-    """The parts that speak, under the names they have in a model folder."""
-
-    def __init__(self, acoustic: AcousticModel, speakers: nn.Embedding) -> None:
-        super().__init__()
-        self.acoustic = acoustic
-        self.speakers = speakers
+PART = "acoustic"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The frames of a batch's clips."""
+class _Seen:
+    """A batch as the losses see it."""
 
-    mel: Tensor
-    """(b m f), scaled, 0 on padding."""
-    num_frames: Tensor
-    """(b) int64."""
-    log_pitch: Tensor
-    """(b f), 0 where there is no pitch."""
+    heard: Heard
+    encoded: Encoded
+    durations: Tensor
+    pitch: Tensor
+    predicted_pitch: Tensor
     is_voiced: Tensor
-    """(b f) bool."""
+    outline: Outline
+
+
+class _Voice(nn.Module):
+    """The part that is trained, under the name it has in a model folder."""
+
+    def __init__(self, acoustic: AcousticModel) -> None:
+        super().__init__()
+        self.acoustic = acoustic
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip as it was heard and as it is made: log-mel frames, and how they were aligned."""
+
+    heard: Tensor
+    """(m f)."""
+    mean: Tensor
+    """(m f)."""
+    made: Tensor
+    """(m f), with the durations and the pitch of the clip."""
+    alignment: Tensor
+    """(p f), 1 where a frame is of a phone."""
 
 
 class Acoustic(SummedStep[_Voice]):
-    """Trains an `AcousticModel`, and a vector for each speaker.
+    """Trains an `AcousticModel`; who speaks is told by its own table, or by a speaker encoder that hears each clip.
 
     Args:
         acoustic: Factory of the model.
         optim: Learning rate and schedule.
-        num_speakers: Rows of the table of speakers; more speakers than rows are an error.
+        speaker_encoder: Model folder of a speaker encoder; None takes the vectors from the model's own table.
         duration_weight: What the error of a phone's log duration counts beside a frame.
         pitch_weight: What the error of a phone's log pitch counts beside a frame.
         dropped: Share of rows in which what is said, and by whom, is taken out, for classifier-free guidance.
         alignment_width: How far off the diagonal, as a share of a clip, costs a phone as much as frames that are one
             standard deviation off.
-        init_from: Model folder -> parts to start from (`acoustic`, `speakers`).
+        init_from: Model folder -> parts to start from (`acoustic`).
         freeze: Regular expressions over parameter names; each must match one.
     """
+
+    parts = (PART,)
 
     def __init__(
         self,
         acoustic: Callable[[], AcousticModel],
         optim: OptimConfig,
-        num_speakers: int = 64,
+        speaker_encoder: str | None = None,
         duration_weight: float = 0.3,
         pitch_weight: float = 1.0,
         dropped: float = 0.1,
@@ -83,47 +99,88 @@ class Acoustic(SummedStep[_Voice]):
     ) -> None:
         super().__init__(optim)
         self.build_acoustic = acoustic
-        self.num_speakers = num_speakers
+        self.speaker_encoder = speaker_encoder
         self.duration_weight, self.pitch_weight = duration_weight, pitch_weight
         self.dropped, self.alignment_width = dropped, alignment_width
         self.init_from = init_from or {}
         self.freeze_patterns = freeze or []
+        self._listener: Listener | None = None
         self.model: _Voice | None = None
 
     @property
-    def mel(self) -> VoiceMel:
-        """How frames are made of waveforms; known without allocating a weight."""
+    def voice_frames(self) -> dict[str, int]:
+        """How the model's frames are made of waveforms, as the data must know; no weight is allocated for it."""
         with torch.device("meta"):
-            return self.build_acoustic().mel
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Of the waveforms that the data give."""
-        return self.mel.sample_rate_hz
-
-    @property
-    def hop_samples(self) -> int:
-        """From one frame to the next."""
-        return self.mel.hop_samples
-
-    @property
-    def fft_samples(self) -> int:
-        """Of the window of a frame."""
-        return self.mel.fft_samples
+            mel = self.build_acoustic().mel
+        return {
+            "sample_rate_hz": mel.sample_rate_hz,
+            "hop_samples": mel.hop_samples,
+            "fft_samples": mel.fft_samples,
+        }
 
     def configure_model(self) -> None:
-        """Build, warm-start and freeze the model, once."""
+        """Build, warm-start and freeze the model, once; and take the speaker encoder, where there is one."""
         if self.model is not None:
             return
-        acoustic = self.build_acoustic()
-        speakers = nn.Embedding(self.num_speakers, acoustic.speaker_size)
-        model = _Voice(acoustic, speakers)
+        model = _Voice(self.build_acoustic())
+        if self.speaker_encoder is not None:
+            self._listener = Listener(self.speaker_encoder)
+        self._check_speakers(model.acoustic)
         warm_start(model, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
 
+    def _check_speakers(self, acoustic: AcousticModel) -> None:
+        """Refuse a model whose speakers come from nowhere, from two places, or as vectors of another length."""
+        if (self._listener is None) == (acoustic.speakers is None):
+            found = "neither" if self._listener is None else "both"
+            wanted = "either acoustic.num_speakers above 0 or a speaker_encoder"
+            remedy = "set one of them"
+            raise InputError("model", field="speaker_encoder", found=found, wanted=wanted, remedy=remedy)
+        size = acoustic.speaker_size if self._listener is None else self._listener.embedder.embed_size
+        if size != acoustic.speaker_size:
+            raise InputError(
+                "model.acoustic",
+                field="speaker_size",
+                found=acoustic.speaker_size,
+                wanted=f"{size}, as the encoder in {self.speaker_encoder} gives",
+                remedy="set it to that",
+            )
+
+    def notes(self) -> dict[str, Any]:
+        """Return who speaks, row by row of the table, or which encoder told."""
+        if self.speaker_encoder is not None:
+            return {"speaker_encoder": self.speaker_encoder}
+        data = getattr(self.trainer, "datamodule", None)
+        return {"speakers": list(data.speaker_names) if isinstance(data, VoiceData) else []}
+
     def loss_terms(self, batch: VoiceBatch) -> dict[str, Loss]:
         """Return the losses of a batch: of the flow, of both means, of durations and of pitch."""
+        assert self.model is not None
+        model = self.model.acoustic
+        seen = self._see(batch)
+        heard, encoded, outline = seen.heard, seen.encoded, seen.outline
+        counted = outline.valid & (batch.weights > 0)[:, None]
+        counted_phones = encoded.valid & (batch.weights > 0)[:, None]
+        phone_mean = spread(encoded.mean, frames_of_phones(seen.durations)).transpose(1, 2)
+        log_durations = seen.durations.clamp(min=1).float().log()
+        terms = {
+            "phone_mean": _squared(phone_mean - heard.mel, counted[:, None]),
+            "mean": _squared(outline.mean - heard.mel, counted[:, None]),
+            "duration": _squared(model.log_durations(encoded) - log_durations, counted_phones),
+            "pitch": _squared(seen.predicted_pitch - seen.pitch, counted_phones & seen.is_voiced),
+        }
+        time, noise, is_dropped = self._draw(heard)
+        known = model.without(outline.detached_mean(), is_dropped)
+        flow = flow_matching_loss(lambda x, t: model.velocity(x, t, known), heard.mel, counted, time, noise)
+        terms["flow"] = Loss(*flow)
+        frames = terms["flow"].sum + terms["mean"].sum + terms["phone_mean"].sum
+        phones = self.duration_weight * terms["duration"].sum + self.pitch_weight * terms["pitch"].sum
+        logged = {name: Loss(term.sum.detach(), term.count) for name, term in terms.items()}
+        return {"loss": Loss(frames / heard.mel.shape[1] + phones, counted.sum().float()), **logged}
+
+    def _see(self, batch: VoiceBatch) -> _Seen:
+        """Return a batch with its phones aligned and its frames outlined, pitches as they were measured."""
         assert self.model is not None
         model = self.model.acoustic
         with torch.no_grad():
@@ -132,45 +189,47 @@ class Acoustic(SummedStep[_Voice]):
             Phones(batch.phones, batch.is_stressed, batch.is_word_start), self.speaker_vectors(batch)
         )
         durations = self.aligned(encoded, heard, batch)
-        phone_of_frame = frames_of_phones(durations)
         pitch, voiced_frames = mean_over_phones(
-            heard.log_pitch, heard.is_voiced, phone_of_frame, batch.phones.shape[1]
+            heard.log_pitch, heard.is_voiced, frames_of_phones(durations), batch.phones.shape[1]
         )
-        predicted = model.log_pitch(encoded)
-        outline = model.outline(encoded, durations, torch.where(voiced_frames > 0, pitch, predicted.detach()))
-        counted = outline.valid & (batch.weights > 0)[:, None]
-        counted_phones = encoded.valid & (batch.weights > 0)[:, None]
-        phone_mean = spread(encoded.mean, phone_of_frame).transpose(1, 2)
-        terms = {
-            "phone_mean": _squared(phone_mean - heard.mel, counted[:, None]),
-            "mean": _squared(outline.mean - heard.mel, counted[:, None]),
-            "duration": _squared(
-                model.log_durations(encoded) - durations.clamp(min=1).float().log(), counted_phones
-            ),
-            "pitch": _squared(predicted - pitch, counted_phones & (voiced_frames > 0)),
-        }
-        time, noise, is_dropped = self._draw(heard)
-        known = model.without(outline.detached_mean(), is_dropped)
-        flow = flow_matching_loss(lambda x, t: model.velocity(x, t, known), heard.mel, counted, time, noise)
-        terms["flow"] = Loss(*flow)
-        frames = sum(terms[name].sum for name in ("flow", "mean", "phone_mean")) / heard.mel.shape[1]
-        phones = self.duration_weight * terms["duration"].sum + self.pitch_weight * terms["pitch"].sum
-        logged = {name: Loss(term.sum.detach(), term.count) for name, term in terms.items()}
-        return {"loss": Loss(frames + phones, counted.sum().float()), **logged}
+        predicted, is_voiced = model.log_pitch(encoded), voiced_frames > 0
+        outline = model.outline(encoded, durations, torch.where(is_voiced, pitch, predicted.detach()))
+        return _Seen(heard, encoded, durations, pitch, predicted, is_voiced, outline)
+
+    @torch.no_grad()
+    def samples(self, batch: VoiceBatch, num_clips: int) -> list[Sample]:
+        """Return the first clips of a batch, as they were heard and as the model makes them."""
+        assert self.model is not None
+        model = self.model.acoustic
+        seen = self._see(batch)
+        made = model.frames(seen.outline, noise_like(seen.outline.mean, seed=0))
+        samples = []
+        for row in range(min(num_clips, len(batch.phones))):
+            num_frames, num_phones = int(seen.heard.num_frames[row]), int(batch.num_phones[row])
+            phone = frames_of_phones(seen.durations)[row, :num_frames]
+            heard, mean = (
+                model.log_mel(mel[row, :, :num_frames]) for mel in (seen.heard.mel, seen.outline.mean)
+            )
+            alignment = one_hot(phone, num_phones).T.float()
+            samples.append(Sample(heard, mean, made[row, :, :num_frames], alignment))
+        return samples
 
     def speaker_vectors(self, batch: VoiceBatch) -> Tensor:
         """Return (b e), the vector of each clip's speaker; zeros where nobody is named."""
         assert self.model is not None
-        if len(batch.speaker_names) > self.num_speakers:
+        if self._listener is not None:
+            return self._listener.vectors(batch, self.model.acoustic.mel.sample_rate_hz)
+        table = self.model.acoustic.speakers
+        assert table is not None
+        if len(batch.speaker_names) > table.num_embeddings:
             raise InputError(
-                "model",
+                "model.acoustic",
                 field="num_speakers",
-                found=f"{self.num_speakers} for {len(batch.speaker_names)} speakers in the shards",
+                found=f"{table.num_embeddings} for {len(batch.speaker_names)} speakers in the shards",
                 wanted="a row for each speaker",
-                remedy="raise num_speakers",
+                remedy="raise num_speakers, or give a speaker_encoder",
             )
-        vectors = self.model.speakers(batch.speakers.clamp(min=0))
-        return vectors.masked_fill((batch.speakers < 0)[:, None], 0.0)
+        return table(batch.speakers.clamp(min=0)).masked_fill((batch.speakers < 0)[:, None], 0.0)
 
     @torch.no_grad()
     def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
@@ -198,18 +257,6 @@ class Acoustic(SummedStep[_Voice]):
         time = (parts + torch.rand(num_rows, device=device)) / num_rows
         is_dropped = torch.rand(num_rows, device=device) < self.dropped
         return time, torch.randn_like(heard.mel), is_dropped
-
-
-def hear(model: AcousticModel, batch: VoiceBatch) -> Heard:
-    """Return the frames and pitches of a batch's clips; each is what it would be alone."""
-    mels = [
-        model.mel(clip[None, :length])[0].T
-        for clip, length in zip(batch.waveforms, batch.num_samples.tolist(), strict=True)
-    ]
-    num_frames = torch.tensor([len(mel) for mel in mels], device=batch.phones.device)
-    mel = pad_sequence([model.scaled(mel) for mel in mels], batch_first=True).transpose(1, 2)
-    pitch = pitch_hz(batch.waveforms, model.mel.sample_rate_hz, model.mel.hop_samples)[:, : mel.shape[2]]
-    return Heard(mel, num_frames, log_pitch(pitch), pitch > 0)
 
 
 def _squared(error: Tensor, is_counted: Tensor) -> Loss:

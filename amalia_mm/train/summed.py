@@ -56,6 +56,10 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         """The most positions of a row that the model can read; None where no decoder reads any."""
         return None
 
+    def notes(self) -> dict[str, Any]:
+        """Return what the configuration of a model folder is to say beside its parts; after training."""
+        return {}
+
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Loss]:
         """Return the terms of the loss of one micro-batch; `loss` is the one to minimise, others are logged."""

@@ -8,6 +8,7 @@ neighbourhood alone and speech can be made piece by piece. It knows mel frames; 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,8 +21,8 @@ from amalia_mm.voice.flow import Solver, gaussian_velocity, guided, solve
 from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.phone_predictors import PhonePredictor, semitones, whole_frames
 
-LEAST_LOG_MEL = -11.5
-"""Frames are no quieter: what is below it is not heard, and silence would be learned before speech."""
+LEAST_LOG_MEL = -8.0
+"""Frames are no quieter, some 90 dB below a loud one: silence would be learned before speech, and is not heard."""
 _WAVES = 6
 _TIME_WAVES = 8
 
@@ -115,6 +116,8 @@ class AcousticModel(nn.Module):
         dilation: Of every other block over frames.
         expansion: How many times as wide a position is inside of a block.
         speaker_size: Length of the vector that says who speaks.
+        num_speakers: Rows of a table of such vectors, for speakers that are learned with the model; 0: they all come
+            from a speaker encoder.
         dropout: On what a block of the encoder or a predictor adds.
         residual_std: How far real frames are from their mean, in units of `log_mel_std`: the flow begins with it.
         log_mel_mean: What is taken from log-mel frames; frames of speech are 0 on average then.
@@ -136,10 +139,11 @@ class AcousticModel(nn.Module):
         dilation: int = 2,
         expansion: int = 3,
         speaker_size: int = 128,
+        num_speakers: int = 0,
         dropout: float = 0.05,
         residual_std: float = 0.4,
-        log_mel_mean: float = -5.0,
-        log_mel_std: float = 2.5,
+        log_mel_mean: float = -1.5,
+        log_mel_std: float = 2.8,
     ) -> None:
         super().__init__()
         self.mel = VoiceMel(sample_rate_hz, num_mels, fft_samples, hop_samples)
@@ -147,12 +151,13 @@ class AcousticModel(nn.Module):
         self.log_mel_mean, self.log_mel_std = log_mel_mean, log_mel_std
         self.symbol = nn.Embedding(len(SYMBOLS), width, padding_idx=0)
         self.mark = nn.Embedding(4, width)
+        self.speakers = nn.Embedding(num_speakers, speaker_size) if num_speakers else None
         self.speaker = nn.Linear(speaker_size, width)
         self.encoder = Stack(encoder_blocks, width, phone_kernel, expansion, width, dropout)
         self.phone_norm = nn.LayerNorm(width)
         self.phone_mean = nn.Linear(width, num_mels)
         middle = 0.09 * sample_rate_hz / hop_samples  # a phone is said in about 90 ms
-        self.duration = PhonePredictor(width, phone_kernel, 2, dropout, float(torch.tensor(middle).log()))
+        self.duration = PhonePredictor(width, phone_kernel, 2, dropout, math.log(middle))
         self.pitch = PhonePredictor(width, phone_kernel, 2, dropout, 0.0)
         self.place = nn.Linear(3 + 1 + 2 * _WAVES, width)
         self.mean_stack = Stack(mean_blocks, width, frame_kernel, expansion, width, growth=dilation)

@@ -1,8 +1,8 @@
 """The block that encoder and decoder of the voice are made of: convolution over time, then over channels.
 
 ConvNeXt's (Liu et al. 2022, arXiv 2201.03545) in one dimension, as in Vocos; what a row's condition says shifts, scales
-and gates it (Peebles and Xie 2023, arXiv 2212.09748, "adaLN-Zero"). A block sees `kernel` // 2 positions to either side:
-a stack of them reaches no further than their sum, so speech can be made piece by piece.
+and gates it (Peebles and Xie 2023, arXiv 2212.09748, "adaLN-Zero"). A block sees `kernel` // 2 positions to either
+side: a stack of them reaches no further than their sum, so speech can be made piece by piece.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ smallest standard deviation of 0).
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -60,7 +61,7 @@ def solve(
         )
     place = noise
     times = step_times(num_steps, sway)
-    for start, end in zip(times[:-1], times[1:], strict=True):
+    for start, end in pairwise(times):
         step = end - start
         slope = velocity(place, noise.new_full((len(noise),), start))
         if method == "midpoint":

@@ -18,7 +18,7 @@ from amalia_mm.fusion.responder import Responder
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.fusion.word_times import Said, WordTimes, said_words
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.portuguese.spoken import read_out
+from amalia_mm.portuguese.numbers import read_out
 from amalia_mm.prepare.espeak import Speaker, Utterance
 from amalia_mm.prepare.voices import TEST_VOICES
 from amalia_mm.text.ctc_vocabulary import CtcVocabulary, pieces

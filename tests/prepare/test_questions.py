@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.portuguese.spoken import cardinal
+from amalia_mm.portuguese.numbers import cardinal
 from amalia_mm.prepare.grammar import expand_choices
 from amalia_mm.prepare.lexicon import load_lexicon, read_data
 from amalia_mm.prepare.questions import Question, QuestionSets, build_questions

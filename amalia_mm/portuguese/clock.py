@@ -1,0 +1,121 @@
+"""Clock times: as they are told ("nove menos um quarto"), and as they are read out when written in digits.
+
+Telling goes by the twelve-hour dial; what is written 16h30 is read "dezasseis e trinta", as at a station.
+"""
+
+from __future__ import annotations
+
+import re
+
+from amalia_mm.portuguese.numbers import cardinal, decimal
+from amalia_mm.portuguese.rules import Rule, count_of, word_after, words_before
+from amalia_mm.portuguese.tables import words_of
+
+_QUARTER_MINUTES = {15: "um quarto", 30: "meia"}
+
+
+def clock(hour: int, minute: int = 0) -> str:
+    """Return a clock time without its article: "oito e meia", "nove menos um quarto", "meio-dia".
+
+    Hours run from 0 to 23 and are said on the twelve-hour dial; after the half hour one counts back from the
+    next hour. Values outside raise `ValueError`.
+    """
+    if not (0 <= hour < 24 and 0 <= minute < 60):
+        raise ValueError(f"no clock shows {hour}:{minute}")
+    if minute > 30:
+        return f"{_hour(hour + 1)} menos {_minutes(60 - minute)}"
+    return f"{_hour(hour)} e {_minutes(minute)}" if minute else _hour(hour)
+
+
+def at_clock(hour: int, minute: int = 0) -> str:
+    """Return when something happens: "às oito e meia", "à uma", "ao meio-dia"."""
+    return f"{_article(hour, minute, 'à', 'às', 'ao')} {clock(hour, minute)}"
+
+
+def from_clock(hour: int, minute: int = 0) -> str:
+    """Return since when, or which train: "das oito e meia", "da uma", "do meio-dia"."""
+    return f"{_article(hour, minute, 'da', 'das', 'do')} {clock(hour, minute)}"
+
+
+def it_is_clock(hour: int, minute: int = 0) -> str:
+    """Return what time it is: "são oito e meia", "é uma", "é meio-dia"."""
+    return f"{_article(hour, minute, 'é', 'são', 'é')} {clock(hour, minute)}"
+
+
+def _hour(hour: int) -> str:
+    if hour in (0, 24):
+        return "meia-noite"
+    return "meio-dia" if hour == 12 else cardinal(hour % 12, feminine=True)
+
+
+def _minutes(minute: int) -> str:
+    return _QUARTER_MINUTES.get(minute) or cardinal(minute)
+
+
+def _article(hour: int, minute: int, one: str, many: str, noon: str) -> str:
+    head = clock(hour, minute).split()[0]
+    if head == "meio-dia":
+        return noon
+    return one if head in ("uma", "meia-noite") else many
+
+
+_DURATION_BEFORE = words_of(
+    "demora demorou demoram demorar durante dura durou duram durar leva levou levam faltam falta há "
+    "passaram esperei esperou esperámos cerca duração total"
+)
+
+
+def _read_clock(found: re.Match[str]) -> str | None:
+    """Return "dezasseis e trinta" for 16h30, "nove horas" for 9h, "duas horas e trinta minutos" for how long."""
+    hour, minute = int(found["hour"]), int(found["minute"] or 0)
+    if hour > 24 or minute > 59:
+        return None
+    hours = cardinal(hour, feminine=True)
+    named = f"{hours} {'hora' if hour == 1 else 'horas'}"
+    second = f" e {count_of(int(found['second']), 'segundo')}" if found["second"] else ""
+    if minute == 0 and not second:
+        return named
+    before = words_before(found, 2)
+    if _DURATION_BEFORE & set(before) or (before[-1:] == ["de"] and word_after(found) == "de"):
+        return f"{named} e {count_of(minute, 'minuto')}{second}"
+    return f"{named if hour == 0 else hours} e {cardinal(minute)}{second}"
+
+
+def _read_lap(found: re.Match[str]) -> str:
+    """Return the time of a race: "um minuto e quarenta e quatro vírgula zero oitenta e quatro segundos"."""
+    said = []
+    if found["hours"]:
+        said.append(count_of(int(found["hours"]), "hora"))
+    said.append(count_of(int(found["minutes"]), "minuto"))
+    seconds, parts = found["seconds"], found["parts"]
+    whole = f"{cardinal(int(seconds))} vírgula {decimal(parts)}" if parts else cardinal(int(seconds))
+    said.append(f"{whole} {'segundo' if not parts and int(seconds) == 1 else 'segundos'}")
+    return f"{' '.join(said[:-1])} e {said[-1]}"
+
+
+_ENDS = r"(?![^\W_])"
+RULES = (
+    Rule(
+        re.compile(
+            r"(?:(?P<hours>\d{1,3})\s?h\s?)?(?P<minutes>\d{1,2})\s?m(?:in)?\s?"
+            rf"(?P<seconds>\d{{1,2}})(?:[,.](?P<parts>\d+))?\s?s{_ENDS}"
+        ),
+        _read_lap,
+    ),
+    Rule(
+        re.compile(
+            rf"(?P<hour>\d{{1,2}})\s?[hH](?:\s?(?P<minute>[0-5]\d)(?:\s?m(?:in)?)?)?(?P<second>(?!)x)?{_ENDS}"
+        ),
+        _read_clock,
+    ),
+    Rule(
+        re.compile(
+            r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?:\s?[hH])?(?![^\W_]|[:,.]\d)"
+        ),
+        _read_clock,
+    ),
+    Rule(
+        re.compile(rf"(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d)(?P<second>(?!)x)?\s?[hH]{_ENDS}"), _read_clock
+    ),
+)
+"""How times in digits are read: 1m44,084s, 16h30, 9h, 16:54, 16:54:10, 16.30h."""

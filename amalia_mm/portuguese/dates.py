@@ -1,0 +1,75 @@
+"""Dates in digits: 12/03/2024 and 2024-03-12 "doze de março de dois mil e vinte e quatro"; weekdays by number.
+
+The day comes first, as in Portugal; the first of a month is "um". What no calendar has is not a date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+from amalia_mm.portuguese.numbers import cardinal
+from amalia_mm.portuguese.rules import Rule, left_of, right_of, words_before
+
+MONTHS = (
+    *("janeiro", "fevereiro", "março", "abril", "maio", "junho"),
+    *("julho", "agosto", "setembro", "outubro", "novembro", "dezembro"),
+)
+_WEEKDAYS = {"2": "segunda", "3": "terça", "4": "quarta", "5": "quinta", "6": "sexta"}
+_LEAP_YEAR = 2000
+
+
+def date(day: int, month: int, year: int | None = None) -> str | None:
+    """Return a date in words, or None where no calendar has it; a year below 100 is said in its two digits."""
+    try:
+        datetime.date(year if year is not None and 100 <= year <= 9999 else _LEAP_YEAR, month, day)
+    except ValueError:
+        return None
+    said = f"{cardinal(day)} de {MONTHS[month - 1]}"
+    return said if year is None else f"{said} de {cardinal(year)}"
+
+
+def _say_date(found: re.Match[str]) -> str | None:
+    said = date(int(found["day"]), int(found["month"]), int(found["year"]))
+    return f"{said}," if said and found["time"] else said
+
+
+def _say_day(found: re.Match[str]) -> str | None:
+    """Return a date without a year; only after a word that asks for one, since 1/2 is a half."""
+    before = words_before(found, 1)
+    if not before or before[0] not in ("dia", "dias", "em", "até", "desde", "data"):
+        return None
+    return date(int(found["day"]), int(found["month"]))
+
+
+def _say_weekday(found: re.Match[str]) -> str | None:
+    if found["feira"]:
+        return f"{_WEEKDAYS[found['day']]}-feira"
+    another = r"\s?(?:a|e|,|ou|à)\s(?:[2-6]\s?\.?ª)(?!\w)"
+    if re.match(rf"{another}\s?(?:[,.;)]|das|às|$|e\s)", right_of(found)):
+        return _WEEKDAYS[found["day"]]
+    before = re.search(r"[2-6]\s?\.?ª\s?(?:a|e|,|ou|à)\s$", left_of(found))
+    return (
+        _WEEKDAYS[found["day"]]
+        if before and re.match(r"\s?(?:[,.;)]|das|às|$|e\s)", right_of(found))
+        else None
+    )
+
+
+_YEAR = r"(?P<year>\d{4}|\d\d)"
+_DAY, _MONTH = r"(?P<day>0?[1-9]|[12]\d|3[01])", r"(?P<month>0?[1-9]|1[0-2])"
+RULES = (
+    Rule(
+        re.compile(r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?:(?P<time>T)(?=\d\d:)|(?!\d|-\d))"),
+        _say_date,
+    ),
+    Rule(
+        re.compile(
+            rf"{_DAY}\s?(?P<mark>[/.-])\s?{_MONTH}\s?(?P=mark)\s?{_YEAR}(?P<time>(?!)x)?(?!\d|[/.-]\d)"
+        ),
+        _say_date,
+    ),
+    Rule(re.compile(rf"{_DAY}/{_MONTH}(?!\d|[/-]\d|\s?%)"), _say_day),
+    Rule(re.compile(r"(?P<day>[2-6])\s?\.?ªs?(?P<feira>[ -]feira(?!\w))?"), _say_weekday),
+)
+"""How dates are read."""

@@ -1,0 +1,116 @@
+"""What is read letter by letter: PSP pê-esse-pê, CD-ROM, "vitamina C", J. Saramago; and acronyms read as words.
+
+`data/acronyms.tsv` knows how some are read (`*` by letters, `=` as the word that they look like, else as it says). Any
+other word in capitals is read as a word where a Portuguese could pronounce it, and by its letters where not.
+"""
+
+from __future__ import annotations
+
+import re
+
+from amalia_mm.portuguese.abbreviations import ends_sentence
+from amalia_mm.portuguese.rules import LETTER, Rule, left_of, right_of, words_before
+from amalia_mm.portuguese.tables import rows, words_of
+
+_NAMES = dict(rows("letters.tsv"))
+_PLAIN = str.maketrans("áàâãéêíóôõúü", "aaaaeeiooouu")
+_ACRONYMS = dict(rows("acronyms.tsv"))
+_UPPER = "A-ZÀ-ÖØ-Þ"
+_ONSET = r"(?:[bcdfgpt][rl]|[vk]r|qu|gu|[bcdfghjlmnpqrstvxzkw]h?)"
+_SYLLABLE = rf"(?:{_ONSET}?[aeiouy]{{1,2}}(?:[lrszmnx](?![aeiou])|ns(?![aeiou]))?)"
+_SAYABLE = re.compile(rf"(?:s(?=[ptcmnf]))?{_SYLLABLE}+[bcdfgptk]?s?")
+_LETTER_CUES = words_of(
+    "letra letras vitamina vitaminas hepatite grupo classe turma bloco plano opção alínea alíneas ponto anexo série "
+    "tipo porta fila lote vogal consoante planos zona escalão secção linha categoria nota ala conjunto equipa quadro "
+    "parte torre edifício módulo perfil lista nível variável eixo sala fator factor"
+)
+
+
+def letter(char: str) -> str:
+    """Return the name of a letter, Latin or Greek; the base letter's where it carries an accent."""
+    char = char.lower()
+    return _NAMES.get(char) or _NAMES.get(char.translate(_PLAIN)) or char
+
+
+def by_letters(word: str) -> str:
+    """Return a word letter by letter, as one word: "pê-esse-pê"."""
+    return "-".join(letter(char) for char in word)
+
+
+def is_sayable(word: str) -> bool:
+    """Return whether a word in capitals has syllables that Portuguese has, and is not better spelled."""
+    word = word.lower()
+    return _SAYABLE.fullmatch(word.translate(_PLAIN)) is not None
+
+
+def acronym(word: str) -> str:
+    """Return how a word in capitals is said; in small letters where it is a word."""
+    reading = _ACRONYMS.get(word.upper())
+    if reading is None:
+        reading = "=" if is_sayable(word) and (len(word) > 2 or word in _SHORT_WORDS) else "*"
+    if reading == "*":
+        return by_letters(word)
+    return word.lower() if reading == "=" else reading
+
+
+_SHORT_WORDS = words_of(
+    "AO AOS DA DAS DE DO DOS EM NA NAS NO NOS OS AS UM UMA SE ME TE LHE EU TU JÁ LÁ SÓ ATÉ SÃO É"
+)
+_HEADING_WORDS = _SHORT_WORDS | words_of("E A O À ÀS SEM COM POR QUE NÃO PARA SER TER ESTE")
+
+
+def _in_heading(found: re.Match[str]) -> bool:
+    """Return whether the words on both sides, or two on one, are in capitals too: then it is loud, not short."""
+    left = re.findall(rf"[{LETTER}]+", left_of(found))[-2:]
+    right = re.findall(rf"[{LETTER}]+", right_of(found))[:2]
+    loud = [word for word in (*left, *right) if word.isupper() and len(word) > 1 and word not in _ACRONYMS]
+    return len(loud) >= 2
+
+
+def _say_capitals(found: re.Match[str]) -> str:
+    word, plural = found["word"], found["plural"]
+    if word in _HEADING_WORDS and _in_heading(found):
+        return word.lower()
+    if word not in _ACRONYMS and _in_heading(found) and is_sayable(word):
+        return word.lower()
+    return acronym(word) + (plural or "")
+
+
+def _say_dotted(found: re.Match[str]) -> str:
+    letters = found[0].replace(".", "").replace(" ", "")
+    reading = acronym(letters) if letters in _ACRONYMS else by_letters(letters)
+    may_end = not right_of(found).strip() if len(letters) == 2 else ends_sentence(found)
+    return f"{reading}." if found[0].endswith(".") and may_end else reading
+
+
+def _say_initial(found: re.Match[str]) -> str | None:
+    """Return the letter of a name's initial; not where it ends a sentence ("a vitamina C. Depois")."""
+    before = words_before(found, 1)
+    if before and (before[0] in _LETTER_CUES or before[0] in ("e", "ou")):
+        return None
+    return letter(found[0][0])
+
+
+def _say_letter(found: re.Match[str]) -> str | None:
+    char = found[0]
+    if char.lower() not in "aeoàéóê":
+        return letter(char)
+    before = words_before(found, 1)
+    is_named = bool(before) and before[0] in _LETTER_CUES and char.lower() in "aeo"
+    after = found.string[found.end() : found.end() + 1]
+    is_item = (
+        after == ")" or after.isdecimal() or _CHAIN.search(left_of(found)) is not None
+    ) and char.lower() in "aeo"
+    return letter(char) if is_named or is_item else None
+
+
+_CHAIN = re.compile(rf"(?:^|[^{LETTER}])[{_UPPER}]-$")
+_ENDS = rf"(?![{LETTER}])"
+RULES = (
+    Rule(re.compile(rf"[{_UPPER}]\.(?=\d)"), lambda found: letter(found[0][0])),
+    Rule(re.compile(rf"(?:[{_UPPER}]\. ?){{2,}}(?:[{_UPPER}](?![{LETTER}.]))?(?<! )"), _say_dotted),
+    Rule(re.compile(rf"[{_UPPER}]\.(?= [{_UPPER}])"), _say_initial),
+    Rule(re.compile(rf"(?P<word>[{_UPPER}]{{2,}})(?P<plural>s)?{_ENDS}"), _say_capitals),
+    Rule(re.compile(rf"[{LETTER}](?!['’]?[{LETTER}])"), _say_letter),
+)
+"""How letters and words in capitals are read."""

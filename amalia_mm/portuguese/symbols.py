@@ -1,0 +1,35 @@
+"""Signs that are read: & e, @ arroba, = igual a, § parágrafo, π pi, a bar between words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from amalia_mm.portuguese.numbers import whole
+from amalia_mm.portuguese.rules import Rule
+from amalia_mm.portuguese.spelled import letter
+
+_SAID = {
+    "&": "e", "@": "arroba", "%": "por cento", "‰": "por mil", "€": "euros", "$": "dólares", "£": "libras",
+    "¥": "ienes", "¢": "cêntimos", "+": "mais", "−": "menos", "=": "igual a", "#": "cardinal", "§": "parágrafo",
+    "©": "direitos reservados", "®": "marca registada", "™": "marca registada", "×": "vezes", "÷": "a dividir por",
+    "±": "mais ou menos", "<": "menor que", ">": "maior que", "≤": "menor ou igual a", "≥": "maior ou igual a",
+    "≈": "aproximadamente", "≠": "diferente de", "√": "raiz quadrada de", "∞": "infinito", "∑": "somatório de",
+    "°": "graus", "℃": "graus Celsius", "²": "ao quadrado", "³": "ao cubo", "*": "asterisco", "^": "elevado a",
+    "\\": "barra invertida", "_": "sublinhado", "~": "til", "†": "falecido", "º": "grau", "ª": "á",
+}  # fmt: skip
+RULES = (
+    Rule(re.compile(r"(?<=[A-Z])\.(?=[A-Z])"), lambda _: "ponto"),
+    Rule(re.compile(r"/\s?(?=[^\W\d_]{3,}s?(?:\W|$))(?<=\d/)"), lambda _: "por"),
+    Rule(re.compile(r"(?<=\w)/(?=\w)"), lambda _: "barra"),
+    Rule(re.compile(r"/"), lambda _: ","),
+    Rule(re.compile(r"~(?=\s?\d)"), lambda _: "cerca de"),
+    Rule(re.compile(r"\*(?=\s?\d)(?:(?<=\d\*)|(?<=\d \*))"), lambda _: "vezes"),
+    Rule(re.compile("[⁰¹⁴-⁹]+"), lambda found: whole(unicodedata.normalize("NFKC", found[0]))),
+    Rule(re.compile("[" + re.escape("".join(_SAID)) + "]"), lambda found: _SAID[found[0]]),
+    Rule(
+        re.compile("[α-ρσ-ωΑ-ΡΣ-Ωµ](?![\u0370-\u03ff])"),
+        lambda found: letter("µ" if found[0] == "Μ" else found[0]),
+    ),
+)
+"""How signs are read."""
