@@ -31,12 +31,14 @@ BESIDE = {
     "12_instruct": ("runs/ears/", RUN),
     "15_real_voices": ("runs/voices/", "runs/voices/"),
     "21_acoustic": (RUN, RUN),
+    "22_vocoder": (RUN, RUN),
 }
 """Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
     "decoder": "--model.init_args.decoder",
     "encoder": "--model.init_args.encoder",
     "acoustic": "--model.init_args.acoustic",
+    "vocoder": "--model.init_args.vocoder",
     "projector": "--model.init_args.projector",
     "optim": "--model.init_args.optim",
     "data": "--data",
@@ -118,6 +120,8 @@ def test_a_fragment_fits_where_it_belongs(fragment, monkeypatch):
         module = cli(AmaliaCLI, ROOT / "recipes/21_acoustic/recipe.yaml", *options).model
         with torch.device("meta"):
             assert sum(p.numel() for p in module.build_acoustic().parameters()) > 0
+    elif kind == "vocoder":
+        build(cli(AmaliaCLI, ROOT / "recipes/22_vocoder/recipe.yaml", *options).model, monkeypatch)
     else:
         small = CtcVocabulary({"▁": 300, **{letter: 301 + place for place, letter in enumerate("abcdefgh")}})
         monkeypatch.setattr("amalia_mm.fusion.projectors.read_ctc_vocabulary", lambda path: small)
@@ -131,6 +135,8 @@ def _recipe_for_data(fragment):
     speaks = "SpeechTextData" in fragment.read_text(encoding="utf-8")
     if "VoiceData" in fragment.read_text(encoding="utf-8"):
         return ROOT / "recipes/21_acoustic/recipe.yaml"
+    if "WaveformData" in fragment.read_text(encoding="utf-8"):
+        return ROOT / "recipes/22_vocoder/recipe.yaml"
     return ROOT / "recipes" / ("14_joint" if speaks else "02_pretrain") / "recipe.yaml"
 
 
