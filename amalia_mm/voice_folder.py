@@ -52,7 +52,7 @@ def load_voice_part(
 
 
 def load_vocoder(folder: Path | str, device: torch.device | str = "cpu") -> Vocoder:
-    """Return the vocoder of a stage or model folder, or of a folder of Vocos' checkpoint; errors as `load_voice_part`."""
+    """Return the vocoder of a stage, model or Vocos folder; errors as `load_voice_part` and `load_vocos`."""
     if is_vocos(folder):
         return load_vocos(folder).to(device)
     inside = Path(folder) / "model"

@@ -149,7 +149,7 @@ class WaveformData(ShardData[WaveformBatch]):
         return Folder(index, TokenCounts(none, none - 1))
 
     def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
-        """Return the clips that a window fits into: words by themselves are often shorter, which is told and no fault."""
+        """Return the clips that a window fits into; words by themselves are often shorter: told, and no fault."""
         index = folder.index
         # The index counts at 16 kHz, rounded; a sample more makes up for that.
         needed = -(-self.window_samples * SAMPLE_RATE_HZ // self.sample_rate_hz) + 1

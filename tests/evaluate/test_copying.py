@@ -11,9 +11,9 @@ import yaml
 from corpora import write_jsonl, write_tone
 from torch import Tensor, nn
 
+from amalia_mm.audio.io import load_audio
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
-from amalia_mm.audio.io import load_audio
 from amalia_mm.evaluate.copying import clips_of, copies, evaluate_copies, lines
 from amalia_mm.evaluate.dnsmos import Dnsmos
 from amalia_mm.run import save_model

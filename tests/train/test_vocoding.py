@@ -27,9 +27,7 @@ OPTIM = OptimConfig(lr=2e-3, warmup_steps=2, schedule="cosine")
 JUDGES = partial(Discriminators, (2, 3), (256, 128), (4, 6, 6), 4)
 
 
-def vocoding(
-    kind: type[Vocoding] = Vocoding, optim: OptimConfig = OPTIM, **arguments: object
-) -> Vocoding:
+def vocoding(kind: type[Vocoding] = Vocoding, optim: OptimConfig = OPTIM, **arguments: object) -> Vocoding:
     torch.manual_seed(0)
     if kind is AdversarialVocoding:
         arguments = {"discriminators": JUDGES, **arguments}
