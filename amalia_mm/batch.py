@@ -123,6 +123,16 @@ class PreferenceBatch(_Movable):
 
 
 @dataclass(frozen=True)
+class WaveformBatch(_Movable):
+    """Pieces of speech, all of one length, with nothing said about them."""
+
+    waveforms: Tensor
+    """(b n) float32."""
+    places: tuple[str, ...] = ()
+    """Shard and record of each, as errors name them; none where there is nothing to learn from."""
+
+
+@dataclass(frozen=True)
 class SpeechTextBatch(_Movable):
     """Rows of tokens with runs of audio placeholders, and what is heard there.
 
@@ -152,6 +162,38 @@ class SpeechTextBatch(_Movable):
     those of `text` under `is_read`, one to one. None where no document is read."""
     is_read: Tensor | None = None
     """(b t) bool, True on documents that `reading` has; None without it."""
+
+
+@dataclass(frozen=True)
+class VoiceBatch(_Movable):
+    """What voices say, as phones and as sound: one clip a row, right-padded in both.
+
+    A phone is its place in `portuguese.phonemes.SYMBOLS`, 0 is padding. What carries no loss is a clip of weight 0.
+    """
+
+    phones: Tensor
+    """(b p) int64."""
+    is_stressed: Tensor
+    """(b p) bool, True on the phones of a stressed syllable's vowel."""
+    is_word_start: Tensor
+    """(b p) bool, True on the first phone of a word."""
+    num_phones: Tensor
+    """(b) int64."""
+    waveforms: Tensor
+    """(b n) float32 at the rate of the voice's mel, right-padded with zeros."""
+    num_samples: Tensor
+    """(b) int64."""
+    speakers: Tensor
+    """(b) int64, which of `speaker_names` each clip is by; -1 where nobody is named."""
+    weights: Tensor
+    """(b) float32, 1 where the clip carries loss, 0 where it only fills the batch of a process that has none."""
+    durations: Tensor | None = None
+    """(b p) int64, frames of each phone where somebody has timed them; -1 in the rows where nobody has."""
+    record_ids: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    """Shard and record of each clip, as errors name them."""
+    speaker_names: tuple[str, ...] = ()
+    """All speakers of the run, in the order of their numbers."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amalia_mm.copying_command import add_copying, evaluate_copying
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, piece, result
 from amalia_mm.transcribe_command import add_transcribe, nobody
@@ -77,6 +78,7 @@ def _add_evaluate(commands: Commands) -> None:
         "--show", action="store_true", help="print the figures of an earlier evaluation again"
     )
     _add_hearing(evaluate)
+    add_copying(evaluate)
     evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument(
         "--against", type=Path, help="folder of an earlier report: ends with 3 where written skills fell"
@@ -144,6 +146,8 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.vocoder is not None:
+        return evaluate_copying(options)
     if options.spoken or options.vocabulary:
         return _evaluate_hearing(options)
     from amalia_mm.evaluate.table import read_report, table

@@ -88,6 +88,14 @@ def _add_prepare(commands: Commands) -> None:
     jobs = prepare.add_subparsers(title="jobs", metavar="JOB", required=True)
     _add_corpus_job(jobs)
     add_distil(jobs)
+    voice = jobs.add_parser("voice", help="the lines of a corpus said clean, for a voice to be learned from")
+    voice.add_argument(
+        "--output", type=Path, default=Path("runs/quickstart"), help="run folder with the lines"
+    )
+    voice.add_argument("--clips", type=int, default=3000, help="most clips to train on")
+    voice.add_argument("--val-clips", type=int, default=48, help="most clips to validate on")
+    voice.add_argument("--seed", type=int, default=0)
+    voice.set_defaults(run=_voice)
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
     listen.add_argument("clip", type=Path)
     listen.add_argument("--augment", type=Path, required=True, help="a recipe or data fragment that augments")
@@ -171,6 +179,16 @@ def _corpus(options: argparse.Namespace) -> int:
     about_text = text_lines(options.output) if options.part != "speech" else []
     for line in about_text + (speech_lines(options.output) if options.part != "text" else []):
         note(line)
+    return 0
+
+
+def _voice(options: argparse.Namespace) -> int:
+    from amalia_mm.prepare.voice_shards import write_voice
+
+    made = write_voice(
+        options.output, num_clips=options.clips, num_val_clips=options.val_clips, seed=options.seed
+    )
+    note(f"{options.output}: {made['clips']} clips, {made['hours']} hours")
     return 0
 
 

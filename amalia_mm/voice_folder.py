@@ -15,6 +15,8 @@ from torch import nn
 from amalia_mm.errors import InputError
 from amalia_mm.model_config import CONFIG, build_part, fitting, read_config
 from amalia_mm.run import check_same, read_weights
+from amalia_mm.voice.vocoder import Vocoder
+from amalia_mm.voice.vocos_checkpoint import is_vocos, load_vocos
 
 PartT = TypeVar("PartT", bound=nn.Module)
 
@@ -47,3 +49,12 @@ def load_voice_part(
     check_same(module.state_dict(), weights, where=f"{folder}: {part}")
     module.load_state_dict(weights)
     return module.eval().to(device), config
+
+
+def load_vocoder(folder: Path | str, device: torch.device | str = "cpu") -> Vocoder:
+    """Return the vocoder of a stage, model or Vocos folder; errors as `load_voice_part` and `load_vocos`."""
+    if is_vocos(folder):
+        return load_vocos(folder).to(device)
+    inside = Path(folder) / "model"
+    vocoder, _ = load_voice_part(inside if inside.is_dir() else folder, "vocoder", Vocoder, device)
+    return vocoder

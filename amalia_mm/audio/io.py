@@ -1,4 +1,4 @@
-"""Audio files and bytes to mono float32 at 16 kHz, and back; refuses what is not audio.
+"""Audio files and bytes to mono float32, at 16 kHz unless asked otherwise, and back; refuses what is not audio.
 
 Long files are decoded, mixed down and resampled block by block, so that the peak memory is the result itself
 (64 kB a second of audio, 0.69 GB for three hours), not a multiple of it. Knows nothing of frames or tokens.
@@ -40,8 +40,9 @@ def load_audio(
     where: str = "",
     max_seconds: float | None = None,
     channel: int | None = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> Tensor:
-    """Return the sound of a file as (n) float32, mono, at 16 kHz.
+    """Return the sound of a file as (n) float32, mono, at 16 kHz or the rate that is asked for.
 
     Channels are averaged, or one is chosen. Peaks beyond 1 that lossy codecs give are kept. Rates are converted by
     soxr at its high quality.
@@ -51,6 +52,7 @@ def load_audio(
         where: What to call the source in errors; the path where empty.
         max_seconds: Refuse longer audio before decoding it.
         channel: The one to hear, counted from 0; None is the mean of all.
+        sample_rate_hz: Of the waveform that is returned: 16 kHz to hear, a voice's own to speak.
 
     Raises:
         InputError: The file is missing, empty, truncated, not audio, without a sample, longer than
@@ -63,7 +65,8 @@ def load_audio(
         if max_seconds is not None and promised is not None:
             _check_seconds(promised / sound.samplerate, max_seconds, where)
         blocks = _mono(_blocks(sound, promised, where, max_seconds), channel, where)
-        samples = _joined(_resampled(blocks, sound.samplerate), sound.samplerate, promised)
+        blocks = _resampled(blocks, sound.samplerate, sample_rate_hz)
+        samples = _joined(blocks, sound.samplerate, promised, sample_rate_hz)
     _check_not_empty(len(samples), where)
     return torch.from_numpy(samples)
 
@@ -255,7 +258,7 @@ def _mono(blocks: Iterator[np.ndarray], channel: int | None, where: str) -> Iter
 def _check_not_empty(num_samples: int, where: str) -> None:
     if num_samples == 0:
         raise InputError(
-            where, found="0 samples", wanted="at least one sample at 16,000 Hz", remedy="remove the file"
+            where, found="0 samples", wanted="at least one sample after resampling", remedy="remove the file"
         )
 
 
@@ -270,20 +273,24 @@ def _check_seconds(found_s: float, max_seconds: float, where: str) -> None:
         )
 
 
-def _resampled(blocks: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """Yield the blocks at 16 kHz; together they are what the whole would be, converted at once."""
-    if rate_hz == SAMPLE_RATE_HZ:
+def _resampled(
+    blocks: Iterator[np.ndarray], rate_hz: int, wanted_hz: int = SAMPLE_RATE_HZ
+) -> Iterator[np.ndarray]:
+    """Yield the blocks at the rate that is wanted; together they are what the whole would be, converted at once."""
+    if rate_hz == wanted_hz:
         yield from blocks
         return
-    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1)
+    resampler = soxr.ResampleStream(rate_hz, wanted_hz, 1)
     for block in blocks:
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def _joined(blocks: Iterator[np.ndarray], rate_hz: int, promised: int | None) -> np.ndarray:
+def _joined(
+    blocks: Iterator[np.ndarray], rate_hz: int, promised: int | None, wanted_hz: int = SAMPLE_RATE_HZ
+) -> np.ndarray:
     """Return the blocks as one array (n); written in place where the length is known beforehand."""
-    expected = 0 if promised is None else promised * SAMPLE_RATE_HZ // rate_hz + 1
+    expected = 0 if promised is None else promised * wanted_hz // rate_hz + 1
     samples, filled = np.empty(expected, np.float32), 0
     for block in blocks:
         if filled + len(block) > len(samples):

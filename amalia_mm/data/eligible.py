@@ -157,6 +157,38 @@ def eligible_speech(
     return replace(found, source=replace(found.source, **spoken_at))
 
 
+def eligible_voice(
+    folder: Folder, weight: float, num_frames: Integers, max_frames: int, max_phones: int
+) -> Eligible:
+    """Return the records of a folder that say something, and whose clip and phones fit a batch.
+
+    Clips in which nobody speaks, and records without a clip, teach a voice nothing: they are told and passed over, and
+    count as no bad records.
+
+    Args:
+        folder: Its counts are of phones, below 0 where nothing is said.
+        weight: Visits of each record.
+        num_frames: (r) of each clip.
+        max_frames: Most of a batch.
+        max_phones: Most of a batch.
+    """
+    num_phones = folder.counts.num_tokens
+    says_nothing = num_phones < 0
+    if says_nothing.any():
+        _LOG.warning(
+            "%s: in %d of %d records nobody says anything; a voice learns from the others",
+            folder.index.folder,
+            int(says_nothing.sum()),
+            len(folder.index),
+        )
+    problems = (
+        ("audio", num_frames > max_frames, "too long a clip", f"at most {max_frames} frames (max_frames)"),
+        ("text", num_phones > max_phones, "too long a text", f"at most {max_phones} phones (max_phones)"),
+        ("audio", num_frames < num_phones, "fewer frames than phones", "a frame for each phone"),
+    )
+    return _eligible(folder, weight, num_frames, problems, passed_over=says_nothing)
+
+
 _Problem = tuple[str, np.ndarray, str, str]
 """Field, (r) which records have it, found, wanted."""
 
@@ -167,11 +199,15 @@ def _eligible(
     num_audio_tokens: Integers,
     problems: tuple[_Problem, ...],
     parts: Parts | None = None,
+    passed_over: np.ndarray | None = None,
 ) -> Eligible:
-    """Return what has none of the problems; where parts are given, these in place of the records they are of."""
+    """Return what has none of the problems; where parts are given, these in place of the records they are of.
+
+    What is `passed_over` (r) has no problem, and is not in it either.
+    """
     index, counts = folder.index, folder.counts
     unreadable = ("json", counts.num_tokens < 1, "a record that cannot be read", "a record of version 1")
-    is_good = np.ones(len(index), dtype=bool)
+    is_good = np.ones(len(index), dtype=bool) if passed_over is None else ~passed_over
     errors = []
     for field, has_problem, found, wanted in (unreadable, *problems):
         for record in np.flatnonzero(has_problem & is_good):

@@ -22,7 +22,7 @@ from amalia_mm.data.index import ShardIndex
 from amalia_mm.data.order import BudgetOrder, Order, PackedOrder
 from amalia_mm.data.parts import conversation_parts
 from amalia_mm.data.reader import Folder, Reader
-from amalia_mm.data.shard_data import ShardData, require, require_rows
+from amalia_mm.data.shard_data import TokenData, require, require_rows
 from amalia_mm.data.steps import Collate
 from amalia_mm.data.tokens import load_tokens
 from amalia_mm.data.visits import Source
@@ -32,7 +32,7 @@ from amalia_mm.text.tokenizer import Tokenizer
 _LOG = logging.getLogger(__name__)
 
 
-class TextData(ShardData[TextBatch]):
+class TextData(TokenData[TextBatch]):
     """Text packed into rows of at most `row_tokens`, for pre-training and supervised fine-tuning.
 
     Args:
@@ -87,7 +87,6 @@ class TextData(ShardData[TextBatch]):
             conversation_parts(index, load_tokens(index, tokenizer), tokenizer, self.piece_tokens)
 
     def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
-        assert self._text_tokenizer is not None
         parts = conversation_parts(folder.index, folder.counts, self._text_tokenizer, self.piece_tokens)
         return eligible_text(folder, weight, parts, self.too_long)
 
@@ -100,16 +99,14 @@ class TextData(ShardData[TextBatch]):
             max_positions=self.max_positions,
         )
 
-    def _reader(
-        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
-    ) -> Reader:
-        return Reader(folders, tokenizer, seed, max_part_tokens=self.piece_tokens)
+    def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> Reader:
+        return Reader(folders, self._text_tokenizer, seed, max_part_tokens=self.piece_tokens)
 
-    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[TextBatch]:
+    def _collate(self, names: tuple[str, ...]) -> Collate[TextBatch]:
         return partial(collate_text, source_names=names)
 
 
-class SpeechTextData(ShardData[SpeechTextBatch]):
+class SpeechTextData(TokenData[SpeechTextBatch]):
     """Speech with text, or simulated CTC paths with text, in batches of like length under a budget.
 
     Args:
@@ -213,13 +210,11 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             max_padding=self.max_padding,
         )
 
-    def _reader(
-        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
-    ) -> Reader:
+    def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> Reader:
         augment = self.augment if is_training else None
         return Reader(
             folders,
-            tokenizer,
+            self._text_tokenizer,
             seed,
             geometry=self.geometry,
             paths=self.paths,
@@ -228,7 +223,7 @@ class SpeechTextData(ShardData[SpeechTextBatch]):
             vocabulary=self._vocabulary,
         )
 
-    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
+    def _collate(self, names: tuple[str, ...]) -> Collate[SpeechTextBatch]:
         return collate_speech
 
 

@@ -14,13 +14,12 @@ from amalia_mm.data.index import ShardIndex
 from amalia_mm.data.module import TextData
 from amalia_mm.data.order import Order, PackedOrder
 from amalia_mm.data.reader import Folder, Reader
-from amalia_mm.data.shard_data import ShardData, require_rows
+from amalia_mm.data.shard_data import TokenData, require_rows
 from amalia_mm.data.steps import Collate, Loader, finite_loader
 from amalia_mm.data.visits import Source
-from amalia_mm.text.tokenizer import Tokenizer
 
 
-class PairData(ShardData[PreferenceBatch]):
+class PairData(TokenData[PreferenceBatch]):
     """Pairs of preference, both sides in one row of at most `row_tokens`.
 
     Args:
@@ -107,11 +106,9 @@ class PairData(ShardData[PreferenceBatch]):
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return PackedOrder(sources, row_tokens=self.row_tokens, rows_per_batch=self.rows_per_batch, seed=seed)
 
-    def _reader(
-        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
-    ) -> Reader:
+    def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> Reader:
         most = self.row_tokens if self.max_positions is None else self.max_positions
-        return Reader(folders, tokenizer, seed, max_side_tokens=most)
+        return Reader(folders, self._text_tokenizer, seed, max_side_tokens=most)
 
-    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[PreferenceBatch]:
+    def _collate(self, names: tuple[str, ...]) -> Collate[PreferenceBatch]:
         return collate_pairs

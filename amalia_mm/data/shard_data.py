@@ -1,4 +1,4 @@
-"""What the LightningDataModules of text and of speech share: folders in, endless batches out, exact at any step."""
+"""What the LightningDataModules of text, speech and voices share: folders in, endless batches out, exact anywhere."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from amalia_mm.data.bad_records import BadRecords, check_left_out
 from amalia_mm.data.eligible import Eligible
 from amalia_mm.data.index import ShardIndex
 from amalia_mm.data.order import Order
-from amalia_mm.data.reader import Folder, Reader
-from amalia_mm.data.steps import BatchT, Collate, Loader, Steps, endless_loader, finite_loader
+from amalia_mm.data.reader import Folder
+from amalia_mm.data.steps import BatchT, Collate, Loader, Reads, Steps, endless_loader, finite_loader
 from amalia_mm.data.token_ids import load_token_ids
 from amalia_mm.data.tokens import index_tokens, load_tokens
 from amalia_mm.data.visits import Source, source_names
@@ -30,27 +30,23 @@ _LOG = logging.getLogger(__name__)
 
 
 class ShardData(L.LightningDataModule, Generic[BatchT]):
-    """Folders in, endless training batches and fixed validation batches out: common to text and speech.
+    """Folders in, endless training batches and fixed validation batches out: common to text, speech and voices.
 
     Args:
         shards: Folder -> weight, the visits of each of its records in an epoch.
-        tokenizer: The tokenizer's folder.
         val_shards: Folders to validate on, each record once; None validates on nothing.
         seed: Of the order and of the randomness of each record.
         num_workers: Processes that read; the batches are the same for any number.
         max_bad_fraction: Bad records above which the run stops.
-        max_positions: Most positions of a row that the model can read; None sets no limit.
     """
 
     def __init__(
         self,
         shards: dict[str, float],
-        tokenizer: str,
         val_shards: list[str] | None,
         seed: int,
         num_workers: int,
         max_bad_fraction: float,
-        max_positions: int | None,
     ) -> None:
         super().__init__()
         require("shards", shards or "none", bool(shards), "at least one folder of shards and its weight")
@@ -62,36 +58,22 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         require("num_workers", num_workers, num_workers >= 0, "at least 0")
         require("max_bad_fraction", max_bad_fraction, 0 <= max_bad_fraction <= 1, "from 0 to 1")
         self.shards = shards
-        self.tokenizer = tokenizer
         self.val_shards = val_shards or []
         self.seed = seed
         self.num_workers = num_workers
         self.max_bad_fraction = max_bad_fraction
-        self.max_positions = max_positions
         self.bad_records: BadRecords | None = None
         """Counts of the training records read so far; None before `train_dataloader`."""
-        self._vocabulary: CtcVocabulary | None = None
         self.steps: Steps[BatchT] | None = None
         """The training batches of this process by micro-step; None before `train_dataloader`."""
-        self._text_tokenizer: Tokenizer | None = None
         self._folders: dict[str, Folder] = {}
-
-    def prepare_data(self) -> None:
-        """Count the tokens of every folder that has no count for this tokenizer yet; once on each machine."""
-        tokenizer = Tokenizer.load(self.tokenizer)
-        for folder in (*self.shards, *self.val_shards):
-            index_tokens(folder, tokenizer, self._vocabulary)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the indices and counts; raises `InputError` naming what is missing, cut or stale."""
-        self._text_tokenizer = Tokenizer.load(self.tokenizer)
         wanted = (*self.shards, *self.val_shards) if stage in (None, "fit") else self.val_shards
         for name in wanted:
             if name not in self._folders:
-                index = ShardIndex.load(name)
-                counts = load_tokens(index, self._text_tokenizer, self._vocabulary)
-                ids = load_token_ids(index, self._text_tokenizer, counts)
-                self._folders[name] = Folder(index, counts, ids)
+                self._folders[name] = self._load(name)
 
     @property
     def clip_s(self) -> float | None:
@@ -156,7 +138,7 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
     def _steps(
         self, weights: Mapping[str, float], seed: int, *, is_training: bool = True
     ) -> tuple[Steps[BatchT], BadRecords]:
-        if self._text_tokenizer is None or any(name not in self._folders for name in weights):
+        if any(name not in self._folders for name in weights):
             raise ValueError("setup() must run before a loader is made")
         folders = [self._folders[name] for name in weights]
         eligible = [self._eligible(f, w, is_training) for f, w in zip(folders, weights.values(), strict=True)]
@@ -166,13 +148,17 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         bad_records = BadRecords(list(weights), self.max_bad_fraction, self.num_workers)
         steps = Steps(
             order=self._order([usable.source for usable in eligible], seed, is_training),
-            reader=self._reader(folders, self._text_tokenizer, seed, is_training),
-            collate=self._collate(self._text_tokenizer, source_names(list(weights))),
+            reader=self._reader(folders, seed, is_training),
+            collate=self._collate(source_names(list(weights))),
             bad_records=bad_records,
             rank=0 if self.trainer is None else self.trainer.global_rank,
             world_size=1 if self.trainer is None else self.trainer.world_size,
         )
         return steps, bad_records
+
+    @abstractmethod
+    def _load(self, name: str) -> Folder:
+        """Return a folder with what is counted of its records."""
 
     @abstractmethod
     def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
@@ -183,14 +169,64 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         """Return the order of the batches."""
 
     @abstractmethod
-    def _reader(
-        self, folders: Sequence[Folder], tokenizer: Tokenizer, seed: int, is_training: bool
-    ) -> Reader:
+    def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> Reads:
         """Return the reader of the order's records."""
 
     @abstractmethod
-    def _collate(self, tokenizer: Tokenizer, names: tuple[str, ...]) -> Collate[BatchT]:
+    def _collate(self, names: tuple[str, ...]) -> Collate[BatchT]:
         """Return what makes a batch of rows."""
+
+
+class TokenData(ShardData[BatchT]):
+    """Shards that are read as tokens: their counts, and the tokenizer that made them.
+
+    Args:
+        shards: As `ShardData`.
+        tokenizer: The tokenizer's folder.
+        val_shards: As `ShardData`, as what follows.
+        seed: Of the order.
+        num_workers: Processes that read.
+        max_bad_fraction: Bad records above which the run stops.
+        max_positions: Most positions of a row that the model can read; None sets no limit.
+    """
+
+    def __init__(
+        self,
+        shards: dict[str, float],
+        tokenizer: str,
+        val_shards: list[str] | None,
+        seed: int,
+        num_workers: int,
+        max_bad_fraction: float,
+        max_positions: int | None,
+    ) -> None:
+        super().__init__(shards, val_shards, seed, num_workers, max_bad_fraction)
+        self.tokenizer = tokenizer
+        self.max_positions = max_positions
+        self._vocabulary: CtcVocabulary | None = None
+        self._loaded: Tokenizer | None = None
+
+    @property
+    def _text_tokenizer(self) -> Tokenizer:
+        if self._loaded is None:
+            raise ValueError("setup() must run before a loader is made")
+        return self._loaded
+
+    def prepare_data(self) -> None:
+        """Count the tokens of every folder that has no count for this tokenizer yet; once on each machine."""
+        tokenizer = Tokenizer.load(self.tokenizer)
+        for folder in (*self.shards, *self.val_shards):
+            index_tokens(folder, tokenizer, self._vocabulary)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load tokenizer, indices and counts; raises `InputError` naming what is missing, cut or stale."""
+        self._loaded = Tokenizer.load(self.tokenizer)
+        super().setup(stage)
+
+    def _load(self, name: str) -> Folder:
+        index = ShardIndex.load(name)
+        counts = load_tokens(index, self._text_tokenizer, self._vocabulary)
+        return Folder(index, counts, load_token_ids(index, self._text_tokenizer, counts))
 
 
 def require_rows(row_tokens: int, rows_per_batch: int) -> None:

@@ -12,13 +12,20 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import (
+    PreferenceBatch,
+    SpeakerBatch,
+    SpeechTextBatch,
+    TextBatch,
+    VoiceBatch,
+    WaveformBatch,
+)
 from amalia_mm.data.bad_records import BadRecords
 from amalia_mm.data.order import Ref, Row, share
 from amalia_mm.data.reader import StaleCountsError
 from amalia_mm.errors import InputError
 
-Batch = TextBatch | SpeechTextBatch | PreferenceBatch | SpeakerBatch
+Batch = TextBatch | SpeechTextBatch | PreferenceBatch | SpeakerBatch | VoiceBatch | WaveformBatch
 BatchT = TypeVar("BatchT", bound=Batch)
 BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
 

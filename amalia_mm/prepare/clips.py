@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -54,17 +54,22 @@ class Clip:
 
 
 def speak_lines(
-    lines: Sequence[Line], pool: SpeakerPool, seed: int, prosody: Prosody = Prosody()
+    lines: Sequence[Line],
+    pool: SpeakerPool,
+    seed: int,
+    prosody: Prosody = Prosody(),
+    recorded: Callable[[Tensor, Generator], Tensor] | None = None,
 ) -> Iterator[Clip | InputError]:
     """Yield the clip of each line, in order, or the error where it cannot be said.
 
     Rate, pitch, size, silence, level and noise are drawn from the seed and the line's id alone, so a clip is
     the same in whatever order and by however many processes it is made. Only training clips change in size:
-    held-out voices are heard as they are.
+    held-out voices are heard as they are. `recorded` makes a clip of what is said, `dress` where it is None.
     """
+    finished = dress if recorded is None else recorded
 
     def finish(number: int, waveform: Tensor) -> Clip:
-        clip = dress(waveform, _generator(seed, lines[number].id))
+        clip = finished(waveform, _generator(seed, lines[number].id))
         return Clip(lines[number], encode_flac(clip), len(clip))
 
     return pool.speak((_utterance(line, seed, prosody) for line in lines), finish)

@@ -28,6 +28,7 @@ from amalia_mm.train.precision import ALLOWED, native_precision
 from amalia_mm.train.run_folder import RunFolder
 from amalia_mm.train.strategy import Sharded
 from amalia_mm.train.throughput import Throughput
+from amalia_mm.train.voice_samples import VoiceSamples
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
@@ -66,6 +67,8 @@ class AmaliaCLI(LightningCLI):
         parser.add_lightning_class_args(SeedEveryStep, "randomness")
         parser.add_lightning_class_args(Throughput, "throughput")
         parser.add_lightning_class_args(Padding, "padding")
+        parser.add_lightning_class_args(VoiceSamples, "voice_samples")
+        parser.link_arguments("run_folder", "voice_samples.folder")
         parser.link_arguments("run_folder", "checkpoint.dirpath")
         parser.link_arguments("data.init_args.seed", "randomness.seed")
         parser.link_arguments("data.init_args.tokenizer", "model.init_args.tokenizer")
@@ -74,7 +77,9 @@ class AmaliaCLI(LightningCLI):
         parser.link_arguments(
             "model.geometry", "data.init_args.geometry", compute_fn=dataclasses.asdict, apply_on="instantiate"
         )
+        parser.link_arguments("model.sample_rate_hz", "data.init_args.sample_rate_hz", apply_on="instantiate")
         parser.link_arguments("model.ctc_tokens", "data.init_args.ctc_tokens", apply_on="instantiate")
+        parser.link_arguments("model.voice_frames", "data.init_args.voice_frames", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Read the command line, and refuse a checkpoint that is none: what comes next looks into it."""
@@ -213,6 +218,7 @@ def _quieten() -> None:
         ".*The number of training batches.*",
         ".*LightningCLI's args parameter is intended.*",
         ".*Total length of `list` across ranks is zero.*",
+        ".*Using ModelCheckpoint with manual optimization.*",  # the state after a step is what is wanted
         ".*sync_dist=True.* when logging on epoch level.*",  # our means are of all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

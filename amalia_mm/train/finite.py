@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import (
+    PreferenceBatch,
+    SpeakerBatch,
+    SpeechTextBatch,
+    TextBatch,
+    VoiceBatch,
+    WaveformBatch,
+)
 from amalia_mm.errors import InputError
 
 _MOST_NAMED = 4
@@ -23,7 +30,8 @@ class Watched:
     def add(self, batch: object, loss: Tensor) -> None:
         """Remember a micro-batch; nothing is read back from the device yet."""
         text = batch.text if isinstance(batch, (PreferenceBatch, SpeechTextBatch)) else batch
-        records = text.places if isinstance(text, (TextBatch, SpeakerBatch)) else ()
+        placed = (TextBatch, SpeakerBatch, VoiceBatch, WaveformBatch)
+        records = text.places if isinstance(text, placed) else ()
         self._seen.append((loss.detach(), records))
 
     def clear(self) -> None:

@@ -160,7 +160,7 @@ class RunFolder(SaveConfigCallback):
             save_model(
                 self.folder / MODEL,
                 pl_module.model,
-                config={**config, "made_by": made_by, "init_from": init_from},
+                config={**config, **pl_module.notes(), "made_by": made_by, "init_from": init_from},
                 tokenizer=None if tokenizer is None else Path(tokenizer),
                 card=card(self._resolved(), trainer.global_step),
                 leave_out=noise,

@@ -56,6 +56,10 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         """The most positions of a row that the model can read; None where no decoder reads any."""
         return None
 
+    def notes(self) -> dict[str, Any]:
+        """Return what the configuration of a model folder is to say beside its parts; after training."""
+        return {}
+
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Loss]:
         """Return the terms of the loss of one micro-batch; `loss` is the one to minimise, others are logged."""
@@ -63,9 +67,13 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the summed loss of a micro-batch, scaled so that all later averages cancel."""
         terms = self.loss_terms(batch)
+        self.add_micro_batch(batch, terms)
+        return terms["loss"].sum * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
+
+    def add_micro_batch(self, batch: Any, terms: dict[str, Loss]) -> None:
+        """Take the terms of a micro-batch into those of the step that is coming."""
         _add(self._pending, terms)
         self._watched.add(batch, terms["loss"].sum)
-        return terms["loss"].sum * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the count of the whole global step; runs before gradient clipping.

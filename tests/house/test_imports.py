@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *_UNDERSTANDING,
         "model_config",
         "run",
+        "voice_folder",
         "data",
         "batch",
         "units",
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "halo.emg",
         "ctrl_c",
     },
-    "voice_folder": {"model_config", "run"},
+    "voice_folder": {"model_config", "run", "voice"},
     "resolve": {"model_config", "run"},
     "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units", "transcript"},
     "evaluate": {
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "resolve",
             "model_config",
             "run",
+            "voice_folder",
             "data",
             "portuguese",
             "batch",
@@ -121,7 +123,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "variety",
     },
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
+    "copying_command": {"evaluate", "terminal"},
     "model_commands": {
+        "copying_command",
         *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "text.chat"),
         "transcribe_command",
     },
@@ -146,6 +150,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
 AT_START = {
     "ctrl_c",
+    "copying_command",
     "model_commands",
     "preparation_commands",
     "distil_commands",

@@ -31,11 +31,15 @@ BESIDE = {
     "12_instruct": ("runs/ears/", RUN),
     "15_real_voices": ("runs/voices/", "runs/voices/"),
     "20_speaker": (RUN, RUN),
+    "21_acoustic": (RUN, RUN),
+    "22_vocoder": (RUN, RUN),
 }
 """Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
     "decoder": "--model.init_args.decoder",
     "encoder": "--model.init_args.encoder",
+    "acoustic": "--model.init_args.acoustic",
+    "vocoder": "--model.init_args.vocoder",
     "projector": "--model.init_args.projector",
     "speaker": "--model.init_args.speaker",
     "optim": "--model.init_args.optim",
@@ -116,6 +120,12 @@ def test_a_fragment_fits_where_it_belongs(fragment, monkeypatch):
         config = cli(AmaliaCLI, ROOT / "recipes/02_pretrain/recipe.yaml", *options).model.decoder_config
         with torch.device("meta"):
             assert sum(p.numel() for p in Decoder(config).parameters()) > 0
+    elif kind == "acoustic":
+        module = cli(AmaliaCLI, ROOT / "recipes/21_acoustic/recipe.yaml", *options).model
+        with torch.device("meta"):
+            assert sum(p.numel() for p in module.build_acoustic().parameters()) > 0
+    elif kind == "vocoder":
+        build(cli(AmaliaCLI, ROOT / "recipes/22_vocoder/recipe.yaml", *options).model, monkeypatch)
     else:
         small = CtcVocabulary({"▁": 300, **{letter: 301 + place for place, letter in enumerate("abcdefgh")}})
         monkeypatch.setattr("amalia_mm.fusion.projectors.read_ctc_vocabulary", lambda path: small)
@@ -129,6 +139,10 @@ def _recipe_for_data(fragment):
     if "SpeakerData" in fragment.read_text(encoding="utf-8"):
         return ROOT / "recipes/20_speaker/recipe.yaml"
     speaks = "SpeechTextData" in fragment.read_text(encoding="utf-8")
+    if "VoiceData" in fragment.read_text(encoding="utf-8"):
+        return ROOT / "recipes/21_acoustic/recipe.yaml"
+    if "WaveformData" in fragment.read_text(encoding="utf-8"):
+        return ROOT / "recipes/22_vocoder/recipe.yaml"
     return ROOT / "recipes" / ("14_joint" if speaks else "02_pretrain") / "recipe.yaml"
 
 
@@ -146,13 +160,11 @@ def test_a_recipe_reads_what_an_earlier_one_writes(recipe):
     home, run = BESIDE.get(recipe.parent.name, (RUN, RUN))
     assert content["run_folder"] == home + recipe.parent.name
     arguments = content["data"]["init_args"]
-    if "tokenizer" not in arguments:  # voices are told apart whatever they say
-        assert all(folder.startswith((run + "shards/", home)) for folder in arguments["shards"])
-        return
-    own = recipe.with_name("tokenizer.yaml")  # letters instead of the quickstart's pieces
-    tokenizer = read_recipe(own if own.is_file() else ROOT / "recipes/01_tokenizer/recipe.yaml")
-    assert arguments["tokenizer"] == tokenizer["output"].replace(RUN, run)
-    assert content["model"]["init_args"]["decoder"]["vocab_size"] == tokenizer["vocab_size"]
+    if "tokenizer" in arguments:  # voices read phones
+        own = recipe.with_name("tokenizer.yaml")  # letters instead of the quickstart's pieces
+        tokenizer = read_recipe(own if own.is_file() else ROOT / "recipes/01_tokenizer/recipe.yaml")
+        assert arguments["tokenizer"] == tokenizer["output"].replace(RUN, run)
+        assert content["model"]["init_args"]["decoder"]["vocab_size"] == tokenizer["vocab_size"]
     for folder in (*arguments["shards"], *arguments["val_shards"]):
         assert folder.startswith((run + "shards/", home))
     if recipe.parent.name in BESIDE:

@@ -133,6 +133,27 @@ def hearing(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[st
     }
 
 
+def acoustic(data: Path, run: Path, max_steps: int, **trainer: object) -> dict[str, object]:
+    """Return the recipe of an acoustic model, with validation and what it sounds like."""
+    speech = str(data / "shards/speech")
+    sizes = {"sample_rate_hz": 16_000, "num_mels": 20, "width": 16, "encoder_blocks": 1, "mean_blocks": 1}
+    sizes |= {"flow_blocks": 1, "speaker_size": 4, "num_speakers": 2}
+    return {
+        "model": {
+            "class_path": "amalia_mm.train.acoustic.Acoustic",
+            "init_args": {
+                "acoustic": {"class_path": "amalia_mm.voice.acoustic.AcousticModel", "init_args": sizes},
+                "optim": OPTIM,
+            },
+        },
+        "data": {
+            "class_path": "amalia_mm.data.voice.VoiceData",
+            "init_args": {"shards": {speech: 1.0}, "val_shards": [speech], "max_rows": 4, "num_workers": 1},
+        },
+        **_around(run, max_steps, {"val_check_interval": 7, **trainer}),
+    }
+
+
 def _around(run: Path, max_steps: int, trainer: dict[str, object]) -> dict[str, object]:
     return {
         "run_folder": str(run),

@@ -1,0 +1,47 @@
+"""Written text to what a voice model reads: the phones of `g2p.py` by number, between two pauses.
+
+Training and synthesis both read through here, so that a model is asked for what it has learned from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amalia_mm.errors import InputError
+from amalia_mm.portuguese.g2p import utterance
+from amalia_mm.portuguese.phonemes import SYMBOLS, Phone
+
+_NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+_PAUSE = Phone(".")
+
+
+@dataclass(frozen=True)
+class ReadAloud:
+    """What is said, phone by phone."""
+
+    symbols: tuple[int, ...]
+    """Places in `SYMBOLS`; none is 0, which is padding."""
+    is_stressed: tuple[bool, ...]
+    is_word_start: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+
+def read_aloud(text: str, where: str = "text") -> ReadAloud:
+    """Return the phones of a text, as a reader from Lisbon says it, with a pause before and after.
+
+    Raises:
+        InputError: Nothing in the text can be said; `where` names it.
+    """
+    try:
+        said = utterance(text)
+    except InputError as error:
+        wanted, remedy = error.wanted, error.remedy
+        raise InputError(where, field="text", found=error.found, wanted=wanted, remedy=remedy) from error
+    phones = (_PAUSE, *said)
+    return ReadAloud(
+        tuple(_NUMBER[phone.symbol] for phone in phones),
+        tuple(phone.stressed for phone in phones),
+        tuple(phone.word_start for phone in phones),
+    )

@@ -1,0 +1,117 @@
+"""Speech for a voice to be learned from: lines of the corpus, said clean and by every voice at its own size.
+
+What ears learn from has noise, and speakers larger and smaller than they are; a voice would learn both. It writes
+`shards/voice-train`, `shards/voice-val` and `voice.json` into the run folder whose lines it reads.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+from tqdm import tqdm
+
+from amalia_mm.data.schema import Split
+from amalia_mm.data.shards import ShardWriter
+from amalia_mm.errors import InputError
+from amalia_mm.prepare.clips import Prosody, speak_lines
+from amalia_mm.prepare.espeak import SpeakerPool
+from amalia_mm.prepare.jumbled import JUMBLED
+from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced
+from amalia_mm.prepare.spoken import MAX_UNSPOKEN_SHARE
+from amalia_mm.prepare.staging import staged, write_summary
+from amalia_mm.prepare.voices import TRAIN_VOICES, Voice
+from amalia_mm.units import seconds_to_samples
+
+VOICE_SUMMARY = "voice.json"
+"""Written last: where it is missing, the speech is not whole."""
+VOICE_PRODUCTS = ("shards/voice-train", "shards/voice-val", VOICE_SUMMARY)
+VOICE_STAGING = ".voice"
+_AROUND_S = 0.08
+"""Silence before and after a clip, for the pauses around it to be learned."""
+_OWN_SIZE = Prosody(tract_scale=(1.0, 1.0))
+
+
+def write_voice(
+    output: Path,
+    *,
+    num_clips: int = 3000,
+    num_val_clips: int = 48,
+    seed: int = 0,
+    num_children: int = 2,
+    progress: bool = True,
+) -> dict[str, object]:
+    """Return the summary of the speech (also `voice.json`), after speaking lines of `output/lines.jsonl` clean.
+
+    The same lines and arguments give the same shards, byte for byte, whatever the number of children.
+
+    Args:
+        output: The run folder, in which `write_text` has left the lines.
+        num_clips: Clips to train on, at most: lines are not said twice. The training voices share them evenly.
+        num_val_clips: Clips to validate on, at most.
+        seed: Decides which lines, by whom, and how.
+        num_children: Synthesiser processes side by side.
+        progress: Show a bar on stderr.
+
+    Raises:
+        InputError: There are no lines, more than 1 % of them cannot be said, the synthesiser does not work, or the
+            disk is full.
+    """
+    start_s = time.monotonic()
+    lines = read_lines(output / LINES)
+    chosen: dict[Split, list[Line]] = {
+        "train": _chosen(lines, "train", num_clips, TRAIN_VOICES, seed),
+        "val": _chosen(lines, "val", num_val_clips, TRAIN_VOICES, seed),
+    }
+    with staged(output, VOICE_STAGING, VOICE_PRODUCTS) as staging:
+        with SpeakerPool(num_children) as pool:
+            seconds = {
+                split: _speak(staging / f"shards/voice-{split}", some, pool, seed, progress)
+                for split, some in chosen.items()
+            }
+        summary: dict[str, object] = {
+            "hours": {split: round(total / 3600, 3) for split, total in seconds.items()},
+            "clips": {split: len(some) for split, some in chosen.items()},
+            "voices": sorted({line.voice.name for line in chosen["train"] if line.voice is not None}),
+            "seconds_taken": round(time.monotonic() - start_s, 1),
+        }
+        write_summary(staging / VOICE_SUMMARY, summary)
+    return summary
+
+
+def _chosen(lines: Sequence[Line], split: Split, num: int, voices: Sequence[Voice], seed: int) -> list[Line]:
+    """Return some sentences and questions of a split, by all voices in turn; words in random order last of all."""
+    rng = random.Random(f"voice {split} {seed}")
+    said = [line for line in lines if line.split == split and line.voice is not None]
+    rng.shuffle(said)
+    said.sort(key=lambda line: line.template == JUMBLED)
+    # Of a question what is asked is to be said, as it is written; its answer is nobody's business here.
+    return [replace(line, answer=None) for line in voiced(said[:num], voices, rng)]
+
+
+def _speak(folder: Path, lines: Sequence[Line], pool: SpeakerPool, seed: int, progress: bool) -> float:
+    """Write the clips of lines as shards, and return how many seconds they last."""
+    unspoken: list[InputError] = []
+    total_s = 0.0
+    with ShardWriter(folder) as writer:
+        answers = speak_lines(lines, pool, seed, _OWN_SIZE, recorded=_clean)
+        for answer in tqdm(answers, total=len(lines), unit="clip", desc="voz", disable=not progress):
+            if isinstance(answer, InputError):
+                unspoken.append(answer)
+                continue
+            total_s += answer.seconds
+            record = answer.line.record(round(answer.seconds, 3))
+            writer.write(record, answer.flac, num_samples=answer.num_samples)
+    if len(unspoken) > MAX_UNSPOKEN_SHARE * len(lines):
+        raise unspoken[0]
+    return total_s
+
+
+def _clean(waveform: Tensor, generator: Generator) -> Tensor:
+    around = seconds_to_samples(_AROUND_S)
+    return pad(waveform, (around, around))

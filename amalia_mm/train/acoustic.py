@@ -1,0 +1,265 @@
+"""Training of the acoustic model: phones are aligned with frames, and the model learns to foresee and to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from amalia_mm.batch import VoiceBatch
+from amalia_mm.data.voice import VoiceData
+from amalia_mm.errors import InputError
+from amalia_mm.run import warm_start
+from amalia_mm.train.freeze import freeze as freeze_parameters
+from amalia_mm.train.losses import Loss
+from amalia_mm.train.optim import OptimConfig
+from amalia_mm.train.summed import SummedStep
+from amalia_mm.train.voice_hearing import Heard, Listener, hear
+from amalia_mm.voice.acoustic import AcousticModel, Encoded, Outline, Phones, noise_like
+from amalia_mm.voice.alignment import (
+    diagonal_prior,
+    frames_of_phones,
+    mean_over_phones,
+    monotonic_alignment,
+    spread,
+)
+from amalia_mm.voice.flow import flow_matching_loss
+
+PART = "acoustic"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A batch as the losses see it."""
+
+    heard: Heard
+    encoded: Encoded
+    durations: Tensor
+    pitch: Tensor
+    predicted_pitch: Tensor
+    is_voiced: Tensor
+    outline: Outline
+
+
+class _Voice(nn.Module):
+    """The part that is trained, under the name it has in a model folder."""
+
+    def __init__(self, acoustic: AcousticModel) -> None:
+        super().__init__()
+        self.acoustic = acoustic
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip as it was heard and as it is made: log-mel frames, and how they were aligned."""
+
+    heard: Tensor
+    """(m f)."""
+    mean: Tensor
+    """(m f)."""
+    made: Tensor
+    """(m f), with the durations and the pitch of the clip."""
+    alignment: Tensor
+    """(p f), 1 where a frame is of a phone."""
+
+
+class Acoustic(SummedStep[_Voice]):
+    """Trains an `AcousticModel`; who speaks is told by its own table, or by a speaker encoder that hears each clip.
+
+    Args:
+        acoustic: Factory of the model.
+        optim: Learning rate and schedule.
+        speaker_encoder: Model folder of a speaker encoder; None takes the vectors from the model's own table.
+        duration_weight: What the error of a phone's log duration counts beside a frame.
+        pitch_weight: What the error of a phone's log pitch counts beside a frame.
+        dropped: Share of rows in which what is said, and by whom, is taken out, for classifier-free guidance.
+        alignment_width: How far off the diagonal, as a share of a clip, costs a phone as much as frames that are one
+            standard deviation off.
+        init_from: Model folder -> parts to start from (`acoustic`).
+        freeze: Regular expressions over parameter names; each must match one.
+    """
+
+    parts = (PART,)
+
+    def __init__(
+        self,
+        acoustic: Callable[[], AcousticModel],
+        optim: OptimConfig,
+        speaker_encoder: str | None = None,
+        duration_weight: float = 0.3,
+        pitch_weight: float = 1.0,
+        dropped: float = 0.1,
+        alignment_width: float = 0.2,
+        init_from: dict[str, list[str]] | None = None,
+        freeze: list[str] | None = None,
+    ) -> None:
+        super().__init__(optim)
+        self.build_acoustic = acoustic
+        self.speaker_encoder = speaker_encoder
+        self.duration_weight, self.pitch_weight = duration_weight, pitch_weight
+        self.dropped, self.alignment_width = dropped, alignment_width
+        self.init_from = init_from or {}
+        self.freeze_patterns = freeze or []
+        self._listener: Listener | None = None
+        self.model: _Voice | None = None
+
+    @property
+    def voice_frames(self) -> dict[str, int]:
+        """How the model's frames are made of waveforms, as the data must know; no weight is allocated for it."""
+        with torch.device("meta"):
+            mel = self.build_acoustic().mel
+        return {
+            "sample_rate_hz": mel.sample_rate_hz,
+            "hop_samples": mel.hop_samples,
+            "fft_samples": mel.fft_samples,
+        }
+
+    def configure_model(self) -> None:
+        """Build, warm-start and freeze the model, once; and take the speaker encoder, where there is one."""
+        if self.model is not None:
+            return
+        model = _Voice(self.build_acoustic())
+        if self.speaker_encoder is not None:
+            self._listener = Listener(self.speaker_encoder)
+        self._check_speakers(model.acoustic)
+        warm_start(model, self.init_from)
+        freeze_parameters(model, self.freeze_patterns)
+        self.model = model
+
+    def _check_speakers(self, acoustic: AcousticModel) -> None:
+        """Refuse a model whose speakers come from nowhere, from two places, or as vectors of another length."""
+        if (self._listener is None) == (acoustic.speakers is None):
+            found = "neither" if self._listener is None else "both"
+            wanted = "either acoustic.num_speakers above 0 or a speaker_encoder"
+            remedy = "set one of them"
+            raise InputError("model", field="speaker_encoder", found=found, wanted=wanted, remedy=remedy)
+        size = acoustic.speaker_size if self._listener is None else self._listener.embedder.embed_size
+        if size != acoustic.speaker_size:
+            raise InputError(
+                "model.acoustic",
+                field="speaker_size",
+                found=acoustic.speaker_size,
+                wanted=f"{size}, as the encoder in {self.speaker_encoder} gives",
+                remedy="set it to that",
+            )
+
+    def notes(self) -> dict[str, Any]:
+        """Return who speaks, row by row of the table, or which encoder told."""
+        if self.speaker_encoder is not None:
+            return {"speaker_encoder": self.speaker_encoder}
+        data = getattr(self.trainer, "datamodule", None)
+        return {"speakers": list(data.speaker_names) if isinstance(data, VoiceData) else []}
+
+    def loss_terms(self, batch: VoiceBatch) -> dict[str, Loss]:
+        """Return the losses of a batch: of the flow, of both means, of durations and of pitch."""
+        assert self.model is not None
+        model = self.model.acoustic
+        seen = self._see(batch)
+        heard, encoded, outline = seen.heard, seen.encoded, seen.outline
+        counted = outline.valid & (batch.weights > 0)[:, None]
+        counted_phones = encoded.valid & (batch.weights > 0)[:, None]
+        phone_mean = spread(encoded.mean, frames_of_phones(seen.durations)).transpose(1, 2)
+        log_durations = seen.durations.clamp(min=1).float().log()
+        terms = {
+            "phone_mean": _squared(phone_mean - heard.mel, counted[:, None]),
+            "mean": _squared(outline.mean - heard.mel, counted[:, None]),
+            "duration": _squared(model.log_durations(encoded) - log_durations, counted_phones),
+            "pitch": _squared(seen.predicted_pitch - seen.pitch, counted_phones & seen.is_voiced),
+        }
+        time, noise, is_dropped = self._draw(heard)
+        known = model.without(outline.detached_mean(), is_dropped)
+        flow = flow_matching_loss(lambda x, t: model.velocity(x, t, known), heard.mel, counted, time, noise)
+        terms["flow"] = Loss(*flow)
+        frames = terms["flow"].sum + terms["mean"].sum + terms["phone_mean"].sum
+        phones = self.duration_weight * terms["duration"].sum + self.pitch_weight * terms["pitch"].sum
+        logged = {name: Loss(term.sum.detach(), term.count) for name, term in terms.items()}
+        return {"loss": Loss(frames / heard.mel.shape[1] + phones, counted.sum().float()), **logged}
+
+    def _see(self, batch: VoiceBatch) -> _Seen:
+        """Return a batch with its phones aligned and its frames outlined, pitches as they were measured."""
+        assert self.model is not None
+        model = self.model.acoustic
+        with torch.no_grad():
+            heard = hear(model, batch)
+        encoded = model.encode(
+            Phones(batch.phones, batch.is_stressed, batch.is_word_start), self.speaker_vectors(batch)
+        )
+        durations = self.aligned(encoded, heard, batch)
+        pitch, voiced_frames = mean_over_phones(
+            heard.log_pitch, heard.is_voiced, frames_of_phones(durations), batch.phones.shape[1]
+        )
+        predicted, is_voiced = model.log_pitch(encoded), voiced_frames > 0
+        outline = model.outline(encoded, durations, torch.where(is_voiced, pitch, predicted.detach()))
+        return _Seen(heard, encoded, durations, pitch, predicted, is_voiced, outline)
+
+    @torch.no_grad()
+    def samples(self, batch: VoiceBatch, num_clips: int) -> list[Sample]:
+        """Return the first clips of a batch, as they were heard and as the model makes them."""
+        assert self.model is not None
+        model = self.model.acoustic
+        seen = self._see(batch)
+        made = model.frames(seen.outline, noise_like(seen.outline.mean, seed=0))
+        samples = []
+        for row in range(min(num_clips, len(batch.phones))):
+            num_frames, num_phones = int(seen.heard.num_frames[row]), int(batch.num_phones[row])
+            phone = frames_of_phones(seen.durations)[row, :num_frames]
+            heard, mean = (
+                model.log_mel(mel[row, :, :num_frames]) for mel in (seen.heard.mel, seen.outline.mean)
+            )
+            alignment = one_hot(phone, num_phones).T.float()
+            samples.append(Sample(heard, mean, made[row, :, :num_frames], alignment))
+        return samples
+
+    def speaker_vectors(self, batch: VoiceBatch) -> Tensor:
+        """Return (b e), the vector of each clip's speaker; zeros where nobody is named."""
+        assert self.model is not None
+        if self._listener is not None:
+            return self._listener.vectors(batch, self.model.acoustic.mel.sample_rate_hz)
+        table = self.model.acoustic.speakers
+        assert table is not None
+        if len(batch.speaker_names) > table.num_embeddings:
+            raise InputError(
+                "model.acoustic",
+                field="num_speakers",
+                found=f"{table.num_embeddings} for {len(batch.speaker_names)} speakers in the shards",
+                wanted="a row for each speaker",
+                remedy="raise num_speakers, or give a speaker_encoder",
+            )
+        return table(batch.speakers.clamp(min=0)).masked_fill((batch.speakers < 0)[:, None], 0.0)
+
+    @torch.no_grad()
+    def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
+        """Return (b p), the frames of each phone: as somebody has timed them, else as the model finds them."""
+        num_mels = heard.mel.shape[1]
+        mean = encoded.mean
+        # -1/2 of the mean squared difference, without the part that is the same for every phone.
+        scores = (mean @ heard.mel - 0.5 * mean.square().sum(-1, keepdim=True)) / num_mels
+        scores = scores + diagonal_prior(batch.num_phones, heard.num_frames, self.alignment_width)
+        found = monotonic_alignment(scores, batch.num_phones, heard.num_frames)
+        if batch.durations is None:
+            return found
+        return torch.where(batch.durations[:, :1] >= 0, batch.durations, found)
+
+    def _draw(self, heard: Heard) -> tuple[Tensor, Tensor, Tensor]:
+        """Return time (b), noise (b m f) and which rows are dropped (b); the same ones whenever nothing is learned."""
+        num_rows, device = len(heard.mel), heard.mel.device
+        if not self.training:
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(heard.mel.shape, generator=generator).to(device)
+            time = (torch.arange(num_rows, device=device) + 0.5) / num_rows
+            return time, noise, torch.zeros(num_rows, dtype=torch.bool, device=device)
+        # A time out of each of as many equal parts: the loss is then less of a lottery.
+        parts = torch.randperm(num_rows, device=device)
+        time = (parts + torch.rand(num_rows, device=device)) / num_rows
+        is_dropped = torch.rand(num_rows, device=device) < self.dropped
+        return time, torch.randn_like(heard.mel), is_dropped
+
+
+def _squared(error: Tensor, is_counted: Tensor) -> Loss:
+    """Return the sum of squares where it counts, and over how many numbers."""
+    counted = is_counted.expand_as(error)
+    return Loss((error.float().square() * counted).sum(), counted.sum().float())

@@ -1,0 +1,66 @@
+"""What the training of a voice hears in a clip: its frames, how high it is, and who speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.functional import resample
+
+from amalia_mm.batch import VoiceBatch
+from amalia_mm.units import SAMPLE_RATE_HZ
+from amalia_mm.voice.acoustic import AcousticModel
+from amalia_mm.voice.phone_predictors import log_pitch
+from amalia_mm.voice.pitch import pitch_hz
+from amalia_mm.voice.speaker import SpeakerEncoder
+from amalia_mm.voice_folder import load_voice_part
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The frames of a batch's clips."""
+
+    mel: Tensor
+    """(b m f), scaled, 0 on padding."""
+    num_frames: Tensor
+    """(b) int64."""
+    log_pitch: Tensor
+    """(b f), 0 where there is no pitch."""
+    is_voiced: Tensor
+    """(b f) bool."""
+
+
+class Listener:
+    """Tells who speaks in a clip; a frozen encoder, which is no part of what is trained or kept.
+
+    Args:
+        folder: Its model folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.embedder, _ = load_voice_part(folder, "speaker", SpeakerEncoder)
+
+    @torch.no_grad()
+    def vectors(self, batch: VoiceBatch, sample_rate_hz: int) -> Tensor:
+        """Return (b e), the unit vector of each clip."""
+        waveforms, num_samples = batch.waveforms, batch.num_samples
+        if sample_rate_hz != SAMPLE_RATE_HZ:
+            waveforms = resample(waveforms, sample_rate_hz, SAMPLE_RATE_HZ)
+            num_samples = num_samples * SAMPLE_RATE_HZ // sample_rate_hz
+        self.embedder.to(waveforms.device)
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return self.embedder.embed(waveforms, num_samples)
+
+
+def hear(model: AcousticModel, batch: VoiceBatch) -> Heard:
+    """Return the frames and pitches of a batch's clips; each is what it would be alone."""
+    mels = [
+        model.mel(clip[None, :length])[0].T
+        for clip, length in zip(batch.waveforms, batch.num_samples.tolist(), strict=True)
+    ]
+    num_frames = torch.tensor([len(mel) for mel in mels], device=batch.phones.device)
+    mel = pad_sequence([model.scaled(mel) for mel in mels], batch_first=True).transpose(1, 2)
+    pitch = pitch_hz(batch.waveforms, model.mel.sample_rate_hz, model.mel.hop_samples)[:, : mel.shape[2]]
+    return Heard(mel, num_frames, log_pitch(pitch), pitch > 0)
