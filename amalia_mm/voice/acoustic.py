@@ -94,7 +94,7 @@ class Manner:
     rate: float = 1.0
     pitch_semitones: float = 0.0
     guidance: float = 1.0
-    temperature: float = 0.7
+    temperature: float = 0.2
     num_steps: int = 4
     method: Solver = "euler"
     sway: float = 0.0
@@ -142,7 +142,7 @@ class AcousticModel(nn.Module):
         speaker_size: int = 128,
         num_speakers: int = 0,
         dropout: float = 0.05,
-        residual_std: float = 0.4,
+        residual_std: float = 0.25,
         log_mel_mean: float = -1.5,
         log_mel_std: float = 2.8,
     ) -> None:
