@@ -59,22 +59,21 @@ class VoiceData(ShardData[VoiceBatch]):
         self.fft_samples = frames["fft_samples"]
         self.max_frames, self.max_phones, self.max_rows = max_frames, max_phones, max_rows
         self.max_padding, self.level_db = max_padding, level_db
+        self.speaker_names: tuple[str, ...] = ()
+        """Who speaks in the training folders, in the order of their numbers; after `setup`."""
 
     def prepare_data(self) -> None:
         """Count the phones of every folder that has no count yet; once on each machine."""
         for folder in (*self.shards, *self.val_shards):
             index_phones(folder)
 
-    @property
-    def speaker_names(self) -> tuple[str, ...]:
-        """Who speaks in the training folders, in the order of their numbers; after `setup`."""
-        names = {
-            name
-            for folder in self.shards
-            if folder in self._folders
-            for name in self._folders[folder].index.coded["speaker"].values
-        }
-        return tuple(sorted(names - {""}))
+    def setup(self, stage: str | None = None) -> None:
+        """Load indices and counts, and who speaks; raises `InputError` naming what is missing, cut or stale."""
+        super().setup(stage)
+        # Numbers of speakers are those of training, where nothing is trained as well.
+        indices = [ShardIndex.load(folder) for folder in self.shards]
+        names = {name for index in indices for name in index.coded["speaker"].values}
+        self.speaker_names = tuple(sorted(names - {""}))
 
     @property
     def budget(self) -> dict[str, int]:
@@ -104,7 +103,8 @@ class VoiceData(ShardData[VoiceBatch]):
         )
 
     def _reader(self, folders: Sequence[Folder], seed: int, is_training: bool) -> VoiceReader:
-        return VoiceReader(folders, self.sample_rate_hz, self.hop_samples, self.level_db, self.speaker_names)
+        rates = (self.sample_rate_hz, self.hop_samples, self.fft_samples)
+        return VoiceReader(folders, *rates, self.level_db, self.speaker_names)
 
     def _collate(self, names: tuple[str, ...]) -> Collate[VoiceBatch]:
         return partial(collate_voice, speaker_names=self.speaker_names, silence_samples=2 * self.fft_samples)

@@ -47,6 +47,7 @@ class VoiceReader:
         folders: The sources of the order, phones counted in place of tokens.
         sample_rate_hz: Of the waveforms.
         hop_samples: Of the frames that will be made; a clip needs one for each phone.
+        fft_samples: Of a frame's window; a clip is longer than half of it, so that its edges can be mirrored.
         level_db: Root mean square that every clip is brought to, relative to full scale; None leaves it.
         speaker_names: All speakers that have a number.
     """
@@ -54,6 +55,7 @@ class VoiceReader:
     folders: Sequence[Folder]
     sample_rate_hz: int
     hop_samples: int
+    fft_samples: int
     level_db: float | None
     speaker_names: tuple[str, ...]
 
@@ -75,7 +77,7 @@ class VoiceReader:
             raise StaleCountsError(where, field="text", found=f"{len(phones)}", wanted=wanted, remedy=remedy)
         waveform = self._heard(audio, where)
         num_frames = len(waveform) // self.hop_samples + 1
-        if num_frames < len(phones):
+        if num_frames < len(phones) or len(waveform) <= self.fft_samples // 2:
             raise too_fast(where, num_frames, len(phones))
         names = self.speaker_names
         speaker = names.index(record.speaker) if record.speaker in names else -1

@@ -234,10 +234,11 @@ class Acoustic(SummedStep[_Voice]):
     @torch.no_grad()
     def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
         """Return (b p), the frames of each phone: as somebody has timed them, else as the model finds them."""
-        num_mels = heard.mel.shape[1]
-        mean = encoded.mean
-        # -1/2 of the mean squared difference, without the part that is the same for every phone.
-        scores = (mean @ heard.mel - 0.5 * mean.square().sum(-1, keepdim=True)) / num_mels
+        num_mels, mean = heard.mel.shape[1], encoded.mean
+        # -1/2 of the mean squared difference, without the part that is the same for every phone; lower precision would
+        # make phones equal that are not.
+        with torch.autocast(mean.device.type, enabled=False):
+            scores = (mean @ heard.mel - 0.5 * mean.square().sum(-1, keepdim=True)) / num_mels
         scores = scores + diagonal_prior(batch.num_phones, heard.num_frames, self.alignment_width)
         found = monotonic_alignment(scores, batch.num_phones, heard.num_frames)
         if batch.durations is None:

@@ -9,6 +9,7 @@ neighbourhood alone and speech can be made piece by piece. It knows mel frames; 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,7 +94,7 @@ class Manner:
     rate: float = 1.0
     pitch_semitones: float = 0.0
     guidance: float = 1.0
-    temperature: float = 0.7
+    temperature: float = 0.2
     num_steps: int = 4
     method: Solver = "euler"
     sway: float = 0.0
@@ -141,7 +142,7 @@ class AcousticModel(nn.Module):
         speaker_size: int = 128,
         num_speakers: int = 0,
         dropout: float = 0.05,
-        residual_std: float = 0.4,
+        residual_std: float = 0.25,
         log_mel_mean: float = -1.5,
         log_mel_std: float = 2.8,
     ) -> None:
@@ -172,11 +173,6 @@ class AcousticModel(nn.Module):
         # The untrained flow is that of a Gaussian around the mean.
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
-
-    @property
-    def reach_frames(self) -> int:
-        """How many frames to either side a frame depends on, at each step of the flow and in the mean before."""
-        return max(self.mean_stack.reach, self.flow_stack.reach)
 
     def scaled(self, log_mel: Tensor) -> Tensor:
         """Return log-mel frames as the model counts them."""
@@ -272,6 +268,35 @@ class AcousticModel(nn.Module):
         begun = manner.temperature * noise * outline.valid[:, None]
         made = solve(velocity, begun, manner.num_steps, manner.method, manner.sway)
         return self.log_mel(made).masked_fill(~outline.valid[:, None], LEAST_LOG_MEL)
+
+    def pieces(
+        self, outline: Outline, noise: Tensor, manner: Manner, piece_frames: int, first_frames: int
+    ) -> Iterator[Tensor]:
+        """Yield log-mel frames (b m f) one piece after the other, each as soon as it is made.
+
+        Together they are what `frames` returns, to rounding: each is made with as many neighbours as the solver's steps
+        can reach, and these are left out again.
+
+        Raises:
+            ValueError: A piece would have no frame.
+        """
+        if min(piece_frames, first_frames) < 1:
+            raise ValueError(f"pieces of {first_frames} and then {piece_frames} frames: at least 1 each")
+        calls = manner.num_steps * (2 if manner.method == "midpoint" else 1)
+        context, total = calls * self.flow_stack.reach, outline.mean.shape[2]
+        start = 0
+        while start < total:
+            stop = min(total, start + (piece_frames if start else first_frames))
+            near = slice(max(0, start - context), min(total, stop + context))
+            part = replace(
+                outline,
+                condition=outline.condition[:, near],
+                mean=outline.mean[:, :, near],
+                valid=outline.valid[:, near],
+            )
+            made = self.frames(part, noise[:, :, near], manner)
+            yield made[:, :, start - near.start : stop - near.start]
+            start = stop
 
     def speak(
         self, phones: Phones, speaker: Tensor, manner: Manner = Manner(), seed: int = 0

@@ -185,3 +185,14 @@ def test_what_is_said_is_written_or_spoken_or_nothing():
         == "de que cor"
     )
     assert said_in(validate(record(2, "Um texto.", task="document"), "x")) == ""
+
+
+def test_speakers_keep_their_numbers_where_nothing_is_trained(folder, tmp_path):
+    """`amalia validate` loads no training folder, and would have called everybody nobody."""
+    with ShardWriter(tmp_path / "val") as writer:
+        writer.write(record(0, "Bom dia.", "rui"), encode_flac(tone(1.0)))
+    data = VoiceData({folder: 1.0}, [str(tmp_path / "val")], voice_frames=FRAMES, num_workers=0)
+    data.prepare_data()
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    assert batch.speaker_names[int(batch.speakers[0])] == "rui"

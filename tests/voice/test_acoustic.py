@@ -194,6 +194,23 @@ def test_a_frame_hangs_on_its_neighbourhood_alone(model):
     assert not torch.allclose(model.velocity(noise, time, outline)[:, :, middle], whole[:, :, middle])
 
 
+@pytest.mark.parametrize(
+    "manner", [Manner(num_steps=3), Manner(num_steps=2, method="midpoint", guidance=1.5)]
+)
+def test_pieces_are_together_what_is_made_at_once(model, manner):
+    encoded = model.encode(phones(12, 9), torch.randn(2, 6))
+    durations = torch.cat([torch.full((2, 9), 11), torch.tensor([[11, 11, 11], [0, 0, 0]])], dim=1)
+    outline = model.outline(encoded, durations, torch.zeros(2, 12))
+    noise = noise_like(outline.mean, seed=2)
+    whole = model.frames(outline, noise, manner)
+    for sizes in ((16, 7), (50, 50), (1000, 1000)):
+        made = list(model.pieces(outline, noise, manner, *sizes))
+        assert made[0].shape[2] == min(sizes[1], 132)
+        torch.testing.assert_close(torch.cat(made, dim=2), whole, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="at least 1 each"):
+        next(model.pieces(outline, noise, manner, 8, 0))
+
+
 def test_shapes_without_a_weight():
     with torch.device("meta"):
         model = AcousticModel()
