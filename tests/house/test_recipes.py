@@ -165,7 +165,7 @@ def test_a_recipe_reads_what_an_earlier_one_writes(recipe):
         tokenizer = read_recipe(own if own.is_file() else ROOT / "recipes/01_tokenizer/recipe.yaml")
         assert arguments["tokenizer"] == tokenizer["output"].replace(RUN, run)
         assert content["model"]["init_args"]["decoder"]["vocab_size"] == tokenizer["vocab_size"]
-    for folder in (*arguments["shards"], *arguments["val_shards"]):
+    for folder in (*arguments["shards"], *arguments.get("val_shards", ())):
         assert folder.startswith((run + "shards/", home))
     if recipe.parent.name in BESIDE:
         return
