@@ -23,6 +23,7 @@ from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.model_commands import add_model_commands
 from amalia_mm.phonemes_command import add_phonemes
 from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
+from amalia_mm.say_command import add_say
 from amalia_mm.shards_commands import add_shards
 from amalia_mm.spoken_command import add_spoken
 from amalia_mm.terminal import note, prepare_streams
@@ -150,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_shards(commands)
     add_phonemes(commands)
     add_cost(commands)
+    add_say(commands)
     add_spoken(commands)
     add_voice(commands)
     for name, says in LIGHTNING.items():

@@ -5,6 +5,7 @@ Training and synthesis both read through here, so that a model is asked for what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amalia_mm.errors import InputError
@@ -13,6 +14,7 @@ from amalia_mm.portuguese.phonemes import SYMBOLS, Phone
 
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 _PAUSE = Phone(".")
+_ENDS = frozenset(_NUMBER[end] for end in (".", "?", "!"))
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,20 @@ def read_aloud(text: str, where: str = "text") -> ReadAloud:
         tuple(phone.stressed for phone in phones),
         tuple(phone.word_start for phone in phones),
     )
+
+
+def sentences(read: ReadAloud) -> Iterator[ReadAloud]:
+    """Yield the sentences of what is read, each between two pauses, as models learn them."""
+    start = 1  # the pause before the first
+    for place in range(1, len(read)):
+        if read.symbols[place] not in _ENDS:
+            continue
+        said = slice(start, place + 1)
+        yield ReadAloud(
+            (read.symbols[0], *read.symbols[said]),
+            (read.is_stressed[0], *read.is_stressed[said]),
+            (read.is_word_start[0], *read.is_word_start[said]),
+        )
+        start = place + 1
+    if start < len(read):
+        raise ValueError(f"{len(read) - start} phones after the last pause: what is read ends with one")

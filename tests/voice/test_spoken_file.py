@@ -12,6 +12,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.bank import Bank
 from amalia_mm.voice.spoken_file import write_speech
+from amalia_mm.voice.watermark import mark
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def bank(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", ["wav", "flac"])
 def test_a_synthesised_file_tells_what_it_is(tmp_path, bank, capsys, ending):
     path = tmp_path / f"said.{ending}"
-    speech = spoken_clips()[0]
+    speech = mark(spoken_clips()[0], SAMPLE_RATE_HZ)
     write_speech(path, speech, SAMPLE_RATE_HZ, bank.signing_folder, consent_id="0123456789abcdef")
     assert len(load_audio(path)) == len(speech)
     assert main(["voice", "detect", str(path)]) == 0
@@ -44,7 +45,8 @@ def test_a_recording_is_not_found(tmp_path, bank, capsys):
 
 
 def test_the_mark_outlives_the_manifest(tmp_path, bank, capsys):
-    write_speech(tmp_path / "said.wav", spoken_clips()[2], SAMPLE_RATE_HZ, bank.signing_folder)
+    marked = mark(spoken_clips()[2], SAMPLE_RATE_HZ)
+    write_speech(tmp_path / "said.wav", marked, SAMPLE_RATE_HZ, bank.signing_folder)
     write_audio(tmp_path / "again.wav", load_audio(tmp_path / "said.wav"))
     assert main(["voice", "detect", str(tmp_path / "again.wav")]) == 0
     assert capsys.readouterr().out.endswith("manifest\tnone\n")

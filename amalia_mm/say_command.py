@@ -1,0 +1,138 @@
+"""`amalia say`: a written text as speech, into a file or as it is made.
+
+It imports its rooms only when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amalia_mm.errors import InputError, writing
+from amalia_mm.terminal import note
+from amalia_mm.voice_commands import PASSPHRASE, open_bank, read_passphrase
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from amalia_mm.voice.bank import Opened
+    from amalia_mm.voice.phrases import Clip
+    from amalia_mm.voice.synthesis import Synthesiser
+
+Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+ENDINGS = (".wav", ".flac")
+
+
+def add_say(commands: Commands) -> None:
+    """Add `say` to the sub-commands."""
+    say = commands.add_parser("say", help="text to speech: a file, or a stream as it is made")
+    say.add_argument("text", nargs="?", help="what to say; without it, standard input")
+    say.add_argument("--output", type=Path, help="a .wav or .flac file")
+    say.add_argument("--stream", action="store_true", help="wav to standard output, as it is made")
+    say.add_argument("--model", type=Path, help="the run (default: $AMALIA_MODEL, else runs/quickstart)")
+    say.add_argument("--speaker", help="a voice that the model learned; a wrong name lists them")
+    say.add_argument("--voice", metavar="NAME", help="a person's own voice out of the bank")
+    say.add_argument("--vocoder", help="a vocoder's folder, or griffin-lim (default: the run's own)")
+    say.add_argument("--rate", type=float, default=1.0, help="times as fast (0.5 to 2)")
+    say.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower")
+    say.add_argument("--seed", type=int, default=0)
+    say.add_argument(
+        "--bank", type=Path, metavar="FOLDER", help="the bank folder, for --voice and signatures"
+    )
+    say.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help=f"of --voice (default: ${PASSPHRASE}, else asked for)",
+    )
+    say.set_defaults(run=_say)
+
+
+def _say(options: argparse.Namespace) -> int:
+    _check(options)
+    text = sys.stdin.read() if options.text is None else options.text
+    bank, opened = open_bank(options), None
+    if options.voice is not None:
+        from amalia_mm.voice.consent import Use
+
+        opened = bank.open(options.voice, read_passphrase(options), Use.SPEECH)
+        clip = opened.replay(text)
+        if clip is not None:
+            return _replay(clip, options)
+    from amalia_mm.voice.spoken_file import write_speech
+
+    voice = _voice(options, opened)
+    if options.stream:
+        return _stream(voice.stream(text, options.seed), voice.sample_rate_hz)
+    consent = opened.consent_id if opened else ""
+    waveform = voice.say(text, options.seed)
+    write_speech(options.output, waveform, voice.sample_rate_hz, bank.signing_folder, consent)
+    note(f"{options.output}: {len(waveform) / voice.sample_rate_hz:.2f} s")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if (options.output is None) == (not options.stream):
+        found = "both" if options.stream else "neither"
+        raise InputError("say", found=found, wanted="--output FILE or --stream", remedy="give one of them")
+    if options.output is not None and options.output.suffix.lower() not in ENDINGS:
+        found, wanted = options.output.suffix or "no ending", " or ".join(ENDINGS)
+        raise InputError("--output", found=found, wanted=wanted, remedy="choose one of these endings")
+    if options.speaker is not None and options.voice is not None:
+        raise InputError("say", found="--speaker and --voice", wanted="one of them", remedy="leave one out")
+    if not 0.5 <= options.rate <= 2.0:
+        raise InputError("--rate", found=options.rate, wanted="0.5 to 2", remedy="choose one in between")
+    if not abs(options.pitch) <= 12.0:
+        wanted = "-12 to 12 semitones"
+        raise InputError("--pitch", found=options.pitch, wanted=wanted, remedy="choose one in between")
+
+
+def _voice(options: argparse.Namespace, opened: Opened | None) -> Synthesiser:
+    import torch
+
+    from amalia_mm.speaking import SpeechModel
+    from amalia_mm.voice.acoustic import Manner
+
+    model = SpeechModel(options.model, options.vocoder)
+    manner = Manner(rate=options.rate, pitch_semitones=options.pitch)
+    if opened is None:
+        return model.learned(options.speaker, manner)
+    return model.voiced(torch.from_numpy(model.checked(opened.voice.speaker)), manner)
+
+
+def _replay(clip: Clip, options: argparse.Namespace) -> int:
+    """Give the person's own recording of exactly this text: no model made it, so nothing marks it as one's."""
+    import torch
+
+    from amalia_mm.audio.io import encode_wav, write_audio
+
+    note("amalia: the person's own recording")
+    samples, rate_hz = clip.samples()
+    waveform = torch.from_numpy(samples).float()
+    if options.stream:
+        sys.stdout.buffer.write(encode_wav(waveform, rate_hz))
+        return 0
+    with writing(options.output.parent):
+        write_audio(options.output, waveform, rate_hz)
+    return 0
+
+
+def _stream(pieces: Iterator[Tensor], sample_rate_hz: int) -> int:
+    """Write 16-bit wav whose header does not know how long it will be."""
+    import torch
+
+    unknown, width = 0xFFFFFFFF, 2
+    layout = (16, 1, 1, sample_rate_hz, sample_rate_hz * width, width, 8 * width)
+    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", unknown, b"WAVE", b"fmt ", *layout, b"data", unknown)
+    out = sys.stdout.buffer
+    out.write(header)
+    for piece in pieces:
+        # Peaks cannot be scaled down any more once their beginning is out.
+        samples = (piece.clamp(-1.0, 1.0) * 32767.0).round().to(torch.int16)
+        out.write(samples.numpy().astype("<i2").tobytes())
+        out.flush()
+    return 0

@@ -1,0 +1,153 @@
+"""`amalia say`: a file that is marked and signed, a stream that is a wav, a person's own recording as it is."""
+
+from __future__ import annotations
+
+import io
+import sys
+import wave
+from datetime import date
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+from voices import WORDS, bank_of, enrol, recording
+
+from amalia_mm.cli import main
+from amalia_mm.run import save_model
+from amalia_mm.voice.acoustic import AcousticModel
+from amalia_mm.voice.consent import Consent, Use
+from amalia_mm.voice.phrases import Clip
+from amalia_mm.voice.provenance import read_manifest
+from amalia_mm.voice.vocoder import Vocos
+
+AGREED = Consent("Ana Sousa", frozenset({Use.SPEECH}), date(2025, 1, 1), date(2199, 12, 31), "Rui Sousa")
+FRAMES = {"sample_rate_hz": 16_000, "num_mels": 16, "fft_samples": 256, "hop_samples": 64}
+
+
+def saved(folder, part, kind, sizes, **notes):
+    torch.manual_seed(0)
+    made = kind(**sizes)
+    for parameter in made.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
+    spec = {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": sizes}
+    holder = nn.ModuleDict({part: made})
+    save_model(folder / "model", holder, config={part: spec, **notes}, tokenizer=None, card="")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    sizes = {"width": 16, "encoder_blocks": 1, "mean_blocks": 1, "flow_blocks": 1, "speaker_size": 6}
+    own = {**FRAMES, **sizes, "num_speakers": 2}
+    saved(run / "21_acoustic", "acoustic", AcousticModel, own, speakers=["ana", "pt"])
+    vocoder = {**FRAMES, "width": 16, "inner_width": 32, "num_layers": 2}
+    saved(run / "22_vocoder", "vocoder", Vocos, vocoder)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def bank(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMALIA_BANK", str(tmp_path / "bank"))
+    monkeypatch.setenv("AMALIA_PASSPHRASE", WORDS)
+    return bank_of(tmp_path)
+
+
+def said(tmp_path, *options):
+    output = tmp_path / "f.wav"
+    assert main(["say", "Bom dia, está tudo bem?", "--output", str(output), *map(str, options)]) == 0
+    return soundfile.read(output)[0]
+
+
+def test_a_file_is_signed_by_this_bank_as_made_by_a_model(run, tmp_path, bank):
+    waveform = said(tmp_path, "--model", run)
+    assert len(waveform) > 8_000 and np.abs(waveform).max() > 0
+    manifest = read_manifest(tmp_path / "f.wav", bank.signing_folder)
+    assert manifest is not None and manifest.is_whole and manifest.is_ours and manifest.is_synthetic
+
+
+def test_who_speaks_how_fast_and_how_often_changes_what_is_heard(run, tmp_path):
+    usual = said(tmp_path, "--model", run)
+    assert np.array_equal(usual, said(tmp_path, "--model", run, "--speaker", "pt"))
+    assert not np.array_equal(usual, said(tmp_path, "--model", run, "--speaker", "ana"))
+    assert len(said(tmp_path, "--model", run, "--rate", 2)) < 0.7 * len(usual)
+    assert not np.array_equal(usual, said(tmp_path, "--model", run, "--seed", 1))
+
+
+def test_a_stream_is_a_wav_of_the_same_samples(run, tmp_path, monkeypatch):
+    usual = said(tmp_path, "--model", run)
+    out = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["say", "Bom dia, está tudo bem?", "--stream", "--model", str(run)]) == 0
+    written = out.buffer.getvalue()
+    assert written[:4] == b"RIFF" and written[8:12] == b"WAVE"
+    with wave.open(io.BytesIO(written)) as header:
+        assert (header.getnchannels(), header.getsampwidth(), header.getframerate()) == (1, 2, 16_000)
+    samples = np.frombuffer(written[44:], "<i2") / 32767.0
+    assert len(samples) == len(usual)
+    # Both are marked, piece by piece or six seconds at a time.
+    assert np.corrcoef(samples, usual)[0, 1] > 0.99
+
+
+def test_text_may_come_from_standard_input(run, tmp_path, monkeypatch):
+    usual = said(tmp_path, "--model", run)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Bom dia, está tudo bem?\n"))
+    assert main(["say", "--output", str(tmp_path / "g.wav"), "--model", str(run)]) == 0
+    assert np.array_equal(usual, soundfile.read(tmp_path / "g.wav")[0])
+
+
+def test_exactly_what_was_recorded_is_the_recording(bank, tmp_path):
+    recorded = Clip("Quero água, por favor.", recording(9))
+    enrol(bank, clips=[recorded], consent=AGREED, today=date(2026, 1, 1))
+    output = tmp_path / "f.wav"
+    text = "quero água por favor"
+    assert main(["say", text, "--voice", "ana", "--output", str(output)]) == 0
+    (heard, rate_hz), (expected, own_hz) = soundfile.read(output), soundfile.read(io.BytesIO(recorded.audio))
+    assert rate_hz == own_hz == 24_000
+    assert np.allclose(heard, expected, atol=1e-4)
+    assert read_manifest(output, bank.signing_folder) is None, "a person said it, no model"
+
+
+def test_a_banked_voice_needs_a_model_that_is_told_who_speaks(bank, run, tmp_path, capsys):
+    enrol(bank, consent=AGREED, today=date(2026, 1, 1))
+    output = tmp_path / "f.wav"
+    given = ["say", "Nunca dito.", "--voice", "ana", "--output", str(output), "--model", str(run)]
+    assert main(given) == 2
+    assert "speaker encoder" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_revoked_voice_says_nothing_not_even_what_was_recorded(bank, tmp_path, capsys):
+    recorded = Clip("Quero água.", recording(9))
+    enrol(bank, clips=[recorded], consent=AGREED, today=date(2026, 1, 1))
+    bank.revoke("ana", "Ana Sousa")
+    output = tmp_path / "f.wav"
+    assert main(["say", "Quero água.", "--voice", "ana", "--output", str(output)]) == 2
+    assert "revoked" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "--output FILE or --stream"),
+        (["--output", "f.ogg"], ".wav or .flac"),
+        (["--output", "f.wav", "--rate", "9"], "0.5 to 2"),
+        (["--output", "f.wav", "--pitch", "40"], "-12 to 12"),
+        (["--output", "f.wav", "--speaker", "nobody"], "ana, pt"),
+        (["--output", "f.wav", "--speaker", "pt", "--voice", "ana"], "one of them"),
+        (["--output", "f.wav", "--vocoder", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_told(run, options, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["say", "Olá.", "--model", str(run), *options]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob("f.*"))
+
+
+def test_a_run_without_a_voice_says_how_to_get_one(tmp_path, capsys):
+    assert main(["say", "Olá.", "--output", str(tmp_path / "f.wav"), "--model", str(tmp_path)]) == 2
+    assert "21_acoustic" in capsys.readouterr().err
