@@ -26,10 +26,30 @@ from amalia_mm.voice.synthesis import Synthesiser
 from amalia_mm.voice.vocoder import Vocoder
 from amalia_mm.voice_folder import load_vocoder, load_voice_part
 
-ACOUSTIC, VOCODER = "21_acoustic", "22_vocoder"
+SPEAKER, ACOUSTIC, VOCODER = "20_speaker", "21_acoustic", "22_vocoder"
 _AS_IT_IS = Manner()
 DEFAULT_SPEAKER = "pt"
 """The synthesiser's own voice of European Portuguese; a run without it speaks with its first."""
+
+
+def run_folder(run: Path | str | None = None) -> Path:
+    """Return a run folder: the one that is named, `$AMALIA_MODEL`, or `runs/quickstart`."""
+    return Path(run) if run is not None else Path(os.environ.get("AMALIA_MODEL") or DEFAULT_RUN)
+
+
+def encoder_folder(run: Path) -> Path:
+    """Return the model folder of a run's speaker encoder; `InputError` where it has none."""
+    folder = run / SPEAKER / "model"
+    if not (folder / WEIGHTS).is_file():
+        remedy = "amalia fit -c recipes/20_speaker/recipe.yaml, or give --model"
+        wanted = f"a run with {SPEAKER}/model"
+        raise InputError(run, found="no speaker encoder", wanted=wanted, remedy=remedy)
+    return folder
+
+
+def encoder_hash(run: Path) -> str:
+    """Return the hash by which a banked voice knows the speaker encoder that heard it; errors as `encoder_folder`."""
+    return hashlib.sha256((encoder_folder(run) / WEIGHTS).read_bytes()).hexdigest()
 
 
 class SpeechModel:
@@ -44,7 +64,7 @@ class SpeechModel:
     """
 
     def __init__(self, run: Path | str | None = None, vocoder: Path | str | None = None) -> None:
-        self.run = Path(run) if run is not None else Path(os.environ.get("AMALIA_MODEL") or DEFAULT_RUN)
+        self.run = run_folder(run)
         folder = self.run / ACOUSTIC / "model"
         if not (folder / WEIGHTS).is_file():
             remedy = (
@@ -54,7 +74,6 @@ class SpeechModel:
         self.acoustic, self.config = load_voice_part(folder, "acoustic", AcousticModel)
         self.acoustic.requires_grad_(False)
         self.vocoder = self._vocoder(vocoder)
-        self.acoustic_hash = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
     def _vocoder(self, named: Path | str | None) -> Vocoder:
         if named == "griffin-lim":
@@ -110,9 +129,10 @@ class SpeechModel:
             wanted = "one that a speaker encoder tells who speaks (`speaker_encoder`)"
             found = "an acoustic model with voices of its own alone"
             raise InputError(self.run, field="acoustic", found=found, wanted=wanted, remedy=remedy)
-        made_for, own = data.made_for.get("acoustic", "none"), self.acoustic_hash
+        made_for, own = data.made_for.get("speaker_encoder", "none"), encoder_hash(self.run)
         if made_for != own:
-            raise InputError(self.run, field="acoustic", found=own[:12], wanted=made_for[:12], remedy=remedy)
+            field = "speaker encoder"
+            raise InputError(self.run, field=field, found=own[:12], wanted=made_for[:12], remedy=remedy)
         return data.embedding
 
     def voiced(self, speaker: Tensor, manner: Manner = _AS_IT_IS) -> Synthesiser:

@@ -14,6 +14,7 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amalia_mm.enrol_command import add_enrol
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, path_column, result
 from amalia_mm.voice_script_command import add_script
@@ -37,6 +38,7 @@ def add_voice(commands: Actions) -> None:
     actions = voice.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     add_script(actions)
+    _add_bank(add_enrol(actions), with_passphrase=True)
     listed = actions.add_parser("list", help="the voices of the bank, without opening them")
     _add_bank(listed)
     listed.set_defaults(run=_list)

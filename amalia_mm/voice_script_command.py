@@ -83,7 +83,7 @@ def _script(options: argparse.Namespace) -> int:
         _show(prompts)
         return 0
     files = recorded(options.folder, prompts)
-    good = _checked(files, prompts, _gate(options)) if options.check else set(files)
+    good = _checked(files, prompts, gate_of(options.speaker, options.ears)) if options.check else set(files)
     left = next_session(prompts, good)
     note(f"{len(good)} de {len(prompts)} frases gravadas" + ("" if left else ": está tudo, obrigado"))
     _show(left)
@@ -95,19 +95,19 @@ def _show(prompts: Sequence[Prompt]) -> None:
         result(f"{prompt.number}\t{prompt.session}\t{prompt.text}")
 
 
-def _gate(options: argparse.Namespace) -> QualityGate:
-    """Return the gate, with the models that the options name."""
+def gate_of(speaker: Path | None, ears: Path | None) -> QualityGate:
+    """Return the gate that listens with a speaker encoder and ears, where they are given."""
     from amalia_mm.voice.quality import QualityGate
 
     embedder, transcribe = None, None
-    if options.speaker is not None:
+    if speaker is not None:
         from amalia_mm.evaluate.speaker_trials import load_embedder
 
-        embedder = load_embedder(options.speaker)
-    if options.ears is not None:
+        embedder = load_embedder(speaker)
+    if ears is not None:
         from amalia_mm.assistant import Assistant
 
-        transcribe = _writer(Assistant.load(options.ears))
+        transcribe = _writer(Assistant.load(ears))
     return QualityGate(embedder=embedder, transcribe=transcribe)
 
 

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audio": _LEAVES,
     "transcript": set(),
     "fusion": {"text", "audio", "batch", "units", "lora", "transcript"},
-    "voice": {"audio", "portuguese", "batch", "units", "lora", "hub", "safetensors_files"},
+    "voice": {"audio", "portuguese", "batch", "units", "lora", "hub", "json_rows", "safetensors_files"},
     "data": {
         *("batch", "units", "variety", "portuguese", "text.tokenizer", "text.chat", "text.ctc_vocabulary"),
         *("audio.geometry", "audio.io", "audio.features", "audio.augment", "audio.speed"),
@@ -116,7 +116,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost_commands": {"recipe_paths", "train", "terminal"},
     "shards_commands": {"data", "prepare", "text.tokenizer", "terminal", "voices_commands"},
     "voices_commands": {"prepare", "terminal"},
-    "voice_commands": {"voice", "terminal", "voice_script_command"},
+    "voice_commands": {"voice", "terminal", "enrol_command", "voice_script_command"},
+    "enrol_command": {
+        *("audio", "evaluate", "speaking", "voice", "terminal", "voice_commands", "voice_script_command"),
+    },
     "voice_script_command": {"assistant", "evaluate", "portuguese", "prepare", "voice", "terminal"},
     "preparation_commands": {
         "distil_commands",
@@ -162,6 +165,7 @@ AT_START = {
     "voices_commands",
     "voice_commands",
     "voice_script_command",
+    "enrol_command",
     "say_command",
     "shards_commands",
     "spoken_command",

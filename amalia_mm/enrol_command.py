@@ -1,0 +1,172 @@
+"""`amalia voice enrol`: a person's recordings and their consent become a voice of the bank.
+
+It imports its rooms only when it is called. What the person who recorded is told is Portuguese.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amalia_mm.errors import InputError
+from amalia_mm.terminal import note, path_column, result
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from amalia_mm.voice.consent import Consent
+    from amalia_mm.voice.phrases import Clip
+    from amalia_mm.voice.quality import QualityGate
+    from amalia_mm.voice.speaker import Verifier
+
+Actions = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+LEAST_S = 10.0
+"""Speech of a person below which no voice is made."""
+
+
+def add_enrol(actions: Actions) -> argparse.ArgumentParser:
+    """Add `enrol` to the actions of `amalia voice`; the bank's own options are the caller's to add."""
+    enrol = actions.add_parser("enrol", help="recordings and consent of a person become a voice")
+    enrol.add_argument(
+        "folder",
+        type=Path,
+        help="recordings: named as the script's sentences (007.wav), with a .txt beside, or rows of a .jsonl",
+    )
+    enrol.add_argument("--name", required=True, help="what the voice is called in the bank")
+    enrol.add_argument("--person", required=True, help="whose voice it is")
+    enrol.add_argument(
+        "--until", type=_day, required=True, metavar="YYYY-MM-DD", help="until when consent holds"
+    )
+    enrol.add_argument("--decides-later", required=True, help="who decides when the person no longer can")
+    enrol.add_argument(
+        "--given", type=_day, metavar="YYYY-MM-DD", help="when consent was given (default: today)"
+    )
+    enrol.add_argument("--use", action="append", help="speech (always), training, export: one option each")
+    enrol.add_argument(
+        "--consent-clip", type=Path, help="the person saying so (default: consent.wav in FOLDER)"
+    )
+    enrol.add_argument("--model", type=Path, help="the run (default: $AMALIA_MODEL, else runs/quickstart)")
+    enrol.add_argument(
+        "--ears", type=Path, metavar="MODEL", help="with it, words are compared with what was to be said"
+    )
+    enrol.set_defaults(run=_enrol)
+    return enrol
+
+
+def _day(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from amalia_mm.audio.io import load_audio
+    from amalia_mm.evaluate.speaker_trials import load_verifier
+    from amalia_mm.speaking import encoder_folder, encoder_hash, run_folder
+    from amalia_mm.voice.own_voice import SpeakerData
+    from amalia_mm.voice.recordings import read_recordings
+    from amalia_mm.voice.speaker import embed_clips, enrolled
+    from amalia_mm.voice_commands import open_bank, read_passphrase
+    from amalia_mm.voice_script_command import gate_of
+
+    consent = _consent(options)
+    consent_clip = _consent_clip(options, consent)
+    bank = open_bank(options)
+    run = run_folder(options.model)
+    verifier = load_verifier(encoder_folder(run))
+    gate = gate_of(encoder_folder(run), options.ears)
+    clips = _good(read_recordings(options.folder, leave_out=consent_clip), gate)
+    vectors = embed_clips(verifier.embedder, [load_audio(clip.audio) for clip in clips])
+    embedding = enrolled(vectors)
+    _check_one_person(clips, vectors, verifier)
+    path = bank.enrol(
+        options.name,
+        speaker=SpeakerData(
+            embedding.numpy().astype(np.float32), None, {"speaker_encoder": encoder_hash(run)}
+        ),
+        clips=clips,
+        consent=consent,
+        consent_clip=_bytes(consent_clip),
+        verify=lambda audio: verifier.similarity(embedding, load_audio(audio)),
+        min_similarity=verifier.threshold,
+        passphrase=read_passphrase(options, is_new=True),
+    )
+    note(f"{len(clips)} recordings")
+    result(path_column(path))
+    return 0
+
+
+def _consent(options: argparse.Namespace) -> Consent:
+    from amalia_mm.voice.consent import Consent, Use
+
+    named = {"speech", *(options.use or ())}
+    unknown = named - set(Use)
+    if unknown:
+        wanted = ", ".join(Use)
+        raise InputError("--use", found=min(unknown), wanted=wanted, remedy="choose one of these")
+    uses = frozenset(Use(name) for name in named)
+    given = options.given or date.today()
+    return Consent(options.person, uses, given, options.until, options.decides_later)
+
+
+def _consent_clip(options: argparse.Namespace, consent: Consent) -> Path:
+    """Return where the person consents aloud; the error without it says what is to be read out."""
+    given = options.consent_clip
+    places = [given] if given is not None else [options.folder / f"consent{end}" for end in (".wav", ".flac")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise InputError(
+        places[0],
+        found="no consent clip",
+        wanted="the person saying: «" + consent.statement() + "»",
+        remedy="record that, and give it with --consent-clip",
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise InputError(path, found=found, wanted="a recording", remedy="check the path") from error
+
+
+def _good(recordings: Sequence[tuple[Path, Clip]], gate: QualityGate) -> list[Clip]:
+    """Return the recordings a voice can be learned from; what is wrong with the others is told, file by file."""
+    good, speech_s = [], 0.0
+    for path, clip in recordings:
+        examined = gate.examine(clip.audio, clip.text)
+        for advice in examined.advice:
+            note(f"{path.name}: {advice}")
+        if examined.is_good:
+            good.append(clip)
+            speech_s += examined.figures["speech_s"]
+    if len(good) < len(recordings):
+        note(f"{len(recordings) - len(good)} de {len(recordings)} gravações ficam de fora")
+    if speech_s < LEAST_S:
+        found = f"{speech_s:.1f} s of speech in {len(good)} good recordings"
+        remedy = "record more, or again what is told above (amalia voice script)"
+        raise InputError("recordings", found=found, wanted=f"{LEAST_S:g} s or more", remedy=remedy)
+    return good
+
+
+def _check_one_person(clips: Sequence[Clip], vectors: Tensor, verifier: Verifier) -> None:
+    """Refuse recordings of which some are of somebody else: each is compared with the middle of the others."""
+    from amalia_mm.voice.speaker import enrolled, similarity
+
+    if len(clips) < 2:
+        return
+    for number, clip in enumerate(clips):
+        others = enrolled(vectors[[other for other in range(len(clips)) if other != number]])
+        close = float(similarity(others, vectors[number]))
+        if close < verifier.threshold:
+            raise InputError(
+                f"the recording of «{clip.text}»",
+                found=f"a similarity of {close:.3f} to the other recordings",
+                wanted=f"at least {verifier.threshold:.3f}: one person's recordings",
+                remedy="take out what somebody else said, or record it again",
+            )
