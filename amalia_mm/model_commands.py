@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.copying_command import add_copying, evaluate_copying
 from amalia_mm.errors import InputError
+from amalia_mm.round_trip_command import add_round_trip, evaluate_says
 from amalia_mm.terminal import note, piece, result
 from amalia_mm.transcribe_command import add_transcribe, nobody
 
@@ -79,6 +80,7 @@ def _add_evaluate(commands: Commands) -> None:
     )
     _add_hearing(evaluate)
     add_copying(evaluate)
+    add_round_trip(evaluate)
     evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument(
         "--against", type=Path, help="folder of an earlier report: ends with 3 where written skills fell"
@@ -148,6 +150,8 @@ def _chat(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     if options.vocoder is not None:
         return evaluate_copying(options)
+    if options.says is not None:
+        return evaluate_says(options)
     if options.spoken or options.vocabulary:
         return _evaluate_hearing(options)
     from amalia_mm.evaluate.table import read_report, table

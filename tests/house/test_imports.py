@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "variety",
             "commit",
             "hub",
-            "voice_folder",
+            "speaking",
             "json_rows",
         ),
     },
@@ -128,8 +128,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
     "copying_command": {"evaluate", "terminal"},
+    "round_trip_command": {"assistant", "evaluate", "speaking", "terminal"},
     "model_commands": {
         "copying_command",
+        "round_trip_command",
         *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "text.chat"),
         "transcribe_command",
     },
@@ -157,6 +159,7 @@ EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
 AT_START = {
     "ctrl_c",
     "copying_command",
+    "round_trip_command",
     "model_commands",
     "preparation_commands",
     "distil_commands",
