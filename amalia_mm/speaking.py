@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from amalia_mm.errors import InputError
 from amalia_mm.resolve import DEFAULT_RUN
@@ -97,7 +98,7 @@ class SpeechModel:
     @property
     def hears_speakers(self) -> bool:
         """Whether a speaker encoder tells the model who speaks: only then can it speak like somebody else."""
-        return self.acoustic.speakers is None
+        return bool(self.config.get("speaker_encoder"))
 
     def learned(self, name: str | None = None, manner: Manner = _AS_IT_IS) -> Synthesiser:
         """Return the voice of a speaker that was learned with the model; None is `DEFAULT_SPEAKER`, else the first.
@@ -116,6 +117,8 @@ class SpeechModel:
                 self.run, field="speaker", found=found, wanted=wanted, remedy="choose one of these"
             )
         vector = self.acoustic.speakers.weight[names.index(chosen)].detach()
+        if self.hears_speakers:
+            vector = functional.normalize(vector, dim=0)  # the middle of unit vectors is none
         return self.voiced(vector, manner)
 
     def checked(self, data: SpeakerData) -> np.ndarray:

@@ -30,6 +30,8 @@ from amalia_mm.voice.alignment import (
 from amalia_mm.voice.flow import flow_matching_loss
 
 PART = "acoustic"
+_REMEMBERED = 0.05
+"""What each new clip counts in the vector of its speaker."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Acoustic(SummedStep[_Voice]):
     Args:
         acoustic: Factory of the model.
         optim: Learning rate and schedule.
-        speaker_encoder: Model folder of a speaker encoder; None takes the vectors from the model's own table.
+        speaker_encoder: Model folder of a speaker encoder; None takes the vectors from the model's own table. With
+            both, the encoder tells, and the table keeps the middle of what it tells of each speaker: voices by name.
         duration_weight: What the error of a phone's log duration counts beside a frame.
         pitch_weight: What the error of a phone's log pitch counts beside a frame.
         dropped: Share of rows in which what is said, and by whom, is taken out, for classifier-free guidance.
@@ -126,17 +129,19 @@ class Acoustic(SummedStep[_Voice]):
         if self.speaker_encoder is not None:
             self._listener = Listener(self.speaker_encoder)
         self._check_speakers(model.acoustic)
+        if self._listener is not None and model.acoustic.speakers is not None:
+            # Kept, not learned: an optimiser would only decay it.
+            nn.init.zeros_(model.acoustic.speakers.weight.requires_grad_(False))
         warm_start(model, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
 
     def _check_speakers(self, acoustic: AcousticModel) -> None:
-        """Refuse a model whose speakers come from nowhere, from two places, or as vectors of another length."""
-        if (self._listener is None) == (acoustic.speakers is None):
-            found = "neither" if self._listener is None else "both"
-            wanted = "either acoustic.num_speakers above 0 or a speaker_encoder"
-            remedy = "set one of them"
-            raise InputError("model", field="speaker_encoder", found=found, wanted=wanted, remedy=remedy)
+        """Refuse a model whose speakers come from nowhere, or as vectors of another length."""
+        if self._listener is None and acoustic.speakers is None:
+            wanted = "acoustic.num_speakers above 0 or a speaker_encoder"
+            remedy = "set one of them, or both"
+            raise InputError("model", field="speaker_encoder", found="neither", wanted=wanted, remedy=remedy)
         size = acoustic.speaker_size if self._listener is None else self._listener.embedder.embed_size
         if size != acoustic.speaker_size:
             raise InputError(
@@ -148,11 +153,13 @@ class Acoustic(SummedStep[_Voice]):
             )
 
     def notes(self) -> dict[str, Any]:
-        """Return who speaks, row by row of the table, or which encoder told."""
-        if self.speaker_encoder is not None:
-            return {"speaker_encoder": self.speaker_encoder}
+        """Return who speaks, row by row of the table, and which encoder told."""
+        told = {} if self.speaker_encoder is None else {"speaker_encoder": self.speaker_encoder}
         data = getattr(self.trainer, "datamodule", None)
-        return {"speakers": list(data.speaker_names) if isinstance(data, VoiceData) else []}
+        has_table = self.model is None or self.model.acoustic.speakers is not None
+        if has_table:
+            told["speakers"] = list(data.speaker_names) if isinstance(data, VoiceData) else []
+        return told
 
     def loss_terms(self, batch: VoiceBatch) -> dict[str, Loss]:
         """Return the losses of a batch: of the flow, of both means, of durations and of pitch."""
@@ -217,10 +224,18 @@ class Acoustic(SummedStep[_Voice]):
     def speaker_vectors(self, batch: VoiceBatch) -> Tensor:
         """Return (b e), the vector of each clip's speaker; zeros where nobody is named."""
         assert self.model is not None
-        if self._listener is not None:
-            return self._listener.vectors(batch, self.model.acoustic.mel.sample_rate_hz)
         table = self.model.acoustic.speakers
+        if self._listener is not None:
+            vectors = self._listener.vectors(batch, self.model.acoustic.mel.sample_rate_hz)
+            if table is not None and self.training:
+                self._check_table(table, batch)
+                _remember(table.weight, batch, vectors)
+            return vectors
         assert table is not None
+        self._check_table(table, batch)
+        return table(batch.speakers.clamp(min=0)).masked_fill((batch.speakers < 0)[:, None], 0.0)
+
+    def _check_table(self, table: nn.Embedding, batch: VoiceBatch) -> None:
         if len(batch.speaker_names) > table.num_embeddings:
             raise InputError(
                 "model.acoustic",
@@ -229,7 +244,6 @@ class Acoustic(SummedStep[_Voice]):
                 wanted="a row for each speaker",
                 remedy="raise num_speakers, or give a speaker_encoder",
             )
-        return table(batch.speakers.clamp(min=0)).masked_fill((batch.speakers < 0)[:, None], 0.0)
 
     @torch.no_grad()
     def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
@@ -258,6 +272,15 @@ class Acoustic(SummedStep[_Voice]):
         time = (parts + torch.rand(num_rows, device=device)) / num_rows
         is_dropped = torch.rand(num_rows, device=device) < self.dropped
         return time, torch.randn_like(heard.mel), is_dropped
+
+
+@torch.no_grad()
+def _remember(table: Tensor, batch: VoiceBatch, vectors: Tensor) -> None:
+    """Move the row (s e) of each clip's speaker towards the clip's vector (b e); the first one is taken as it is."""
+    for speaker, weight, vector in zip(batch.speakers.tolist(), batch.weights.tolist(), vectors, strict=True):
+        if speaker >= 0 and weight > 0:
+            row = table[speaker]
+            row.copy_(vector if not row.any() else torch.lerp(row, vector, _REMEMBERED))
 
 
 def _squared(error: Tensor, is_counted: Tensor) -> Loss:

@@ -152,8 +152,38 @@ def test_more_speakers_than_rows_and_speakers_from_nowhere_are_told():
     with pytest.raises(InputError, match="3 for 4 speakers"):
         made.loss_terms(batch)
     nowhere = Acoustic(lambda: AcousticModel(**SIZES | {"num_speakers": 0}), OptimConfig(lr=1e-3))
-    with pytest.raises(InputError, match=r"found neither; wanted either acoustic\.num_speakers"):
+    with pytest.raises(InputError, match=r"found neither; wanted acoustic\.num_speakers"):
         nowhere.configure_model()
+
+
+class Tells:
+    """A listener that tells of each clip what it is given."""
+
+    def __init__(self, vectors):
+        self.given = vectors
+
+    def vectors(self, batch, sample_rate_hz):
+        return self.given
+
+
+def test_beside_an_encoder_the_table_keeps_the_middle_of_what_it_tells():
+    """Voices by name and voices of anybody are told to the model in the same way; only training changes the names."""
+    made = module()
+    table = made.model.acoustic.speakers.weight.requires_grad_(False).zero_()
+    batch = replace(
+        batch_of(ROWS, (150.0, 220.0, 180.0), speakers=[0, 1, -1]), weights=torch.tensor([1.0, 1.0, 0.0])
+    )
+    told = torch.nn.functional.normalize(torch.randn(2, 3, 8), dim=-1)
+    made._listener = Tells(told[0])
+    made.eval()
+    assert torch.equal(made.speaker_vectors(batch), told[0])
+    assert not table.any()
+    made.train()
+    assert torch.equal(made.speaker_vectors(batch), told[0])
+    assert torch.equal(table[:2], told[0, :2]) and not table[2].any()
+    made._listener = Tells(told[1])
+    made.speaker_vectors(batch)
+    torch.testing.assert_close(table[:2], 0.95 * told[0, :2] + 0.05 * told[1, :2])
 
 
 def test_it_finds_the_phones_and_learns_the_sounds_by_heart():
