@@ -154,7 +154,9 @@ class Acoustic(SummedStep[_Voice]):
 
     def notes(self) -> dict[str, Any]:
         """Return who speaks, row by row of the table, and which encoder told."""
-        told = {} if self.speaker_encoder is None else {"speaker_encoder": self.speaker_encoder}
+        told: dict[str, Any] = (
+            {} if self.speaker_encoder is None else {"speaker_encoder": self.speaker_encoder}
+        )
         data = getattr(self.trainer, "datamodule", None)
         has_table = self.model is None or self.model.acoustic.speakers is not None
         if has_table:
