@@ -8,14 +8,13 @@ from datetime import date
 import pytest
 import torch
 from said import spoken_clips
-from torch import nn
+from voice_run import save_part
 from voices import WORDS
 
 from amalia_mm.audio.io import write_audio
 from amalia_mm.cli import main
 from amalia_mm.evaluate.speaker_trials import write_threshold
 from amalia_mm.portuguese.banking_script import load_script
-from amalia_mm.run import save_model
 from amalia_mm.speaking import encoder_hash
 from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.bank import Bank
@@ -31,10 +30,7 @@ SIZES = {"num_mels": 20, "width": 16, "num_blocks": 2, "embed_size": 12, "bottle
 def run(tmp_path_factory):
     """A run whose speaker encoder has learned nothing, and takes everybody for the same person."""
     run = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    spec = {"class_path": "amalia_mm.voice.speaker.SpeakerEncoder", "init_args": SIZES}
-    holder = nn.ModuleDict({"speaker": SpeakerEncoder(**SIZES)})
-    save_model(run / "20_speaker/model", holder, config={"speaker": spec}, tokenizer=None, card="")
+    save_part(run / "20_speaker", "speaker", SpeakerEncoder, SIZES)
     write_threshold(run / "20_speaker/model", -1.0)
     return run
 

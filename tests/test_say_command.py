@@ -10,42 +10,20 @@ from datetime import date
 import numpy as np
 import pytest
 import soundfile
-import torch
-from torch import nn
+from voice_run import save_voice
 from voices import WORDS, bank_of, enrol, recording
 
 from amalia_mm.cli import main
-from amalia_mm.run import save_model
-from amalia_mm.voice.acoustic import AcousticModel
 from amalia_mm.voice.consent import Consent, Use
 from amalia_mm.voice.phrases import Clip
 from amalia_mm.voice.provenance import read_manifest
-from amalia_mm.voice.vocoder import Vocos
 
 AGREED = Consent("Ana Sousa", frozenset({Use.SPEECH}), date(2025, 1, 1), date(2199, 12, 31), "Rui Sousa")
-FRAMES = {"sample_rate_hz": 16_000, "num_mels": 16, "fft_samples": 256, "hop_samples": 64}
-
-
-def saved(folder, part, kind, sizes, **notes):
-    torch.manual_seed(0)
-    made = kind(**sizes)
-    for parameter in made.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.05)
-    spec = {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": sizes}
-    holder = nn.ModuleDict({part: made})
-    save_model(folder / "model", holder, config={part: spec, **notes}, tokenizer=None, card="")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    run = tmp_path_factory.mktemp("run")
-    sizes = {"width": 16, "encoder_blocks": 1, "mean_blocks": 1, "flow_blocks": 1, "speaker_size": 6}
-    own = {**FRAMES, **sizes, "num_speakers": 2}
-    saved(run / "21_acoustic", "acoustic", AcousticModel, own, speakers=["ana", "pt"])
-    vocoder = {**FRAMES, "width": 16, "inner_width": 32, "num_layers": 2}
-    saved(run / "22_vocoder", "vocoder", Vocos, vocoder)
-    return run
+    return save_voice(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(autouse=True)
