@@ -132,7 +132,8 @@ class SpeechModel:
             wanted = "one that a speaker encoder tells who speaks (`speaker_encoder`)"
             found = "an acoustic model with voices of its own alone"
             raise InputError(self.run, field="acoustic", found=found, wanted=wanted, remedy=remedy)
-        made_for, own = data.made_for.get("speaker_encoder", "none"), encoder_hash(self.run)
+        made_for = data.made_for.get("speaker_encoder", "none")
+        own = str(self.config.get("speaker_encoder_sha256"))
         if made_for != own:
             field = "speaker encoder"
             raise InputError(self.run, field=field, found=own[:12], wanted=made_for[:12], remedy=remedy)

@@ -64,7 +64,11 @@ class SpeakerData(L.LightningDataModule):
         require("seed", seed, seed >= 0, "at least 0")
         require("num_workers", num_workers, num_workers >= 0, "at least 0")
         require("speakers_per_batch", speakers_per_batch, speakers_per_batch >= 2, "at least 2")
-        require("clips_per_speaker", clips_per_speaker, clips_per_speaker >= 1, "at least 1")
+        least = 2 if val_speakers else 1
+        wanted = f"at least {least}" + (
+            ": a clip is found by another one of its speaker" if val_speakers else ""
+        )
+        require("clips_per_speaker", clips_per_speaker, clips_per_speaker >= least, wanted)
         holds = 0 < crop_s[0] <= crop_s[1] < math.inf
         require("crop_s", list(crop_s), holds, "the shortest stretch and the longest, in seconds")
         check_speeds(tuple(speeds))
@@ -131,7 +135,9 @@ class SpeakerData(L.LightningDataModule):
             return []
         unseen = speakers_of(self._folders, only=self.val_speakers, min_clip_s=self.min_clip_s)
         bad_records = BadRecords(self.shards, self.max_bad_fraction, self.num_workers)
-        steps = self._steps(unseen, SpeakerReader(self._folders, unseen, seed=0), bad_records, seed=0)
+        # Every process hears all of them: a share of a batch has one clip of each speaker, and nothing to find it by.
+        reader = SpeakerReader(self._folders, unseen, seed=0)
+        steps = self._steps(unseen, reader, bad_records, seed=0, is_whole=True)
         return finite_loader(steps, steps.order.num_batches(epoch=0), self.num_workers)
 
     def teardown(self, stage: str) -> None:
@@ -142,7 +148,12 @@ class SpeakerData(L.LightningDataModule):
                 _LOG.warning("%s: %d bad records of %d read were left out", folder, bad, read)
 
     def _steps(
-        self, speakers: Speakers, reader: SpeakerReader, bad_records: BadRecords, seed: int
+        self,
+        speakers: Speakers,
+        reader: SpeakerReader,
+        bad_records: BadRecords,
+        seed: int,
+        is_whole: bool = False,
     ) -> Steps[SpeakerBatch]:
         order = SpeakerOrder(
             speakers,
@@ -155,6 +166,6 @@ class SpeakerData(L.LightningDataModule):
             reader=reader,
             collate=collate_speakers,
             bad_records=bad_records,
-            rank=0 if self.trainer is None else self.trainer.global_rank,
-            world_size=1 if self.trainer is None else self.trainer.world_size,
+            rank=0 if self.trainer is None or is_whole else self.trainer.global_rank,
+            world_size=1 if self.trainer is None or is_whole else self.trainer.world_size,
         )

@@ -82,9 +82,20 @@ class WindowReader:
             window = clip[start : start + self.window_samples]
             if float(window.abs().max()) > _SILENT_PEAK:
                 break
+        else:
+            window = self._loudest(clip, where)
         gain = 10.0 ** (float(dice.uniform(-self.gain_db, self.gain_db)) / 20.0)
         peak = max(float(window.abs().max()), 1e-9)
         return Window(window * min(gain, max(1.0, 1.0 / peak)), where)
+
+    def _loudest(self, clip: Tensor, where: str) -> Tensor:
+        """Return the window around the loudest sample; `InputError` where the whole clip is silent."""
+        if float(clip.abs().max()) <= _SILENT_PEAK:
+            remedy = "leave the record out: it has no speech"
+            raise InputError(where, field="audio", found="silence", wanted="speech", remedy=remedy)
+        middle = int(clip.abs().argmax()) - self.window_samples // 2
+        start = min(max(middle, 0), len(clip) - self.window_samples)
+        return clip[start : start + self.window_samples]
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,10 @@ def evaluate_copies(
     judge = None if dnsmos is None else Dnsmos(dnsmos)
     figures: dict[str, Any] = {"vocoder": str(vocoder), "sample_rate_hz": model.sample_rate_hz, "seed": seed}
     figures["sources"] = []
-    for source in sources:
+    for number, source in enumerate(sources, start=1):
         paths = clips_of(source, split)
         chosen = _chosen(paths, num_clips, min_s, seed, source)
-        place = output / source.stem
+        place = output / f"{number}-{source.stem}"
         figures["sources"].append({"source": str(source), **_measured(model, chosen, judge, place)})
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -139,12 +139,12 @@ def _measured(vocoder: Vocoder, paths: Sequence[Path], judge: Dnsmos | None, pla
     heard: dict[str, list[Copy]] = {name: [] for name in (_REAL, *vocoders)}
     with writing(place):
         place.mkdir(parents=True, exist_ok=True)
-        for path in paths:
+        for number, path in enumerate(paths, start=1):
             waveform = load_audio(path, sample_rate_hz=rate_hz)
             total_s += samples_to_seconds(len(waveform), rate_hz)
             for copy in (Copy(_REAL, waveform, 0.0, 0.0), *copies(vocoders, waveform)):
                 heard[copy.by].append(copy)
-                write_audio(place / f"{path.stem}.{copy.by}.flac", copy.waveform, rate_hz)
+                write_audio(place / f"{number:03}-{path.stem}.{copy.by}.flac", copy.waveform, rate_hz)
     figures: dict[str, Any] = {"clips": len(paths), "seconds": round(total_s, 1), _REAL: {}}
     for name, those in heard.items():
         row = {}
@@ -152,12 +152,13 @@ def _measured(vocoder: Vocoder, paths: Sequence[Path], judge: Dnsmos | None, pla
             row["log_mel"] = sum(copy.distance for copy in those) / len(those)
             row["real_time"] = sum(copy.seconds_taken for copy in those) / total_s
         if judge is not None:
-            row |= asdict(mean_opinion([judge(_at_16_khz(copy.waveform, rate_hz)) for copy in those]))
+            row |= asdict(mean_opinion([judge(at_16_khz(copy.waveform, rate_hz)) for copy in those]))
         figures[name] = row
     return figures
 
 
-def _at_16_khz(waveform: Tensor, rate_hz: int) -> Tensor:
+def at_16_khz(waveform: Tensor, rate_hz: int) -> Tensor:
+    """Return a waveform (n) at 16 kHz."""
     if rate_hz == SAMPLE_RATE_HZ:
         return waveform
     return torch.from_numpy(soxr.resample(waveform.numpy(), rate_hz, SAMPLE_RATE_HZ))

@@ -13,18 +13,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import soxr
 import torch
 from torch import Tensor
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.errors import InputError, writing
+from amalia_mm.evaluate.copying import at_16_khz
 from amalia_mm.evaluate.dnsmos import Dnsmos, mean_opinion
 from amalia_mm.evaluate.metrics import character_errors, word_errors
 from amalia_mm.json_rows import json_rows
 from amalia_mm.speaking import SpeechModel
-from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
+from amalia_mm.units import samples_to_seconds
 
 REPORT = "round_trip.json"
 _SAID, _REFERENCE = "said", "reference"
@@ -65,7 +65,7 @@ def evaluate_round_trip(
             taken_s += time.perf_counter() - begun
             waveform = torch.cat(pieces)
             write_audio(output / f"{row['id']}.flac", waveform, voice.sample_rate_hz)
-            said.append(_at_16_khz(waveform, voice.sample_rate_hz))
+            said.append(at_16_khz(waveform, voice.sample_rate_hz))
             references.append(load_audio(row["audio"]))
         spoken_s = sum(samples_to_seconds(len(waveform)) for waveform in said)
         figures: dict[str, Any] = {
@@ -136,9 +136,3 @@ def _understood(rows: Sequence[dict[str, str]], written: Sequence[str]) -> dict[
             "characters": characters.num_reference,
         }
     return found
-
-
-def _at_16_khz(waveform: Tensor, rate_hz: int) -> Tensor:
-    if rate_hz == SAMPLE_RATE_HZ:
-        return waveform
-    return torch.from_numpy(soxr.resample(waveform.numpy(), rate_hz, SAMPLE_RATE_HZ))

@@ -130,8 +130,7 @@ class Acoustic(SummedStep[_Voice]):
             self._listener = Listener(self.speaker_encoder)
         self._check_speakers(model.acoustic)
         if self._listener is not None and model.acoustic.speakers is not None:
-            # Kept, not learned: an optimiser would only decay it.
-            nn.init.zeros_(model.acoustic.speakers.weight.requires_grad_(False))
+            _keep_only(model.acoustic.speakers)
         warm_start(model, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         self.model = model
@@ -154,9 +153,9 @@ class Acoustic(SummedStep[_Voice]):
 
     def notes(self) -> dict[str, Any]:
         """Return who speaks, row by row of the table, and which encoder told."""
-        told: dict[str, Any] = (
-            {} if self.speaker_encoder is None else {"speaker_encoder": self.speaker_encoder}
-        )
+        told: dict[str, Any] = {}
+        if self._listener is not None:
+            told |= {"speaker_encoder": self.speaker_encoder, "speaker_encoder_sha256": self._listener.sha256}
         data = getattr(self.trainer, "datamodule", None)
         has_table = self.model is None or self.model.acoustic.speakers is not None
         if has_table:
@@ -274,6 +273,16 @@ class Acoustic(SummedStep[_Voice]):
         time = (parts + torch.rand(num_rows, device=device)) / num_rows
         is_dropped = torch.rand(num_rows, device=device) < self.dropped
         return time, torch.randn_like(heard.mel), is_dropped
+
+
+def _keep_only(table: nn.Embedding) -> None:
+    """Make a table's weight a buffer of zeros: kept with the model and its checkpoints, and not learned.
+
+    Of several processes the first one's is kept: it hears clips of everybody, too.
+    """
+    weight = torch.zeros_like(table.weight)
+    del table.weight
+    table.register_buffer("weight", weight)
 
 
 @torch.no_grad()

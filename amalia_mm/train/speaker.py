@@ -88,7 +88,7 @@ class Speaker(SummedStep[_Voices]):
     def loss_terms(self, batch: SpeakerBatch) -> dict[str, Loss]:
         """Return the margin loss of the clips, and how many of them were taken for somebody else."""
         if not self.training:
-            return unseen_terms(self._embedded(batch), batch.speakers, self.scale)
+            return unseen_terms(self._embedded(batch), _each_once(batch), self.scale)
         assert self.classes is not None
         scores = self._embedded(batch) @ F.normalize(self.classes, dim=-1).T
         grown = min(1.0, self._step / self.margin_steps) if self.margin_steps else 1.0
@@ -129,6 +129,17 @@ class Speaker(SummedStep[_Voices]):
     def _names(self) -> tuple[str, ...]:
         data = getattr(self.trainer, "datamodule", None)
         return data.speaker_names if isinstance(data, SpeakerData) else ()
+
+
+def _each_once(batch: SpeakerBatch) -> Tensor:
+    """Return the speakers (b), `IGNORE` where a clip is there again: it would be found by itself."""
+    seen: set[str] = set()
+    speakers = batch.speakers.clone()
+    for row, place in enumerate(batch.places):
+        if place in seen:
+            speakers[row] = IGNORE
+        seen.add(place)
+    return speakers
 
 
 def unseen_terms(embeddings: Tensor, speakers: Tensor, scale: float) -> dict[str, Loss]:

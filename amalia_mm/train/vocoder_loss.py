@@ -15,6 +15,8 @@ from amalia_mm.voice.discriminators import Judged
 from amalia_mm.voice.mel import magnitudes
 
 FFT_SAMPLES = (256, 512, 1024, 2048)
+_QUIET = 1e-3
+"""The amplitude, on average over a spectrum, below which nothing is divided by it any more."""
 _LEAST = 1e-5
 """Of a spectrum's magnitudes, before the logarithm: what is fainter is silence."""
 
@@ -35,7 +37,9 @@ def spectral(written: Tensor, real: Tensor, fft_samples: Sequence[int] = FFT_SAM
         for size in fft_samples:
             ours, theirs = (magnitudes(each, size, size // 4) for each in (written, real))
             apart = torch.linalg.vector_norm(ours - theirs, dim=(1, 2))
-            convergence = apart / torch.linalg.vector_norm(theirs, dim=(1, 2)).clamp(min=_LEAST)
+            # Of a window that is all but silent the loss would be as large as it is meaningless.
+            least = _QUIET * theirs[0].numel() ** 0.5
+            convergence = apart / torch.linalg.vector_norm(theirs, dim=(1, 2)).clamp(min=least)
             logs = (ours.clamp(min=_LEAST).log() - theirs.clamp(min=_LEAST).log()).abs().mean(dim=(1, 2))
             total = total + convergence + logs
     return total / len(fft_samples)

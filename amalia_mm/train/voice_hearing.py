@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import resample
 
 from amalia_mm.batch import VoiceBatch
+from amalia_mm.run import WEIGHTS
 from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.acoustic import AcousticModel
 from amalia_mm.voice.phone_predictors import log_pitch
@@ -41,6 +44,8 @@ class Listener:
 
     def __init__(self, folder: str) -> None:
         self.embedder, _ = load_voice_part(folder, "speaker", SpeakerEncoder)
+        self.sha256 = hashlib.sha256((Path(folder) / WEIGHTS).read_bytes()).hexdigest()
+        """Of its weights: vectors of another encoder mean nothing to what is trained with this one."""
 
     @torch.no_grad()
     def vectors(self, batch: VoiceBatch, sample_rate_hz: int) -> Tensor:

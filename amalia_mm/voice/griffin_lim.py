@@ -14,8 +14,8 @@ from amalia_mm.voice.vocoder import Vocoder
 class GriffinLim(Vocoder):
     """Spectra of least squares from the mel filters, phases by the fast Griffin-Lim algorithm of torchaudio.
 
-    The same frames give the same waveform: the phases begin at random numbers of a fixed seed (Griffin and Lim 1984;
-    Perraudin et al. 2013).
+    The same batch of frames gives the same waveforms: the phases begin at random numbers of a fixed seed (Griffin and
+    Lim 1984; Perraudin et al. 2013).
 
     Args:
         sample_rate_hz: Of the waveform.

@@ -85,8 +85,8 @@ def test_the_command_measures_both_and_keeps_the_sounds(stage, clips, tmp_path, 
     assert figures["clips"] == 3
     assert figures["griffin_lim"]["log_mel"] < figures["vocoder"]["log_mel"], "it has learned nothing yet"
     assert f"log-mel {figures['vocoder']['log_mel']:.3f}" in told
-    assert len(list((tmp_path / "out/clips").glob("*.flac"))) == 9
-    assert not list((tmp_path / "out/clips").glob("short*"))
+    assert len(list((tmp_path / "out/1-clips").glob("*.flac"))) == 9
+    assert not list((tmp_path / "out/1-clips").glob("*short*"))
 
 
 def test_opinions_are_of_the_sounds_that_are_kept(stage, shared_data, tmp_path):
@@ -95,7 +95,7 @@ def test_opinions_are_of_the_sounds_that_are_kept(stage, shared_data, tmp_path):
     figures = evaluate_copies(stage, [source], tmp_path / "out", dnsmos=weights, num_clips=1)
     row = figures["sources"][0]
     for name in ("real", "vocoder", "griffin_lim"):
-        (sound,) = (tmp_path / "out/intro").glob(f"*.{name}.flac")
+        (sound,) = (tmp_path / "out/1-intro").glob(f"*.{name}.flac")
         opinion = Dnsmos(weights)(load_audio(sound))
         assert row[name]["ovr"] == pytest.approx(opinion.ovr, abs=0.05)
         assert row[name]["p808"] == pytest.approx(opinion.p808, abs=0.05)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +16,12 @@ from amalia_mm import cli
 from amalia_mm.audio.io import encode_flac
 from amalia_mm.batch import IGNORE
 from amalia_mm.data.shards import ShardWriter
+from amalia_mm.data.speaker_data import SpeakerData
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 from amalia_mm.train.losses import additive_margin
 from amalia_mm.train.optim import OptimConfig
-from amalia_mm.train.speaker import Speaker, unseen_terms
+from amalia_mm.train.speaker import Speaker, _each_once, unseen_terms
 from amalia_mm.voice.speaker import SpeakerEncoder
 from amalia_mm.voice_folder import load_voice_part
 
@@ -129,6 +132,23 @@ def fit(shards, run, *options):
 def losses(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_every_process_validates_on_all_clips_and_no_clip_is_found_by_itself(shards):
+    """Half a batch has one clip of each speaker, and nothing to find it by: on two processes the loss was 0."""
+    data = SpeakerData([str(shards)], ["carla", "duarte"], speakers_per_batch=2, num_workers=0)
+    data.setup()
+    data.trainer = SimpleNamespace(world_size=2, global_rank=1, global_step=0, accumulate_grad_batches=1)
+    (batch,) = list(data.val_dataloader())[:1]
+    assert sorted(batch.speakers.tolist()) == [0, 0, 1, 1]
+    twice = replace(
+        batch,
+        **{name: torch.cat([getattr(batch, name)] * 2) for name in ("waveforms", "num_samples", "speakers")},
+        places=batch.places * 2,
+    )
+    assert _each_once(twice).tolist() == [*batch.speakers.tolist(), *[IGNORE] * 4]
+    with pytest.raises(InputError, match="found by another one"):
+        SpeakerData([str(shards)], ["carla"], clips_per_speaker=1)
 
 
 def test_a_run_leaves_a_folder_to_use_and_a_stopped_one_goes_on_as_if_never_stopped(shards, tmp_path):

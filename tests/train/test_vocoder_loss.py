@@ -80,3 +80,12 @@ def test_real_speech_is_not_moved_by_the_vocoder():
     seen_alike([real], [written], [1.0]).sum().backward()
     assert real.seen[0].grad is None
     assert written.seen[0].grad is not None
+
+
+def test_a_window_that_is_all_but_silent_does_not_outweigh_the_others():
+    """Of zeros it was 2.8 million, of the last bit of 16 some hundreds, of speech 3: such a batch taught silence."""
+    written = 0.01 * torch.randn(1, 8192, generator=torch.Generator().manual_seed(0))
+    silent = torch.zeros(1, 8192)
+    last_bit = torch.randint(-1, 2, (1, 8192), generator=torch.Generator().manual_seed(1)) / 32768
+    for quiet in (silent, last_bit):
+        assert float(spectral(written, quiet)) < 300
