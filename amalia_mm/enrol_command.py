@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from amalia_mm.voice.consent import Consent
     from amalia_mm.voice.phrases import Clip
     from amalia_mm.voice.quality import QualityGate
-    from amalia_mm.voice.speaker import Verifier
 
 Actions = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 LEAST_S = 10.0
@@ -78,10 +77,11 @@ def _enrol(options: argparse.Namespace) -> int:
     run = run_folder(options.model)
     verifier = load_verifier(encoder_folder(run))
     gate = gate_of(encoder_folder(run), options.ears)
+    _check_statement(consent_clip, consent, gate)
     clips = _good(read_recordings(options.folder, leave_out=consent_clip), gate)
     vectors = embed_clips(verifier.embedder, [load_audio(clip.audio) for clip in clips])
     embedding = enrolled(vectors)
-    _check_one_person(clips, vectors, verifier)
+    _check_one_person(clips, vectors, gate.same_person)
     path = bank.enrol(
         options.name,
         speaker=SpeakerData(
@@ -127,6 +127,20 @@ def _consent_clip(options: argparse.Namespace, consent: Consent) -> Path:
     )
 
 
+def _check_statement(consent_clip: Path, consent: Consent, gate: QualityGate) -> None:
+    """Refuse a consent clip that is no good recording, or in which something else is said, as far as ears can tell."""
+    examined = gate.examine(consent_clip, consent.statement())
+    if not examined.is_good:
+        raise InputError(
+            consent_clip,
+            found="; ".join(examined.advice),
+            wanted=f"the person saying: «{consent.statement()}»",
+            remedy="record it again",
+        )
+    if gate.transcribe is None:
+        note("amalia: without --ears nobody compared what the consent clip says with the statement")
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -154,8 +168,12 @@ def _good(recordings: Sequence[tuple[Path, Clip]], gate: QualityGate) -> list[Cl
     return good
 
 
-def _check_one_person(clips: Sequence[Clip], vectors: Tensor, verifier: Verifier) -> None:
-    """Refuse recordings of which some are of somebody else: each is compared with the middle of the others."""
+def _check_one_person(clips: Sequence[Clip], vectors: Tensor, least: float) -> None:
+    """Refuse recordings of which some are of somebody else: each is compared with the middle of the others.
+
+    The limit is that of two parts of one recording, not that of the consent clip: of so many clips one would always
+    miss the latter.
+    """
     from amalia_mm.voice.speaker import enrolled, similarity
 
     if len(clips) < 2:
@@ -163,10 +181,10 @@ def _check_one_person(clips: Sequence[Clip], vectors: Tensor, verifier: Verifier
     for number, clip in enumerate(clips):
         others = enrolled(vectors[[other for other in range(len(clips)) if other != number]])
         close = float(similarity(others, vectors[number]))
-        if close < verifier.threshold:
+        if close < least:
             raise InputError(
                 f"the recording of «{clip.text}»",
                 found=f"a similarity of {close:.3f} to the other recordings",
-                wanted=f"at least {verifier.threshold:.3f}: one person's recordings",
+                wanted=f"at least {least:.3f}: one person's recordings",
                 remedy="take out what somebody else said, or record it again",
             )

@@ -62,10 +62,12 @@ def _say(options: argparse.Namespace) -> int:
         opened = bank.open(options.voice, read_passphrase(options), Use.SPEECH)
         clip = opened.replay(text)
         if clip is not None:
+            _tell_ignored(options)
             return _replay(clip, options)
     from amalia_mm.voice.spoken_file import write_speech
 
     voice = _voice(options, opened)
+    text = _read(text)
     if options.stream:
         return _stream(voice.stream(text, options.seed), voice.sample_rate_hz)
     consent = opened.consent_id if opened else ""
@@ -73,6 +75,17 @@ def _say(options: argparse.Namespace) -> int:
     write_speech(options.output, waveform, voice.sample_rate_hz, bank.signing_folder, consent)
     note(f"{options.output}: {len(waveform) / voice.sample_rate_hz:.2f} s")
     return 0
+
+
+def _read(text: str) -> str:
+    """Return a text as it is read out; what has no reading is told."""
+    from amalia_mm.portuguese.spoken import reading
+
+    found = reading(text)
+    if found.left_out:
+        signs = ", ".join(f"{sign} ({count})" for sign, count in found.left_out.items())
+        note(f"amalia: left out, without a reading: {signs}")
+    return found.text
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -102,6 +115,14 @@ def _voice(options: argparse.Namespace, opened: Opened | None) -> Synthesiser:
     if opened is None:
         return model.learned(options.speaker, manner)
     return model.voiced(torch.from_numpy(model.checked(opened.voice.speaker)), manner)
+
+
+def _tell_ignored(options: argparse.Namespace) -> None:
+    ignored = [
+        f"--{name}" for name, usual in (("rate", 1.0), ("pitch", 0.0)) if getattr(options, name) != usual
+    ]
+    if ignored:
+        note(f"amalia: {' and '.join(ignored)} change nothing of a recording")
 
 
 def _replay(clip: Clip, options: argparse.Namespace) -> int:

@@ -58,9 +58,16 @@ def _say_weekday(found: re.Match[str]) -> str | None:
     )
 
 
+def _say_every(found: re.Match[str]) -> str:
+    """Return how often a medicine is taken: 8/8 h."""
+    hours = cardinal(int(found["every"]), feminine=True)
+    return f"{hours} em {hours} hora{'s' if found['every'] != '1' else ''}"
+
+
 _YEAR = r"(?P<year>\d{4}|\d\d)"
 _DAY, _MONTH = r"(?P<day>0?[1-9]|[12]\d|3[01])", r"(?P<month>0?[1-9]|1[0-2])"
 RULES = (
+    Rule(re.compile(r"(?P<every>[1-9]|1\d|2[0-4])/(?P=every)\s?h(?:oras)?(?!\w)"), _say_every),
     Rule(
         re.compile(r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?:(?P<time>T)(?=\d\d:)|(?!\d|-\d))"),
         _say_date,

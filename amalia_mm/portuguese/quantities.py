@@ -251,7 +251,7 @@ RULES = (
         ),
         _say_range,
     ),
-    Rule(re.compile(r"\d+(?:\.\d+){2,}"), _say_version),
+    Rule(re.compile(r"(?!\d{1,3}(?:\.\d{3}){2,}(?!\.?\d))\d+(?:\.\d+){2,}"), _say_version),
     Rule(re.compile(r"\d+(?:[-–]\d+){2,}|(?<=-)\d+-\d+"), _say_chain),
     Rule(re.compile(rf"(?P<number>{NUMBER})"), _say_number),
 )

@@ -185,11 +185,16 @@ class Bank:
         """
         path = self._existing(name)
         # Told before the passphrase is tried, and again of the id that the passphrase vouches for.
-        self.revocations.check(read_header(path).voice_id, path)
+        self._check_revoked(read_header(path).voice_id, path)
         opened = self.look(name, passphrase)
-        self.revocations.check(opened.voice_id, path)
+        self._check_revoked(opened.voice_id, path)
         opened.voice.consent.check(use, today or date.today(), str(path))
         return opened
+
+    def _check_revoked(self, voice_id: str, path: Path) -> None:
+        """Raise `InputError` where a voice was revoked: here, in the bank its pack lies in, or in the user's own."""
+        for folder in {self.folder, path.resolve().parent.parent, default_folder()}:
+            Bank(folder).revocations.check(voice_id, path)
 
     def export(
         self, name: str, passphrase: Passphrase, folder: Path, today: date | None = None
@@ -215,7 +220,7 @@ class Bank:
     def covers(self, opened: Opened, use: Use, today: date | None = None) -> bool:
         """Return whether a voice may be used so on a day."""
         try:
-            self.revocations.check(opened.voice_id, self.folder)
+            self._check_revoked(opened.voice_id, self.folder / "voices" / "-")
             opened.voice.consent.check(use, today or date.today(), "")
         except InputError:
             return False
@@ -245,7 +250,9 @@ class Bank:
         listed = self._listed(path)
         if listed.voice_id:
             self.revocations.add(listed.voice_id, "deletion", today or date.today())
-            copies = [self.path(other.name) for other in self.packs() if other.voice_id == listed.voice_id]
+            # By path: a file manager calls a copy what no voice may be called.
+            packs = sorted((self.folder / "voices").glob(f"*{ENDING}"))
+            copies = [pack for pack in packs if self._listed(pack).voice_id == listed.voice_id]
             removed += [left for copy in copies if copy != path for left in (*unfinished(copy), copy)]
             cache = self.folder / "caches" / listed.voice_id
             removed += [cache] if cache.exists() else []

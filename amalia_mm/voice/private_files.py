@@ -48,6 +48,17 @@ def write_private(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that anybody may read, whole or not at all; errors as `write_private`. Its folder must be there."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
+    with writing(path.parent):
+        try:
+            fresh.write_bytes(content)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
 def write_private_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files by name into a new folder that only its owner may read, whole or not at all.
 

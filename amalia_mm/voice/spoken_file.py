@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from amalia_mm.audio.io import encode_flac, encode_wav, load_audio
-from amalia_mm.errors import writing
+from amalia_mm.voice.private_files import write_whole
 from amalia_mm.voice.provenance import sign
 from amalia_mm.voice.watermark import Detection, detect
 
@@ -34,8 +34,7 @@ def write_speech(
     if encode is None:
         raise ValueError(f"speech is written as .wav or .flac, not {path.suffix!r}: {path}")
     content = sign(encode(waveform, sample_rate_hz), signing_folder, consent_id)
-    with writing(path.parent):
-        path.write_bytes(content)
+    write_whole(path, content)
 
 
 def detect_file(path: Path) -> Detection:

@@ -363,3 +363,27 @@ def test_a_bank_opens_without_torch():
 
 def test_the_work_of_a_guess_is_what_the_docstring_says():
     assert Bank(default_folder()).scrypt_log2_n == 17
+
+
+def test_another_bank_folder_does_not_give_a_revoked_voice_its_voice_back(tmp_path, monkeypatch):
+    """The pack named by its path and `--bank` elsewhere: revocations were looked up there alone."""
+    bank = bank_of(tmp_path)
+    monkeypatch.setenv("AMALIA_BANK", str(bank.folder))
+    pack = enrol(bank)
+    bank.revoke("ana", "Ana Sousa")
+    carried = tmp_path / "stick" / "ana.voice"
+    carried.parent.mkdir()
+    carried.write_bytes(pack.read_bytes())
+    for elsewhere in (pack, carried):
+        with pytest.raises(InputError, match="revoked"):
+            Bank(tmp_path / "other", scrypt_log2_n=4).open(str(elsewhere), PASSPHRASE, Use.SPEECH, TODAY)
+
+
+def test_copies_that_a_file_manager_made_are_deleted_with_the_voice(tmp_path):
+    """Their names are none that a voice may have, and nothing was deleted at all."""
+    bank = bank_of(tmp_path)
+    pack = enrol(bank)
+    copy = pack.with_name("ana (cópia).voice")
+    copy.write_bytes(pack.read_bytes())
+    bank.delete("ana")
+    assert not pack.exists() and not copy.exists()

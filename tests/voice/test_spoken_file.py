@@ -69,3 +69,19 @@ def test_a_consent_is_told_by_a_number_that_names_nobody(tmp_path, bank):
     ids = [bank.look(name, PASSPHRASE).consent_id for name in ("ana", "ana", "b")]
     assert ids[0] == ids[1] != ids[2]
     assert all(len(found) == 16 and int(found, 16) >= 0 for found in ids)
+
+
+def test_a_full_disk_leaves_the_earlier_file(tmp_path, bank, monkeypatch):
+    path = tmp_path / "said.wav"
+    path.write_bytes(b"before")
+
+    def full(self, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    bank.signing_folder.parent.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(InputError):
+        write_speech(path, spoken_clips()[0], SAMPLE_RATE_HZ, bank.signing_folder)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"before"
+    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == ["said.wav"]
