@@ -137,7 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "subtitles": {"transcript"},
     "spoken_command": {"portuguese", "terminal"},
-    "say_command": {"audio", "speaking", "voice", "terminal", "voice_commands"},
+    "say_command": {"audio", "portuguese", "speaking", "voice", "terminal", "voice_commands"},
     "live": {"assistant", "audio", "fusion", "portuguese", "units"},
     "live_command": {"assistant", "audio", "live", "terminal", "units"},
     "transcribe_command": {"assistant", "live_command", "subtitles", "terminal", "transcript"},
