@@ -100,6 +100,14 @@ def test_consent_of_somebody_else_is_refused(folder, run, bank, capsys):
     assert packs(bank) == []
 
 
+def test_a_consent_clip_from_elsewhere_leaves_that_in_the_folder_out(folder, run, bank, tmp_path):
+    (folder / "consent.wav").rename(tmp_path / "other.wav")
+    write_audio(folder / "consent.flac", spoken_clips()[0])
+    assert enrol(folder, run, "--consent-clip", tmp_path / "other.wav") == 0
+    opened = bank.open("avó", Passphrase(WORDS), Use.SPEECH)
+    assert len(opened.voice.clips) == 2
+
+
 def test_bad_recordings_are_told_in_portuguese_and_left_out(folder, run, bank, capsys):
     write_audio(folder / "002.wav", torch.zeros(3 * SAMPLE_RATE_HZ))
     assert enrol(folder, run) == 0

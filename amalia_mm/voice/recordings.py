@@ -13,6 +13,8 @@ from amalia_mm.portuguese.banking_script import load_script
 from amalia_mm.voice.phrases import Clip
 
 ENDINGS = (".wav", ".flac")
+CONSENT = "consent"
+"""What the clip in which the person consents is called; it is no recording, whether it is the one used or not."""
 
 
 def read_recordings(folder: Path, leave_out: Path | None = None) -> list[tuple[Path, Clip]]:
@@ -32,10 +34,8 @@ def read_recordings(folder: Path, leave_out: Path | None = None) -> list[tuple[P
         raise InputError(folder, found="no such folder", wanted="recordings", remedy="check the path")
     texts = {**_script(folder), **_beside(folder), **_rows(folder)}
     own = leave_out.resolve() if leave_out is not None else None
-    paths = [
-        path for path in sorted(folder.iterdir()) if path.suffix.lower() in ENDINGS and path.resolve() != own
-    ]
-    paths = list(dict.fromkeys([*paths, *(path for path in texts if path.resolve() != own)]))
+    paths = dict.fromkeys([*sorted(_sounds(folder)), *texts])
+    paths = [path for path in paths if path.resolve() != own and path.stem != CONSENT]
     if not paths:
         wanted = " or ".join(ENDINGS)
         raise InputError(folder, found="no recording", wanted=f"{wanted} files", remedy="check the path")
