@@ -187,8 +187,6 @@ class VoiceBatch(_Movable):
     """(b) int64, which of `speaker_names` each clip is by; -1 where nobody is named."""
     weights: Tensor
     """(b) float32, 1 where the clip carries loss, 0 where it only fills the batch of a process that has none."""
-    durations: Tensor | None = None
-    """(b p) int64, frames of each phone where somebody has timed them; -1 in the rows where nobody has."""
     record_ids: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     """Shard and record of each clip, as errors name them."""

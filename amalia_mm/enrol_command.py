@@ -56,7 +56,10 @@ def add_enrol(actions: Actions) -> argparse.ArgumentParser:
 
 
 def _day(text: str) -> date:
-    return date.fromisoformat(text)
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; wanted YYYY-MM-DD") from error
 
 
 def _enrol(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ It imports its rooms only when it is called.
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,13 +45,12 @@ def _phonemes(options: argparse.Namespace) -> int:
         return _against_espeak(options)
     from amalia_mm.portuguese.g2p import utterance
     from amalia_mm.portuguese.phonemes import ipa, sampa
+    from amalia_mm.portuguese.spoken import reading
 
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        phones = utterance(options.text)
-    for warning in told:
-        note(f"amalia: {warning.message}")
-    result((sampa if options.sampa else ipa)(phones))
+    found = reading(options.text)
+    if found.told:
+        note(f"amalia: {found.told}")
+    result((sampa if options.sampa else ipa)(utterance(found.text)))
     return 0
 
 

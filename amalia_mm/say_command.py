@@ -82,9 +82,8 @@ def _read(text: str) -> str:
     from amalia_mm.portuguese.spoken import reading
 
     found = reading(text)
-    if found.left_out:
-        signs = ", ".join(f"{sign} ({count})" for sign, count in found.left_out.items())
-        note(f"amalia: left out, without a reading: {signs}")
+    if found.told:
+        note(f"amalia: {found.told}")
     return found.text
 
 

@@ -28,8 +28,7 @@ def _spoken(options: argparse.Namespace) -> int:
     from amalia_mm.portuguese.spoken import reading
 
     found = reading(sys.stdin.read() if options.text is None else options.text)
-    if found.left_out:
-        signs = ", ".join(f"{sign} ({count})" for sign, count in found.left_out.items())
-        note(f"amalia: left out, without a reading: {signs}")
+    if found.told:
+        note(f"amalia: {found.told}")
     result(found.text)
     return 0

@@ -66,6 +66,12 @@ class Reading:
     text: str
     left_out: Mapping[str, int]
 
+    @property
+    def told(self) -> str:
+        """What was left out, in a line for a person; empty where nothing was."""
+        signs = ", ".join(f"{sign} ({count})" for sign, count in self.left_out.items())
+        return f"left out, without a reading: {signs}" if signs else ""
+
 
 def spoken(text: str) -> str:
     """Return written text as words and punctuation, as a Portuguese person reads it; a warning tells what is left out.
@@ -74,9 +80,8 @@ def spoken(text: str) -> str:
         InputError: Nothing in the text can be read, or there is markup in it.
     """
     found = reading(text)
-    if found.left_out:
-        signs = ", ".join(f"{sign} ({count})" for sign, count in found.left_out.items())
-        warnings.warn(f"left out, without a reading: {signs}", stacklevel=2)
+    if found.told:
+        warnings.warn(found.told, stacklevel=2)
     return found.text
 
 

@@ -157,8 +157,7 @@ class Acoustic(SummedStep[_Voice]):
         if self._listener is not None:
             told |= {"speaker_encoder": self.speaker_encoder, "speaker_encoder_sha256": self._listener.sha256}
         data = getattr(self.trainer, "datamodule", None)
-        has_table = self.model is None or self.model.acoustic.speakers is not None
-        if has_table:
+        if self.model is not None and self.model.acoustic.speakers is not None:
             told["speakers"] = list(data.speaker_names) if isinstance(data, VoiceData) else []
         return told
 
@@ -248,17 +247,14 @@ class Acoustic(SummedStep[_Voice]):
 
     @torch.no_grad()
     def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
-        """Return (b p), the frames of each phone: as somebody has timed them, else as the model finds them."""
+        """Return (b p), the frames of each phone, as the model finds them."""
         num_mels, mean = heard.mel.shape[1], encoded.mean
         # -1/2 of the mean squared difference, without the part that is the same for every phone; lower precision would
         # make phones equal that are not.
         with torch.autocast(mean.device.type, enabled=False):
             scores = (mean @ heard.mel - 0.5 * mean.square().sum(-1, keepdim=True)) / num_mels
         scores = scores + diagonal_prior(batch.num_phones, heard.num_frames, self.alignment_width)
-        found = monotonic_alignment(scores, batch.num_phones, heard.num_frames)
-        if batch.durations is None:
-            return found
-        return torch.where(batch.durations[:, :1] >= 0, batch.durations, found)
+        return monotonic_alignment(scores, batch.num_phones, heard.num_frames)
 
     def _draw(self, heard: Heard) -> tuple[Tensor, Tensor, Tensor]:
         """Return time (b), noise (b m f) and which rows are dropped (b); the same ones whenever nothing is learned."""

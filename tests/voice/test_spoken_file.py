@@ -76,6 +76,8 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path, bank, monkeypatch):
     path.write_bytes(b"before")
 
     def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:100])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
