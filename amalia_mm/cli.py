@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from amalia_mm import __version__
-from amalia_mm.cost_commands import add_cost
+from amalia_mm.commands.cost import add_cost
+from amalia_mm.commands.model import add_model_commands
+from amalia_mm.commands.phonemes import add_phonemes
+from amalia_mm.commands.preparation import WORDS_HELP, add_preparation
+from amalia_mm.commands.say import add_say
+from amalia_mm.commands.shards import add_shards
+from amalia_mm.commands.spoken import add_spoken
+from amalia_mm.commands.voice import add_voice
 from amalia_mm.ctrl_c import ctrl_c
-from amalia_mm.model_commands import add_model_commands
-from amalia_mm.phonemes_command import add_phonemes
-from amalia_mm.preparation_commands import WORDS_HELP, add_preparation
-from amalia_mm.say_command import add_say
-from amalia_mm.shards_commands import add_shards
-from amalia_mm.spoken_command import add_spoken
 from amalia_mm.terminal import note, prepare_streams
-from amalia_mm.voice_commands import add_voice
 
 LIGHTNING = {
     "fit": "train one stage (LightningCLI): amalia fit -c recipes/10_hearing/recipe.yaml",

@@ -17,7 +17,7 @@ from amalia_mm.data.pipeline import written_of
 from amalia_mm.data.schema import Record
 from amalia_mm.data.tokens import TokenCounts, save_sidecar
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.phonemes import SYMBOLS
+from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
 from amalia_mm.portuguese.read_aloud import read_aloud
 
 NOTHING_SAID = -1

@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.foreign import in_our_letters
-from amalia_mm.portuguese.homographs import is_homograph, reading
-from amalia_mm.portuguese.phonemes import BREAKS, Phone, ipa, sampa
-from amalia_mm.portuguese.pronunciation import (
+from amalia_mm.portuguese.phonology.foreign import in_our_letters
+from amalia_mm.portuguese.phonology.homographs import is_homograph, reading
+from amalia_mm.portuguese.phonology.phonemes import BREAKS, Phone, ipa, sampa
+from amalia_mm.portuguese.phonology.pronunciation import (
     CLITICS,
     LETTER_NAMES,
     can_be_said,
     pronounced,
     spelt_sounds,
 )
-from amalia_mm.portuguese.sounds import VOICED_LETTERS, VOWEL_LETTERS, phones, without_stress
-from amalia_mm.portuguese.spelled import letter
+from amalia_mm.portuguese.phonology.sounds import VOICED_LETTERS, VOWEL_LETTERS, phones, without_stress
+from amalia_mm.portuguese.reading.spelled import letter
 from amalia_mm.portuguese.spoken import spoken
 
 _FUTURE_ENDINGS = frozenset(["ei", "ás", "á", "emos", "eis", "ão", "ia", "ias", "íamos", "íeis", "iam"])

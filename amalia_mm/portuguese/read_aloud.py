@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.g2p import utterance
-from amalia_mm.portuguese.phonemes import SYMBOLS, Phone
+from amalia_mm.portuguese.phonology.phonemes import SYMBOLS, Phone
 
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 _PAUSE = Phone(".")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese import (
+from amalia_mm.portuguese.reading import (
     abbreviations,
     addresses,
     clock,
@@ -29,8 +29,8 @@ from amalia_mm.portuguese import (
     spelled,
     symbols,
 )
-from amalia_mm.portuguese.cleaning import PUNCTUATION, cleaned, tidied
-from amalia_mm.portuguese.rules import LETTER, Rule
+from amalia_mm.portuguese.reading.cleaning import PUNCTUATION, cleaned, tidied
+from amalia_mm.portuguese.reading.rules import LETTER, Rule
 
 _AT_DIGITS: tuple[Rule, ...] = (
     *dates.RULES,

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from amalia_mm.portuguese.clock import at_clock, clock, from_clock, it_is_clock
 from amalia_mm.portuguese.numbers import cardinal
+from amalia_mm.portuguese.reading.clock import at_clock, clock, from_clock, it_is_clock
 
 AGREEMENTS = ("ms", "fs", "mp", "fp")
 """Gender and number, in the order in which four alternatives are written: "novo/nova/novos/novas"."""

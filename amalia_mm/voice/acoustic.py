@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from amalia_mm.portuguese.phonemes import SYMBOLS
+from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
 from amalia_mm.voice.alignment import frames_of_phones, spread
 from amalia_mm.voice.blocks import Stack, fourier_features
 from amalia_mm.voice.flow import Solver, gaussian_velocity, guided, solve

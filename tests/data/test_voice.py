@@ -13,7 +13,7 @@ from amalia_mm.data.voice import VoiceData
 from amalia_mm.data.voice_phones import NOTHING_SAID, index_phones, phone_counts_path, said_in
 from amalia_mm.data.voice_reader import collate_voice
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.phonemes import SYMBOLS
+from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
 from amalia_mm.portuguese.read_aloud import read_aloud
 
 FRAMES = {"sample_rate_hz": 16_000, "hop_samples": 256, "fft_samples": 1024}

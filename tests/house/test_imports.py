@@ -110,68 +110,31 @@ MAY_IMPORT: dict[str, set[str]] = {
     "terminal": set(),
     "ctrl_c": set(),
     "failures": set(),
-    "chat_terminal": {"batch", "terminal"},
-    "distil_commands": {"prepare", "terminal"},
-    "phonemes_command": {"portuguese", "prepare", "terminal"},
-    "cost_commands": {"recipe_paths", "train", "terminal"},
-    "shards_commands": {"data", "prepare", "text.tokenizer", "terminal", "voices_commands"},
-    "voices_commands": {"prepare", "terminal"},
-    "voice_commands": {"voice", "terminal", "enrol_command", "voice_script_command"},
-    "enrol_command": {
-        *("audio", "evaluate", "speaking", "voice", "terminal", "voice_commands", "voice_script_command"),
-    },
-    "voice_script_command": {"assistant", "evaluate", "portuguese", "prepare", "voice", "terminal"},
-    "preparation_commands": {
-        "distil_commands",
-        *("data", "prepare", "evaluate", "recipe_paths", "quickstart_folder", "quickstart_plan", "terminal"),
-        "variety",
+    "commands": {
+        *("assistant", "evaluate", "export", "live", "prepare", "resolve", "speaking", "subtitles", "train"),
+        *(
+            "audio",
+            "data",
+            "fusion",
+            "portuguese",
+            "text",
+            "transcript",
+            "voice",
+            "batch",
+            "units",
+            "variety",
+        ),
+        *("quickstart_folder", "quickstart_plan", "recipe_paths", "terminal"),
     },
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
-    "copying_command": {"evaluate", "terminal"},
-    "round_trip_command": {"assistant", "evaluate", "speaking", "terminal"},
-    "model_commands": {
-        "copying_command",
-        "round_trip_command",
-        *("assistant", "chat_terminal", "evaluate", "export", "resolve", "terminal", "text.chat"),
-        "transcribe_command",
-    },
     "subtitles": {"transcript"},
-    "spoken_command": {"portuguese", "terminal"},
-    "say_command": {"audio", "portuguese", "speaking", "voice", "terminal", "voice_commands"},
     "live": {"assistant", "audio", "fusion", "portuguese", "units"},
-    "live_command": {"assistant", "audio", "live", "terminal", "units"},
-    "transcribe_command": {"assistant", "live_command", "subtitles", "terminal", "transcript"},
     "doctor": {"resolve"},
-    "cli": {
-        "cost_commands",
-        "ctrl_c",
-        "model_commands",
-        "phonemes_command",
-        "preparation_commands",
-        "say_command",
-        "shards_commands",
-        "spoken_command",
-        "terminal",
-        "voice_commands",
-    },
+    "cli": {"commands", "ctrl_c", "terminal"},
 }
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
 AT_START = {
     "ctrl_c",
-    "copying_command",
-    "round_trip_command",
-    "model_commands",
-    "preparation_commands",
-    "distil_commands",
-    "cost_commands",
-    "phonemes_command",
-    "voices_commands",
-    "voice_commands",
-    "voice_script_command",
-    "enrol_command",
-    "say_command",
-    "shards_commands",
-    "spoken_command",
     "terminal",
     "child_process",
     "commit",
@@ -192,7 +155,7 @@ NO_TORCH = (
     "quickstart",
     "halo.emergency",
     "voice.bank",
-    "voice_commands",
+    "commands.voice",
 )
 
 
@@ -264,16 +227,18 @@ def test_imports_follow_the_plan(module):
         "",
         "cli",
         "errors",
-        "preparation_commands",
-        "shards_commands",
-        "voice_commands",
+        "commands.preparation",
+        "commands.shards",
+        "commands.voice",
         "doctor",
         "quickstart",
     ],
 )
 def test_the_command_line_imports_its_rooms_when_called(module):
-    at_start = {own(name) for name, early in imports(MODULES[module]) if early} - {None}
-    assert at_start <= EVERYONE_MAY_IMPORT | AT_START
+    at_start = {
+        name for name in map(own, (name for name, early in imports(MODULES[module]) if early)) if name
+    }
+    assert {name for name in at_start if not inside(name, "commands")} <= EVERYONE_MAY_IMPORT | AT_START
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if any(inside(m, room) for room in NO_TORCH)])
@@ -301,7 +266,7 @@ def loaded_with(module: str) -> set[tuple[str, str]]:
 
 
 def test_an_import_behind_another_would_be_seen(monkeypatch):
-    assert ("audio.io", "torch") in loaded_with("live_command")
+    assert ("audio.io", "torch") in loaded_with("commands.live")
     assert not any(name == "torch" for _, name in loaded_with("voice.bank"))
 
 

@@ -23,7 +23,7 @@ from amalia_mm.portuguese.banking_script import (
 from amalia_mm.portuguese.contrast import find_markers, load_contrasts, markers
 from amalia_mm.portuguese.g2p import utterance
 from amalia_mm.portuguese.normalise import spoken_form
-from amalia_mm.portuguese.phonemes import BREAKS, SYMBOLS
+from amalia_mm.portuguese.phonology.phonemes import BREAKS, SYMBOLS
 
 SCRIPT = load_script()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amalia_mm.portuguese.clock import at_clock, clock, from_clock, it_is_clock
+from amalia_mm.portuguese.reading.clock import at_clock, clock, from_clock, it_is_clock
 
 
 @pytest.mark.parametrize(

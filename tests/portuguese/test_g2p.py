@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.foreign import respelt
 from amalia_mm.portuguese.g2p import utterance, word_ipa, word_sampa
-from amalia_mm.portuguese.phonemes import BREAKS, SYMBOLS, VOWELS, ipa
-from amalia_mm.portuguese.pronunciation import pronounced
+from amalia_mm.portuguese.phonology.foreign import respelt
+from amalia_mm.portuguese.phonology.phonemes import BREAKS, SYMBOLS, VOWELS, ipa
+from amalia_mm.portuguese.phonology.pronunciation import pronounced
 from amalia_mm.portuguese.tables import words_of
 
 DISAGREEMENTS = {

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from amalia_mm.portuguese import homographs, spellings
-from amalia_mm.portuguese.homographs import reading
-from amalia_mm.portuguese.sounds import sounds
-from amalia_mm.portuguese.spellings import quality, read_rows
+from amalia_mm.portuguese.phonology import homographs, spellings
+from amalia_mm.portuguese.phonology.homographs import reading
+from amalia_mm.portuguese.phonology.sounds import sounds
+from amalia_mm.portuguese.phonology.spellings import quality, read_rows
 
 
 def entries(name):

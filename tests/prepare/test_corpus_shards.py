@@ -19,9 +19,9 @@ from corpora import SAID, common_voice, tone, write_jsonl, write_tone
 
 from amalia_mm.audio.io import load_audio
 from amalia_mm.cli import main
+from amalia_mm.commands.preparation import SPEECH_FORMATS
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.errors import InputError
-from amalia_mm.preparation_commands import SPEECH_FORMATS
 from amalia_mm.prepare import decoded
 from amalia_mm.prepare.choice import parse_choices
 from amalia_mm.prepare.corpus_plan import Wishes

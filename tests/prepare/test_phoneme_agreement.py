@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from amalia_mm.commands.phonemes import lines
 from amalia_mm.errors import InputError
-from amalia_mm.phonemes_command import lines
 from amalia_mm.prepare.espeak import Speaker
 from amalia_mm.prepare.phoneme_agreement import RULES, compare, frequent_words, in_our_notation
 

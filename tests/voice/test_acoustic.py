@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from amalia_mm.portuguese.phonemes import SYMBOLS
+from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
 from amalia_mm.voice.acoustic import LEAST_LOG_MEL, AcousticModel, Manner, Phones, noise_like
 from amalia_mm.voice.phone_predictors import log_pitch, semitones, whole_frames
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amalia_mm.portuguese.g2p import utterance
-from amalia_mm.portuguese.pronunciation import pronounced
+from amalia_mm.portuguese.phonology.pronunciation import pronounced
 from amalia_mm.prepare.phoneme_agreement import against_espeak
 
 pytestmark = pytest.mark.benchmark

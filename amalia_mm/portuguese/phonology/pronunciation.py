@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from amalia_mm.portuguese.foreign import respelt
-from amalia_mm.portuguese.sounds import sounds, without_stress
-from amalia_mm.portuguese.spelled import letter
-from amalia_mm.portuguese.spellings import base, marked, quality
+from amalia_mm.portuguese.phonology.foreign import respelt
+from amalia_mm.portuguese.phonology.sounds import sounds, without_stress
+from amalia_mm.portuguese.phonology.spellings import base, marked, quality
+from amalia_mm.portuguese.reading.spelled import letter
 from amalia_mm.portuguese.tables import words_of
 
 CLITICS = words_of(

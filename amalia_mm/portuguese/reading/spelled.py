@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from amalia_mm.portuguese.abbreviations import ends_sentence
-from amalia_mm.portuguese.rules import LETTER, Rule, left_of, right_of, words_before
+from amalia_mm.portuguese.reading.abbreviations import ends_sentence
+from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, right_of, words_before
 from amalia_mm.portuguese.tables import mapping, words_of
 
 _NAMES = mapping("letters.tsv")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from amalia_mm.portuguese.abbreviations import is_womans_name
-from amalia_mm.portuguese.gender import is_feminine
 from amalia_mm.portuguese.numbers import cardinal, ordinal
-from amalia_mm.portuguese.rules import LETTER, Rule, left_of, word_after, word_before
+from amalia_mm.portuguese.reading.abbreviations import is_womans_name
+from amalia_mm.portuguese.reading.gender import is_feminine
+from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, word_after, word_before
 from amalia_mm.portuguese.tables import rows, words_of
 
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}

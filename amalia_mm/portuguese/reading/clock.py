@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from amalia_mm.portuguese.numbers import cardinal, decimal
-from amalia_mm.portuguese.rules import Rule, count_of, word_after, words_before
+from amalia_mm.portuguese.reading.rules import Rule, count_of, word_after, words_before
 from amalia_mm.portuguese.tables import words_of
 
 _QUARTER_MINUTES = {15: "um quarto", 30: "meia"}

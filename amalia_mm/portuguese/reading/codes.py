@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from amalia_mm.portuguese.numbers import one_by_one, whole
-from amalia_mm.portuguese.rules import LETTER, Rule, right_of, words_before
+from amalia_mm.portuguese.reading.rules import LETTER, Rule, right_of, words_before
 from amalia_mm.portuguese.tables import words_of
 
 _TELEPHONE_CUES = words_of(

@@ -44,7 +44,7 @@ def _phonemes(options: argparse.Namespace) -> int:
     if options.against_espeak is not None:
         return _against_espeak(options)
     from amalia_mm.portuguese.g2p import utterance
-    from amalia_mm.portuguese.phonemes import ipa, sampa
+    from amalia_mm.portuguese.phonology.phonemes import ipa, sampa
     from amalia_mm.portuguese.spoken import reading
 
     found = reading(options.text)

@@ -5,7 +5,7 @@ It looks one word to either side and knows no grammar beyond that; the pairs sta
 
 from __future__ import annotations
 
-from amalia_mm.portuguese.spellings import read_rows
+from amalia_mm.portuguese.phonology.spellings import read_rows
 from amalia_mm.portuguese.tables import words_of
 
 _BEFORE_VERB = words_of(

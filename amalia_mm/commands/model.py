@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amalia_mm.copying_command import add_copying, evaluate_copying
+from amalia_mm.commands.copying import add_copying, evaluate_copying
+from amalia_mm.commands.round_trip import add_round_trip, evaluate_says
+from amalia_mm.commands.transcribe import add_transcribe, nobody
 from amalia_mm.errors import InputError
-from amalia_mm.round_trip_command import add_round_trip, evaluate_says
 from amalia_mm.terminal import note, piece, result
-from amalia_mm.transcribe_command import add_transcribe, nobody
 
 if TYPE_CHECKING:
     from amalia_mm.assistant import Assistant
@@ -141,7 +141,7 @@ def _ask(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    from amalia_mm.chat_terminal import chat
+    from amalia_mm.commands.chat import chat
 
     chat(_load(options.model))
     return 0

@@ -9,7 +9,7 @@ import datetime
 import re
 
 from amalia_mm.portuguese.numbers import cardinal
-from amalia_mm.portuguese.rules import Rule, left_of, right_of, words_before
+from amalia_mm.portuguese.reading.rules import Rule, left_of, right_of, words_before
 
 MONTHS = (
     *("janeiro", "fevereiro", "março", "abril", "maio", "junho"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from amalia_mm.portuguese.rules import LETTER, Rule, left_of, right_of, word_after, word_before
+from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, right_of, word_after, word_before
 from amalia_mm.portuguese.tables import rows, words_of
 
 _CAPITAL = "A-ZÀ-ÖØ-Þ"

@@ -14,10 +14,10 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amalia_mm.enrol_command import add_enrol
+from amalia_mm.commands.enrol import add_enrol
+from amalia_mm.commands.voice_script import add_script
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, path_column, result
-from amalia_mm.voice_script_command import add_script
 
 if TYPE_CHECKING:
     from amalia_mm.voice.bank import Bank

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from amalia_mm.distil_commands import add_distil
+from amalia_mm.commands.distil import add_distil
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
 

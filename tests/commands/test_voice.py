@@ -123,9 +123,9 @@ def test_the_passphrase_of_a_file_for_its_owner_alone(bank, tmp_path, capsys):
 def test_the_passphrase_is_asked_for_at_a_keyboard_and_not_shown(bank, capsys, monkeypatch):
     monkeypatch.delenv("AMALIA_PASSPHRASE")
     monkeypatch.setattr(sys, "stdin", Keyboard())
-    monkeypatch.setattr("amalia_mm.voice_commands.getpass", lambda prompt: WORDS)
+    monkeypatch.setattr("amalia_mm.commands.voice.getpass", lambda prompt: WORDS)
     assert main(["voice", "show", "ana"]) == 0
-    monkeypatch.setattr("amalia_mm.voice_commands.getpass", lambda prompt: "nenhuma destas palavras")
+    monkeypatch.setattr("amalia_mm.commands.voice.getpass", lambda prompt: "nenhuma destas palavras")
     assert main(["voice", "show", "ana"]) == 2
     shown = capsys.readouterr()
     assert "a passphrase that does not open it" in shown.err
@@ -139,13 +139,13 @@ def test_the_passphrase_is_asked_for_at_a_keyboard_and_not_shown(bank, capsys, m
 def test_a_new_passphrase_is_typed_twice(monkeypatch):
     from argparse import Namespace
 
+    from amalia_mm.commands.voice import read_passphrase
     from amalia_mm.errors import InputError
-    from amalia_mm.voice_commands import read_passphrase
 
     monkeypatch.delenv("AMALIA_PASSPHRASE", raising=False)
     monkeypatch.setattr(sys, "stdin", Keyboard())
     typed = iter(["quatro palavras", "quatro palavras", "quatro palavras", "quatro palavra"])
-    monkeypatch.setattr("amalia_mm.voice_commands.getpass", lambda prompt: next(typed))
+    monkeypatch.setattr("amalia_mm.commands.voice.getpass", lambda prompt: next(typed))
     assert read_passphrase(Namespace(passphrase_file=None), is_new=True).text == "quatro palavras"
     with pytest.raises(InputError, match="found two that differ"):
         read_passphrase(Namespace(passphrase_file=None), is_new=True)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from amalia_mm.portuguese.gender import is_feminine
 from amalia_mm.portuguese.numbers import cardinal
+from amalia_mm.portuguese.reading.gender import is_feminine
 
 LETTER = "A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ"
 """What stands between brackets for any letter of the Latin script; ª and º are signs here."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 
-from amalia_mm.portuguese.sounds import simplified
+from amalia_mm.portuguese.phonology.sounds import simplified
 
 
 def read_rows(name: str) -> Iterator[list[str]]:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amalia_mm.commands.voice import PASSPHRASE, open_bank, read_passphrase
 from amalia_mm.errors import InputError, writing
 from amalia_mm.terminal import note
-from amalia_mm.voice_commands import PASSPHRASE, open_bank, read_passphrase
 
 if TYPE_CHECKING:
     from torch import Tensor

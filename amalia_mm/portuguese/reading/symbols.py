@@ -6,8 +6,8 @@ import re
 import unicodedata
 
 from amalia_mm.portuguese.numbers import whole
-from amalia_mm.portuguese.rules import Rule
-from amalia_mm.portuguese.spelled import letter
+from amalia_mm.portuguese.reading.rules import Rule
+from amalia_mm.portuguese.reading.spelled import letter
 
 _SAID = {
     "&": "e", "@": "arroba", "%": "por cento", "‰": "por mil", "€": "euros", "$": "dólares", "£": "libras",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from amalia_mm.portuguese.numbers import whole
-from amalia_mm.portuguese.rules import LETTER, Rule
-from amalia_mm.portuguese.spelled import by_letters, is_sayable, letter
+from amalia_mm.portuguese.reading.rules import LETTER, Rule
+from amalia_mm.portuguese.reading.spelled import by_letters, is_sayable, letter
 from amalia_mm.portuguese.tables import words_of
 
 _SIGNS = {

@@ -132,7 +132,7 @@ def _checked(files: Mapping[str, Path], prompts: Sequence[Prompt], gate: Quality
 def _coverage(script: Sequence[Prompt], paths: Sequence[Path]) -> int:
     from amalia_mm.portuguese.banking_script import coverage, sessions
     from amalia_mm.portuguese.g2p import utterance
-    from amalia_mm.portuguese.phonemes import BREAKS, SYMBOLS
+    from amalia_mm.portuguese.phonology.phonemes import BREAKS, SYMBOLS
 
     found = coverage(
         [prompt.text for prompt in script],

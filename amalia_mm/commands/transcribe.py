@@ -69,7 +69,7 @@ def _transcribe(load: Callable[[str | None], Assistant], options: argparse.Names
             remedy="leave it out",
         )
     if options.live:
-        from amalia_mm.live_command import live
+        from amalia_mm.commands.live import live
 
         return live(assistant, options)
     if options.format != "txt" and assistant.word_source is None:

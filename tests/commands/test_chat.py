@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from amalia_mm import chat_terminal
 from amalia_mm.batch import Turn
+from amalia_mm.commands import chat as terminal_chat
 from amalia_mm.errors import InputError
 
 
@@ -29,7 +29,7 @@ class Parrot:
 
 def talk(monkeypatch, capsys, parrot, text):
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
-    chat_terminal.chat(parrot)
+    terminal_chat.chat(parrot)
     return capsys.readouterr()
 
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.rules import LETTER
+from amalia_mm.portuguese.reading.rules import LETTER
 
 PUNCTUATION = '.,?!;:…—«»“”"()'
 """What stays in a read text beside letters and spaces; hyphens and apostrophes stay inside words."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from amalia_mm.portuguese.gender import is_feminine
 from amalia_mm.portuguese.numbers import cardinal, decimal, ordinal, whole
-from amalia_mm.portuguese.rules import (
+from amalia_mm.portuguese.reading.gender import is_feminine
+from amalia_mm.portuguese.reading.rules import (
     LETTER,
     Rule,
     any_of,

@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from amalia_mm.portuguese.phonemes import Phone
-from amalia_mm.portuguese.stress import VOWELS, stressed_vowel, with_hiatus
+from amalia_mm.portuguese.phonology.phonemes import Phone
+from amalia_mm.portuguese.phonology.stress import VOWELS, stressed_vowel, with_hiatus
 
 _ANY = f"{VOWELS}AƐEIƆOUⱯÃẼĨÕŨ"
 _V, _C = f"[{_ANY}]", f"[^{_ANY}]"

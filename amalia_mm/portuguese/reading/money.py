@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from amalia_mm.portuguese.gender import is_feminine
 from amalia_mm.portuguese.numbers import cardinal
-from amalia_mm.portuguese.quantities import NUMBER, in_words, is_one, split_number
-from amalia_mm.portuguese.rules import LETTER, Rule, right_of
+from amalia_mm.portuguese.reading.gender import is_feminine
+from amalia_mm.portuguese.reading.quantities import NUMBER, in_words, is_one, split_number
+from amalia_mm.portuguese.reading.rules import LETTER, Rule, right_of
 
 _CURRENCIES = {
     "€": ("euro", "euros", "cêntimo"),

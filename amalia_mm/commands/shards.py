@@ -1,6 +1,6 @@
 """`amalia shards`: its actions, which write shards by hand, check them, count them and look into them.
 
-Those that make more voices are in `voices_commands.py`. Each imports its room only when it is called. It knows nothing
+Those that make more voices are in `voices.py`. Each imports its room only when it is called. It knows nothing
 of what shards are used for.
 """
 
@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amalia_mm.commands.voices import add_voices
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
-from amalia_mm.voices_commands import add_voices
 
 if TYPE_CHECKING:
     from amalia_mm.data.index import ShardIndex

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.spellings import read_rows
+from amalia_mm.portuguese.phonology.spellings import read_rows
 
 ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzáéíóúâêôãõàçüèòï")
 """What `respelt` and the rules read."""

@@ -66,13 +66,13 @@ def _enrol(options: argparse.Namespace) -> int:
     import numpy as np
 
     from amalia_mm.audio.io import load_audio
+    from amalia_mm.commands.voice import open_bank, read_passphrase
+    from amalia_mm.commands.voice_script import gate_of
     from amalia_mm.evaluate.speaker_trials import load_verifier
     from amalia_mm.speaking import encoder_folder, encoder_hash, run_folder
     from amalia_mm.voice.own_voice import SpeakerData
     from amalia_mm.voice.recordings import read_recordings
     from amalia_mm.voice.speaker import embed_clips, enrolled
-    from amalia_mm.voice_commands import open_bank, read_passphrase
-    from amalia_mm.voice_script_command import gate_of
 
     consent = _consent(options)
     consent_clip = _consent_clip(options, consent)
