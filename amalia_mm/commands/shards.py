@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 BAD_RECORDS = 2
-_LONGEST_PAUSE_S = 5.0
 
 
 def add_shards(commands: Commands) -> None:
@@ -34,9 +33,6 @@ def add_shards(commands: Commands) -> None:
     write.add_argument("--split", choices=("train", "val", "test"), help="only these rows (default: all)")
     write.add_argument(
         "--copies", type=int, default=0, help="changed copies of each: other vocal tracts, another pace"
-    )
-    write.add_argument(
-        "--pauses", type=float, default=0.0, metavar="SECONDS", help="the longest pause at the ends of a copy"
     )
     write.set_defaults(run=_write_shards)
 
@@ -173,17 +169,10 @@ def _write_shards(options: argparse.Namespace) -> int:
 
     from amalia_mm.data.shards import ShardWriter
     from amalia_mm.prepare.own_speech import decode_own_speech, read_own_speech
-    from amalia_mm.prepare.respoken import Respeaking, copies_of
+    from amalia_mm.prepare.respoken import copies_of
 
     if options.copies < 0:
         raise InputError("--copies", found=options.copies, wanted="at least 0", remedy="change it")
-    if not 0 <= options.pauses <= _LONGEST_PAUSE_S:
-        wanted = f"from 0 to {_LONGEST_PAUSE_S:g} seconds"
-        raise InputError("--pauses", found=options.pauses, wanted=wanted, remedy="change it")
-    if options.pauses and not options.copies:
-        remedy = "give --copies, too: recordings stay as they are"
-        raise InputError("--pauses", found=options.pauses, wanted="copies to put them around", remedy=remedy)
-    change = Respeaking(longest_pause_s=options.pauses)
     speech = read_own_speech([options.manifest])
     if options.split is not None:
         speech.recordings = [row for row in speech.recordings if row.split == options.split]
@@ -198,7 +187,7 @@ def _write_shards(options: argparse.Namespace) -> int:
         tqdm(total=len(speech.recordings), unit="clip", desc="shards", dynamic_ncols=True) as bar,
     ):
         for clip in decode_own_speech(speech, bar.update):
-            for one in (clip, *copies_of(clip, options.copies, change=change)):
+            for one in (clip, *copies_of(clip, options.copies)):
                 writer.write(one.record, one.flac)
                 num_written += 1
                 seconds += one.record.seconds or 0.0

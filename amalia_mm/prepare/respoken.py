@@ -13,9 +13,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from amalia_mm.audio.chance import check_range
 from amalia_mm.audio.io import encode_flac, load_audio
-from amalia_mm.audio.noise import rms
 from amalia_mm.prepare.own_speech import OwnClip
 from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
@@ -27,40 +25,21 @@ class Respeaking:
     Args:
         tract_scale: The range of factors on formants and pitch: 0.85 makes a man's voice of many a woman's.
         tempo: The range of factors on the pace, which does not follow from the other one.
-        longest_pause_s: At half of all ends a copy has a pause of up to this long; 0 adds none.
-        pause_db: The range of how far the noise of its pauses lies below the recording.
     """
 
     tract_scale: tuple[float, float] = (0.8, 1.15)
     tempo: tuple[float, float] = (0.85, 1.2)
-    longest_pause_s: float = 0.0
-    pause_db: tuple[float, float] = (35.0, 60.0)
 
     def __post_init__(self) -> None:
         for name in ("tract_scale", "tempo"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} goes from {low} to {high}: it must be above 0, and not upside down")
-        check_range("pause_db", self.pause_db)
-        if self.longest_pause_s < 0:
-            raise ValueError(f"longest_pause_s {self.longest_pause_s} is below 0")
 
     def copy(self, waveform: Tensor, seed: int, identity: str, number: int) -> Tensor:
         """Return copy `number` of a recording (n): the same for the same seed and identity."""
         rng = random.Random(f"{seed} {identity} copy {number}")
-        copy = respoken(waveform, rng.uniform(*self.tract_scale), rng.uniform(*self.tempo))
-        return self._between_pauses(copy, rng) if self.longest_pause_s else copy
-
-    def _between_pauses(self, waveform: Tensor, rng: random.Random) -> Tensor:
-        """Return a clip (n) with its pauses, noise of one level for both, as one room has."""
-        drawn_s = [rng.uniform(-self.longest_pause_s, self.longest_pause_s) for _ in range(2)]
-        level = rms(waveform) * 10.0 ** (-rng.uniform(*self.pause_db) / 20.0)
-        generator = torch.Generator().manual_seed(rng.getrandbits(32))
-        before, after = (
-            level * torch.randn(max(0, round(seconds * SAMPLE_RATE_HZ)), generator=generator)
-            for seconds in drawn_s
-        )
-        return torch.cat([before, waveform, after])
+        return respoken(waveform, rng.uniform(*self.tract_scale), rng.uniform(*self.tempo))
 
 
 def copies_of(clip: OwnClip, num: int, seed: int = 0, change: Respeaking = Respeaking()) -> Iterator[OwnClip]:

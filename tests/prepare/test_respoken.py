@@ -53,33 +53,3 @@ def test_copies_stand_beside_their_recordings(tmp_path, capsys):
     assert index.strings["id"] == ["own-000000-a", "own-000000-a~1", "own-000000-a~2"]
     assert len(set(index.num_samples.tolist())) == 3
     assert "3 records" in capsys.readouterr().out
-
-
-def test_pauses_stand_around_the_same_copy(tmp_path):
-    """Pauses move the mean and variance that a clip is normalised by; copies without any taught nothing of that."""
-    plain, paused = Respeaking(), Respeaking(longest_pause_s=0.5, pause_db=(40.0, 40.0))
-    clip = tone(300.0)
-    lengths: list[int] = []
-    for number in range(1, 13):
-        bare, whole = plain.copy(clip, 0, "a", number), paused.copy(clip, 0, "a", number)
-        start = next(at for at in range(len(whole)) if torch.equal(whole[at : at + len(bare)], bare))
-        ends = [whole[:start], whole[start + len(bare) :]]
-        lengths += map(len, ends)
-        for end in ends:
-            if len(end) > 1000:
-                below_db = 20 * torch.log10(bare.square().mean().sqrt() / end.square().mean().sqrt())
-                assert float(below_db) == pytest.approx(40.0, abs=0.5)
-    assert max(lengths) <= 8_000
-    assert 6 <= sum(length == 0 for length in lengths) <= 18, "half of 24 ends have none"
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [
-        (["--copies", "1", "--pauses", "-1"], "from 0 to 5 seconds"),
-        (["--pauses", "0.2"], "copies to put them"),
-    ],
-)
-def test_pauses_without_copies_or_below_nothing_are_refused(tmp_path, capsys, options, wanted):
-    assert main(["shards", "write", "m.jsonl", "--output", str(tmp_path / "shards"), *options]) == 2
-    assert wanted in capsys.readouterr().err
