@@ -1,4 +1,4 @@
-"""`amalia transcribe | ask | chat | evaluate | export`: what a person does with a model.
+"""`amalia transcribe | ask | chat | evaluate | export | average`: what a person does with a model.
 
 Each imports its room only when it is called. It knows nothing of how models are made.
 """
@@ -61,6 +61,21 @@ def add_model_commands(commands: Commands) -> None:
     )
     export.add_argument("--output", type=Path, help="a new folder (default: beside the model)")
     export.set_defaults(run=_export)
+
+    average = commands.add_parser(
+        "average", help="several ends of one run, as one model: the mean of their weights"
+    )
+    average.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="a model or stage folder")
+    average.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
+    average.set_defaults(run=_average)
+
+
+def _average(options: argparse.Namespace) -> int:
+    from amalia_mm.averaging import average
+
+    average(options.models, options.output)
+    result(str(options.output))
+    return 0
 
 
 def _add_evaluate(commands: Commands) -> None:
