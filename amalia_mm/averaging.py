@@ -7,6 +7,7 @@ what they hear or say.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from amalia_mm import __version__
 from amalia_mm.errors import InputError
-from amalia_mm.model_config import CONFIG, PARTS, read_config
+from amalia_mm.model_config import CONFIG, PARTS, build_part, read_config
 from amalia_mm.run import TOKENIZER, WEIGHTS, check_same, read_weights, save_model, weights_hash
 
 _SIZES = "decoder_sizes"
@@ -74,7 +75,7 @@ def _check_alike(first: Path, wanted: Mapping[str, Any], folder: Path, found: Ma
     """Raise `InputError` naming the first field in which two models that are to be one differ."""
     remedy = f"average ends of one run: {first} is of another"
     for part in (*PARTS, _SIZES):
-        mine, theirs = _used(wanted.get(part)), _used(found.get(part))
+        mine, theirs = _used(wanted.get(part), str(first)), _used(found.get(part), str(folder))
         for name in sorted(mine.keys() | theirs.keys()):
             if mine.get(name) != theirs.get(name):
                 where = str(folder / CONFIG)
@@ -85,11 +86,18 @@ def _check_alike(first: Path, wanted: Mapping[str, Any], folder: Path, found: Ma
         raise InputError(folder / file, found="another tokenizer", wanted=str(first / file), remedy=remedy)
 
 
-def _used(part: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a part of a configuration says of a model in use, its arguments beside its class."""
-    flat = dict(part or {})
-    flat |= flat.pop("init_args", None) or {}
-    return {name: value for name, value in flat.items() if name not in _ONLY_IN_TRAINING}
+def _used(part: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """Return what a part of a configuration says of a model in use: its class beside all arguments that have a value.
+
+    What an older folder does not state yet has its default.
+    """
+    said = dict(part or {})
+    if "class_path" in said:
+        build = build_part(said, nn.Module, where)
+        made_of = inspect.signature(build).parameters.values()
+        said |= said.pop("init_args", None) or {}
+        said |= {each.name: each.default for each in made_of if each.default is not each.empty}
+    return {name: value for name, value in said.items() if name not in _ONLY_IN_TRAINING}
 
 
 def _card(folders: Sequence[Path]) -> str:

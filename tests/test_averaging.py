@@ -66,6 +66,14 @@ def test_a_model_with_itself_is_itself_whatever_it_was_trained_with(tmp_path):
     assert all(torch.equal(value, mean[name]) for name, value in read_weights(one).items())
 
 
+def test_an_option_that_an_older_folder_does_not_know_yet_has_its_default(tmp_path, capsys):
+    one, other = write_ears(tmp_path / "a", 0), write_ears(tmp_path / "b", 1, left_blocks=4)
+    assert main(["average", str(one), str(other), "--output", str(tmp_path / "mean")]) == 0
+    another = write_ears(tmp_path / "c", 1, left_blocks=2)
+    assert main(["average", str(one), str(another), "--output", str(tmp_path / "none")]) == 2
+    assert "encoder.left_blocks: found 2; wanted 4" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changed", "wanted"), [({"num_heads": 4}, "encoder.num_heads"), ({"width": 32}, "width")]
 )
