@@ -1,4 +1,4 @@
-"""`amalia transcribe | ask | chat | evaluate | export | average`: what a person does with a model.
+"""`amalia transcribe | ask | chat | evaluate | export`: what a person does with a model.
 
 Each imports its room only when it is called. It knows nothing of how models are made.
 """
@@ -62,21 +62,6 @@ def add_model_commands(commands: Commands) -> None:
     export.add_argument("--output", type=Path, help="a new folder (default: beside the model)")
     export.set_defaults(run=_export)
 
-    average = commands.add_parser(
-        "average", help="several ends of one run, as one model: the mean of their weights"
-    )
-    average.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="a model or stage folder")
-    average.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
-    average.set_defaults(run=_average)
-
-
-def _average(options: argparse.Namespace) -> int:
-    from amalia_mm.averaging import average
-
-    average(options.models, options.output)
-    result(str(options.output))
-    return 0
-
 
 def _add_evaluate(commands: Commands) -> None:
     evaluate = commands.add_parser(
@@ -126,6 +111,14 @@ def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--text-bonus", type=float, default=0.5, help="for each token that is written")
     evaluate.add_argument(
         "--token-bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
+    )
+    evaluate.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="another model that hears --spoken and --vocabulary as well: what each frame may be is averaged",
     )
     evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 
@@ -234,6 +227,7 @@ def _evaluate_hearing(options: argparse.Namespace) -> int:
         split=options.split,
         text=TextModel(options.text, options.text_weight, options.text_bonus) if options.text else None,
         token_bonus=options.token_bonus,
+        beside=options.beside,
     )
     if not options.quiet:
         result("\n".join([*lines(figures), str(options.output / "hearing.json")]))

@@ -111,18 +111,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ctrl_c": set(),
     "failures": set(),
     "commands": {
-        *(
-            "assistant",
-            "averaging",
-            "evaluate",
-            "export",
-            "live",
-            "prepare",
-            "resolve",
-            "speaking",
-            "subtitles",
-            "train",
-        ),
+        *("assistant", "evaluate", "export", "live", "prepare", "resolve", "speaking", "subtitles", "train"),
         *(
             "audio",
             "data",
@@ -137,7 +126,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
         *("quickstart_folder", "quickstart_plan", "recipe_paths", "terminal"),
     },
-    "averaging": {"model_config", "run"},
     "export": {"model_config", "run", "resolve", "fusion", "text", "hub"},
     "subtitles": {"transcript"},
     "live": {"assistant", "audio", "fusion", "portuguese", "units"},
