@@ -55,6 +55,17 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("container", "subtype", "rate_hz"), FORMATS)
+def test_bytes_are_heard_the_same_on_systems_without_files_in_memory(
+    monkeypatch, container, subtype, rate_hz
+):
+    data = encoded(tone(0.5, rate_hz), rate_hz, container, subtype)
+    heard = load_audio(data)
+    monkeypatch.setattr("amalia_mm.audio.io._HAS_MEMFD", False)
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    assert torch.equal(load_audio(data), heard)
+
+
+@pytest.mark.parametrize(("container", "subtype", "rate_hz"), FORMATS)
 @pytest.mark.parametrize("as_file", [True, False], ids=["file", "bytes"])
 def test_a_tone_comes_through_every_format(tmp_path, container, subtype, rate_hz, as_file):
     data = encoded(tone(1.5, rate_hz), rate_hz, container, subtype)
