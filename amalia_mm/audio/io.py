@@ -109,7 +109,7 @@ def num_channels(source: Path | str | bytes) -> int:
 
 
 def own_rate_hz(source: Path | str | bytes, *, where: str = "") -> int:
-    """Return the sample rate of a file in Hz, before any conversion; errors as `load_audio`, of what its header tells."""
+    """Return the sample rate that a file has itself, in Hz; errors as `load_audio`, of what its header tells."""
     where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
     shield = uninterrupted() if isinstance(source, bytes) else nullcontext()
     with shield, _opened(source, where) as (sound, _):

@@ -23,6 +23,8 @@ from amalia_mm.portuguese.reading import (
     clock,
     codes,
     dates,
+    fractions,
+    messages,
     money,
     quantities,
     roman,
@@ -38,16 +40,18 @@ _AT_DIGITS: tuple[Rule, ...] = (
     *quantities.RULES,
 )
 _AT_LETTERS: tuple[Rule, ...] = (
-    *(codes.IBAN, money.SIGN_FIRST),
+    *(codes.IBAN, money.SIGN_FIRST, *messages.RULES),
     *(*addresses.RULES, *abbreviations.RULES),
     *(*roman.RULES, quantities.UNIT_ALONE, *spelled.RULES),
 )
 _AT_SIGNS: tuple[Rule, ...] = (
-    *(codes.COUNTRY_CODE, money.SIGN_FIRST, quantities.SIGN, quantities.SIGN_FRACTION),
+    messages.OTHER_GENDER,
+    *(codes.COUNTRY_CODE, money.SIGN_FIRST, quantities.SIGN, *fractions.ALONE),
     *(quantities.UNIT_ALONE, *symbols.RULES),
 )
+_SHORT = rf"[vV]s|[eE]tc|[sS]éc|km|kg|cm|mm|[dD]to|[eE]sq|{messages.SHORT}"
 _PLAIN = re.compile(
-    r"(?!(?:[vV]s|[eE]tc|[sS]éc|km|kg|cm|mm)\b)[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{2,}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +"
+    rf"(?!(?:{_SHORT})\b)[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{{2,}}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +"
 )
 _WORD = re.compile(rf"[{LETTER}]+(?:['’-][a-zß-öø-ÿ][{LETTER}]*)*")
 _OTHER_WORD = re.compile(r"[^\W\d_]+")

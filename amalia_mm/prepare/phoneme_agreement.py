@@ -38,7 +38,7 @@ _NOTATION: tuple[tuple[str, str], ...] = (
     ("ɑ", "a"),
     ("l(?=ˈ?(?:[^aɐeɛiɨoɔuẽĩõũjwˈ]|$))", "ɫ"),
     ("(?<=[aɐeɛioɔ])u(?=$|[^aɐeɛiɨoɔuˈ])", "w"),
-    ("ũŋ", "ũ"),
+    ("ũŋ|ũm(?=ˈ?[pb])", "ũ"),
     ("u[ŋ]|um(?=ˈ?[pb])", "ũ"),
     ("i[ŋ]|im(?=ˈ?[pb])", "ĩ"),
     ("o[ŋ]|om(?=ˈ?[pb]|$)", "õ"),
@@ -95,6 +95,14 @@ RULES = (
         "s|z|",
         "ours",
         "an s that closes a syllable is ʃ or ʒ, after nasals and before c too",
+    ),
+    Rule(
+        "sc",
+        "(?:ɨ|i)?ʃ",
+        "e|i|ɨ|",
+        "ours",
+        "crescer, descer: Lisbon has ʃs, and e before it does not open",
+        after="s.*",
     ),
     Rule("nasal and coda s", f"{_NASAL}ʃ", f"{_NASAL}s?", "ours", "construção: õʃ"),
     Rule(
