@@ -40,7 +40,7 @@ _AT_DIGITS: tuple[Rule, ...] = (
     *quantities.RULES,
 )
 _AT_LETTERS: tuple[Rule, ...] = (
-    *(codes.IBAN, money.SIGN_FIRST, *messages.RULES),
+    *(codes.IBAN, money.SIGN_FIRST, dates.WEEK, *messages.RULES),
     *(*addresses.RULES, *abbreviations.RULES),
     *(*roman.RULES, quantities.UNIT_ALONE, *spelled.RULES),
 )

@@ -50,14 +50,14 @@ def test_shards_of_24_khz_hold_the_upper_third_and_lengths_of_16_khz(tmp_path, c
     shards = tmp_path / "s"
     assert main(["shards", "write", str(manifest), "--output", str(shards), "--rate-hz", "24000"]) == 0
     assert "\t24000 Hz\t0 left out" in capsys.readouterr().out
-    index, tokenizer = ShardIndex.load(shards), Tokenizer.train(SAID, 300)
+    index, tokenizer = ShardIndex.load(shards), Tokenizer.train(SAID, 320)
     assert index.rate_hz.tolist() == [24_000, 24_000]
     for number in range(2):
         record, flac = read_record(index, number)
         assert flac is not None and own_rate_hz(flac) == 24_000
         clip = load_audio(flac, sample_rate_hz=24_000)
         assert len(clip) == pytest.approx(36_000, abs=1)
-        assert share_above_8_khz(clip, 24_000) == pytest.approx(1 / 3, abs=0.03)
+        assert share_above_8_khz(clip, 24_000) == pytest.approx(1 / 3, abs=0.05)
         assert record.seconds == pytest.approx(len(clip) / 24_000, abs=1e-3)
         # The ears hear the same record at 16 kHz, and as many samples as the index says.
         heard = to_example(record, flac, where="here", tokenizer=tokenizer, geometry=GEOMETRY).waveform
@@ -122,7 +122,7 @@ def test_a_corpus_of_24_khz_quarantines_what_was_recorded_at_less(tmp_path):
     index = ShardIndex.load(out / "train")
     for number in range(2):
         flac = read_record(index, number)[1] or b""
-        assert share_above_8_khz(load_audio(flac, sample_rate_hz=24_000), 24_000) > 0.3
+        assert share_above_8_khz(load_audio(flac, sample_rate_hz=24_000), 24_000) > 0.28
 
 
 def test_an_index_of_before_rates_were_noted_is_read_and_says_so(tmp_path):

@@ -30,6 +30,7 @@ _SENTENCE_ENDS = re.compile(rf"\s*$|\s+[«“\"(—-]*\s*[{_CAPITAL}]")
 _AFTER_A_NUMBER = re.compile(r"(?:\d[ºª.]*|\d+ de)\s*$")
 _VOWELS = frozenset("AEIOUHÁÂÉÍÓÔÚ")
 _BEFORE_TITLES = words_of("de do da e o a ao à com para por em no na pelo pela")
+_TITLES = words_of("Rei Rainha Infante Infanta Príncipe Princesa Bispo Arcebispo Cardeal Conde Duque Marquês")
 _MEN_IN_A = words_of("Garcia Josué Luca Sequeira Gama Sá")
 _WOMEN = frozenset(name for name, kind in rows("names.tsv") if kind == "woman")
 
@@ -68,8 +69,8 @@ def _say(found: re.Match[str]) -> str | None:
 def in_a_name(found: re.Match[str]) -> bool:
     """Return whether a capital with a point is an initial: a name or another initial stands before it."""
     before = word_before(found)
-    is_loud = before.isupper() and before.lower() in _BEFORE_TITLES
-    return not is_loud and bool(re.fullmatch(rf"[{_CAPITAL}](?:[{LETTER}'’-]+|\.)", before))
+    is_no_name = before in _TITLES or (before.isupper() and before.lower() in _BEFORE_TITLES)
+    return not is_no_name and bool(re.fullmatch(rf"[{_CAPITAL}](?:[{LETTER}'’-]+|\.)", before))
 
 
 def ends_sentence(found: re.Match[str]) -> bool:

@@ -60,8 +60,8 @@ def _say_sum(found: re.Match[str]) -> str | None:
     if found["scale"]:
         return f"{in_words(number)} {found['scale']} {'' if found['scale'] == 'mil' else 'de '}{_CURRENCIES[sign][1]}"
     if found["letter"]:
-        digits = number.replace(" ", "").replace(".", "").replace(",", ".")
-        whole = round(float(digits) * _SCALES[found["letter"]])
+        digits, _, decimals = split_number(number)
+        whole = round(float(f"{digits}.{decimals or 0}") * _SCALES[found["letter"]])
         return amount(str(whole), sign) + _per(found)
     low = found.groupdict().get("low")
     if low:

@@ -117,10 +117,12 @@ def _say_letter(found: re.Match[str]) -> str | None:
         or after.isdecimal()
         or _CHAIN.search(left_of(found)) is not None
         or (char.isupper() and left_of(found)[-1:].isdecimal())  # H2O
+        or (char.isupper() and _FROM_TO.match(right_of(found)) is not None)
     ) and char.lower() in "aeo"
     return letter(char) if is_named or is_item else None
 
 
+_FROM_TO = re.compile(rf" a [{_UPPER}](?![{LETTER}])")  # de A a Z
 _CHAIN = re.compile(rf"(?:^|[^{LETTER}])[{_UPPER}]-$")
 _ENDS = rf"(?![{LETTER}])"
 RULES = (
