@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amalia_mm.commands.distil import add_distil
-from amalia_mm.commands.shards import RATE_HELP
+from amalia_mm.commands.shards import EARS_HZ, RATE_HELP
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
-from amalia_mm.units import SAMPLE_RATE_HZ
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 SPEECH_FORMATS = (
@@ -99,7 +98,7 @@ def _add_prepare(commands: Commands) -> None:
     voice.add_argument(
         "--rate-hz",
         type=int,
-        default=SAMPLE_RATE_HZ,
+        default=EARS_HZ,
         help="samples a second: 16000 (default) to 22050, the synthesiser's own; recordings alone have more",
     )
     voice.add_argument("--seed", type=int, default=0)

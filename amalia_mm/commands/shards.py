@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from amalia_mm.commands.voices import add_voices
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
-from amalia_mm.units import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from amalia_mm.data.index import ShardIndex
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 BAD_RECORDS = 2
+EARS_HZ = 16_000
+"""`units.SAMPLE_RATE_HZ`, which is not imported for a number."""
 RATE_HELP = "samples a second of the clips that are kept: 16000 to be heard (default), 24000 for a voice"
 
 
@@ -36,7 +37,7 @@ def add_shards(commands: Commands) -> None:
     write.add_argument(
         "--copies", type=int, default=0, help="changed copies of each: other vocal tracts, another pace"
     )
-    write.add_argument("--rate-hz", type=int, default=SAMPLE_RATE_HZ, help=RATE_HELP)
+    write.add_argument("--rate-hz", type=int, default=EARS_HZ, help=RATE_HELP)
     write.set_defaults(run=_write_shards)
 
     text = actions.add_parser("write-text", help="documents and conversations, as a folder of shards")

@@ -103,6 +103,11 @@ def test_the_table_of_lisbon_pronunciations():
         ("europeu euros telefone automóvel superior", "ewɾuˈpew ˈewɾuʃ tɨlɨˈfɔnɨ awtuˈmɔvɛɫ supɨɾiˈoɾ"),
         # closed and open, one by one
         ("chego chega catorze pormenor caracteres", "ˈʃeɡu ˈʃeɡɐ kɐˈtoɾzɨ puɾmɨˈnɔɾ kɐɾakˈtɛɾɨʃ"),
+        (
+            "modelo sueco sinceramente cassete major disporem",
+            "muˈdelu suˈɛku sĩsɛɾɐˈmẽtɨ kɐˈsɛtɨ mɐˈʒɔɾ diʃˈpoɾɐ̃j̃",
+        ),
+        ("detiveram maioritário detetive", "dɨtiˈvɛɾɐ̃w̃ mɐjɔɾiˈtaɾju dɨtɛˈtivɨ"),
         ("voo animais papéis móveis faróis fósseis", "ˈvou ɐniˈmajʃ pɐˈpɛjʃ ˈmɔvɐjʃ fɐˈɾɔjʃ ˈfɔsɐjʃ"),
         # letters and acronyms
         ("PSD EUA", "ˈpe ˈɛsɨ ˈde ˈɛ ˈu ˈa"),

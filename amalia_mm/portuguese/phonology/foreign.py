@@ -53,7 +53,7 @@ _OTHER_LETTERS = {
     "ð": "d",
 }
 _FOREIGN = re.compile(
-    "[kwy]|th|sh|sch|ck|oo[dklnprt]s?$|ee[dklnprt]?s?$|ph|tch|mc|zz|tz|'|tion$|ings?$|[bdfgkptvj]$|[bdfgkptv]s$"
+    "[kwy]|th|sh|sch|ck|oo[dklmnprt]s?$|ee[dklnprt]?s?$|ph|tch|mc|zz|tz|'|tion$|ings?$|[bdfgkptvj]$|[bdfgkptv]s$"
     "|[^aeiou]h(?<![cnlpts]h)"
 )
 _REWRITING = tuple(
@@ -69,7 +69,7 @@ _REWRITING = tuple(
         ("^mc", "mák"),
         ("oo", "u"),
         ("ee|ea(?=[dklmnpt]$)", "i"),
-        ("igh", "ai"),
+        ("igh", "ái"),
         ("tion$", "chon"),
         ("tz|zz", "ts"),
         ("kh", "k"),
