@@ -33,6 +33,7 @@ from amalia_mm.portuguese.reading import (
 )
 from amalia_mm.portuguese.reading.cleaning import PUNCTUATION, cleaned, tidied
 from amalia_mm.portuguese.reading.rules import LETTER, Rule
+from amalia_mm.portuguese.tables import words_of
 
 _AT_DIGITS: tuple[Rule, ...] = (
     *dates.RULES,
@@ -49,10 +50,8 @@ _AT_SIGNS: tuple[Rule, ...] = (
     *(codes.COUNTRY_CODE, money.SIGN_FIRST, quantities.SIGN, *fractions.ALONE),
     *(quantities.UNIT_ALONE, *symbols.RULES),
 )
-_SHORT = rf"[vV]s|[eE]tc|[sS]éc|km|kg|cm|mm|[dD]to|[eE]sq|{messages.SHORT}"
-_PLAIN = re.compile(
-    rf"(?!(?:{_SHORT})\b)[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{{2,}}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +"
-)
+_PLAIN = re.compile(r"[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{2,}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +")
+_NOT_PLAIN = words_of("vs Vs etc Etc séc Séc km kg cm mm dto Dto esq Esq") | messages.SHORT
 _WORD = re.compile(rf"[{LETTER}]+(?:['’-][a-zß-öø-ÿ][{LETTER}]*)*")
 _OTHER_WORD = re.compile(r"[^\W\d_]+")
 _KEPT = frozenset(PUNCTUATION + "'’-–—")
@@ -114,7 +113,7 @@ def _pieces(text: str, left_out: list[str]) -> Iterator[str]:
     place = 0
     while place < len(text):
         plain = _PLAIN.match(text, place)
-        if plain:
+        if plain and plain[0] not in _NOT_PLAIN:
             yield plain[0]
             place = plain.end()
             continue

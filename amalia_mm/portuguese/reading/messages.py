@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 
-from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, word_before
+from amalia_mm.portuguese.reading.rules import LETTER, Rule, any_of, left_of, word_before
 from amalia_mm.portuguese.tables import mapping
 
 _FULL = mapping("messages.tsv")
 _FULL |= {word.capitalize(): said.capitalize() for word, said in _FULL.items() if len(word) > 2}
-SHORT = "|".join(sorted(_FULL, key=len, reverse=True))
-"""A pattern of what is shortened."""
+SHORT = frozenset(_FULL)
+"""What is shortened."""
 
 
 def _say_other_gender(found: re.Match[str]) -> str | None:
@@ -28,7 +28,10 @@ def _say_other_gender(found: re.Match[str]) -> str | None:
 
 
 RULES = (
-    Rule(re.compile(rf"(?:{SHORT})(?![{LETTER}\d'’-])(?!\.[{LETTER}\d])"), lambda found: _FULL[found[0]]),
+    Rule(
+        re.compile(rf"(?:{any_of(list(_FULL))})(?![{LETTER}\d'’-])(?!\.[{LETTER}\d])"),
+        lambda found: _FULL[found[0]],
+    ),
     Rule(re.compile(r"q(?= [a-zà-ÿ]{2})"), lambda _: "que"),
 )
 """How what is typed short is read."""
