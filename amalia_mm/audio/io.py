@@ -118,6 +118,14 @@ def num_channels(source: Path | str | bytes) -> int:
         return sound.channels
 
 
+def own_rate_hz(source: Path | str | bytes, *, where: str = "") -> int:
+    """Return the sample rate that a file has itself, in Hz; errors as `load_audio`, of what its header tells."""
+    where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
+    shield = uninterrupted() if isinstance(source, bytes) else nullcontext()
+    with shield, _opened(source, where) as (sound, _):
+        return sound.samplerate
+
+
 def audio_seconds(path: Path | str) -> float:
     """Return the duration of a file in seconds, from its header where the header tells it.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amalia_mm.commands.distil import add_distil
+from amalia_mm.commands.shards import EARS_HZ, RATE_HELP
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
 
@@ -94,6 +95,12 @@ def _add_prepare(commands: Commands) -> None:
     )
     voice.add_argument("--clips", type=int, default=3000, help="most clips to train on")
     voice.add_argument("--val-clips", type=int, default=48, help="most clips to validate on")
+    voice.add_argument(
+        "--rate-hz",
+        type=int,
+        default=EARS_HZ,
+        help="samples a second: 16000 (default) to 22050, the synthesiser's own; recordings alone have more",
+    )
     voice.add_argument("--seed", type=int, default=0)
     voice.set_defaults(run=_voice)
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
@@ -139,6 +146,7 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument("--max-s", type=float, help="longest clip, in seconds")
     job.add_argument("--min-chars-per-s", type=float, help="fewest letters a second")
     job.add_argument("--max-chars-per-s", type=float, help="most letters a second")
+    job.add_argument("--rate-hz", type=int, help=RATE_HELP)
     job.add_argument("--processes", type=int, help="that decode; one a core where left out")
     job.set_defaults(run=_corpus_job)
 
@@ -186,9 +194,13 @@ def _voice(options: argparse.Namespace) -> int:
     from amalia_mm.prepare.voice_shards import write_voice
 
     made = write_voice(
-        options.output, num_clips=options.clips, num_val_clips=options.val_clips, seed=options.seed
+        options.output,
+        num_clips=options.clips,
+        num_val_clips=options.val_clips,
+        seed=options.seed,
+        rate_hz=options.rate_hz,
     )
-    note(f"{options.output}: {made['clips']} clips, {made['hours']} hours")
+    note(f"{options.output}: {made['clips']} clips, {made['hours']} hours, {made['rate_hz']} Hz")
     return 0
 
 
@@ -254,7 +266,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
 
     given = {
         name: value
-        for name in ("min_s", "max_s", "min_chars_per_s", "max_chars_per_s")
+        for name in ("min_s", "max_s", "min_chars_per_s", "max_chars_per_s", "rate_hz")
         if (value := getattr(options, name)) is not None
     }
     wishes = Wishes(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from amalia_mm.batch import VoiceBatch
-from amalia_mm.data.eligible import Eligible, eligible_voice
+from amalia_mm.data.eligible import Eligible, eligible_voice, kept_at_least
 from amalia_mm.data.index import ShardIndex
 from amalia_mm.data.order import BudgetOrder, Order
 from amalia_mm.data.reader import Folder
@@ -24,7 +24,8 @@ class VoiceData(ShardData[VoiceBatch]):
     """Clips with what is said in them, of every record of speech that says something.
 
     Args:
-        shards: Folder -> weight, the visits of each of its records in an epoch.
+        shards: Folder -> weight, the visits of each of its records in an epoch. Clips kept at a lower rate than the
+            model's are left out and told.
         val_shards: Folders to validate on, each record once.
         voice_frames: The model's `sample_rate_hz`, `hop_samples` and `fft_samples`, linked from it.
         max_frames: Most frames of a global batch, padding included.
@@ -90,7 +91,8 @@ class VoiceData(ShardData[VoiceBatch]):
 
     def _eligible(self, folder: Folder, weight: float, is_training: bool) -> Eligible:
         num_frames = num_frames_at(folder.index.num_samples, self.sample_rate_hz, self.hop_samples)
-        return eligible_voice(folder, weight, num_frames, self.max_frames, self.max_phones)
+        is_kept = kept_at_least(folder.index, self.sample_rate_hz)
+        return eligible_voice(folder, weight, num_frames, self.max_frames, self.max_phones, is_kept)
 
     def _order(self, sources: Sequence[Source], seed: int, is_training: bool) -> Order:
         return BudgetOrder(

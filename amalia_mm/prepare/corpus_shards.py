@@ -97,7 +97,8 @@ def write_corpus(
         plan.refused += refused
     _check_any(clips, plan.refused, path)
     splits = [split for split in _SPLITS if any(clip.row.split == split for clip in clips)]
-    summary = {"corpus": name, "format": layout, "path": str(path), **_counts(clips, plan, reading)}
+    about = {"corpus": name, "format": layout, "path": str(path), "rate_hz": wishes.limits.rate_hz}
+    summary = {**about, **_counts(clips, plan, reading)}
     with staged(output, _STAGING, (*splits, QUARANTINE, SUMMARY)) as staging:
         _write_shards(staging, clips, name, progress)
         write_jsonl(staging / QUARANTINE, (one.to_json() for one in plan.refused))

@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from amalia_mm.audio.io import encode_flac, load_audio
 from amalia_mm.errors import InputError, writing
+from amalia_mm.prepare.kept_rate import recorded_enough
 from amalia_mm.prepare.odd_rates import bands_of
 from amalia_mm.prepare.plausible import Limits, clip_fault
 from amalia_mm.prepare.readers.row import CorpusRow, Embedded, Fault
-from amalia_mm.units import samples_to_seconds
+from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
 CHUNK_ROWS = 128
 """Rows that one process decodes before it writes them down: what a killed run loses at most, per process."""
@@ -55,13 +56,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A clip that can be learned from, as 16 kHz mono flac in the file of its chunk."""
+    """A clip that can be learned from, as mono flac of the rate that is wanted in the file of its chunk."""
 
     row: CorpusRow
     file: Path
     offset: int
     num_bytes: int
     num_samples: int
+    """As it is heard: at 16 kHz."""
     sha256: str
     """Of its samples in 16 bits: the same sound has the same, in whatever container it came."""
     bands: Sequence[int]
@@ -147,17 +149,22 @@ def _decode(row: CorpusRow, limits: Limits) -> tuple[bytes, dict[str, object]] |
             return Fault("no_audio", "no bytes", "a clip")
         source = content
     try:
-        waveform = load_audio(source, where=where, max_seconds=limits.max_s)
+        recorded_enough(source, limits.rate_hz, where)
+        waveform = load_audio(source, where=where, max_seconds=limits.max_s, sample_rate_hz=limits.rate_hz)
     except InputError as error:
-        return Fault("duration" if error.field == "duration" else "audio", str(error.found), error.wanted)
+        reason = {"duration": "duration", "rate_hz": "recorded_rate"}.get(error.field, "audio")
+        return Fault(reason, str(error.found), error.wanted)
     peak = float(waveform.abs().max())
-    fault = clip_fault(row.text, samples_to_seconds(len(waveform)), peak, row.promised_s, limits)
+    fault = clip_fault(
+        row.text, samples_to_seconds(len(waveform), limits.rate_hz), peak, row.promised_s, limits
+    )
     if fault is not None:
         return fault
     samples = (waveform.numpy() / max(peak, 1.0) * 32767).round().astype(np.int16)
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
-    about = {"num_samples": len(waveform), "sha256": digest, "bands": bands_of(waveform)}
-    return encode_flac(waveform), about
+    flac = encode_flac(waveform, limits.rate_hz)
+    heard = waveform if limits.rate_hz == SAMPLE_RATE_HZ else load_audio(flac, where=where)
+    return flac, {"num_samples": len(heard), "sha256": digest, "bands": bands_of(heard)}
 
 
 def _trace(row: CorpusRow) -> list[object]:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import Generator, Tensor
@@ -22,11 +23,12 @@ from amalia_mm.errors import InputError
 from amalia_mm.prepare.clips import Prosody, speak_lines
 from amalia_mm.prepare.espeak import SpeakerPool
 from amalia_mm.prepare.jumbled import JUMBLED
+from amalia_mm.prepare.kept_rate import check_rate
 from amalia_mm.prepare.lines import LINES, Line, read_lines, voiced
 from amalia_mm.prepare.spoken import MAX_UNSPOKEN_SHARE
 from amalia_mm.prepare.staging import staged, write_summary
 from amalia_mm.prepare.voices import TRAIN_VOICES, Voice
-from amalia_mm.units import seconds_to_samples
+from amalia_mm.units import SAMPLE_RATE_HZ, seconds_to_samples
 
 VOICE_SUMMARY = "voice.json"
 """Written last: where it is missing, the speech is not whole."""
@@ -44,6 +46,7 @@ def write_voice(
     num_val_clips: int = 48,
     seed: int = 0,
     num_children: int = 2,
+    rate_hz: int = SAMPLE_RATE_HZ,
     progress: bool = True,
 ) -> dict[str, object]:
     """Return the summary of the speech (also `voice.json`), after speaking lines of `output/lines.jsonl` clean.
@@ -56,6 +59,7 @@ def write_voice(
         num_val_clips: Clips to validate on, at most.
         seed: Decides which lines, by whom, and how.
         num_children: Synthesiser processes side by side.
+        rate_hz: What the clips are kept at; at most 22,050 Hz, at which the synthesiser speaks.
         progress: Show a bar on stderr.
 
     Raises:
@@ -63,6 +67,7 @@ def write_voice(
             disk is full.
     """
     start_s = time.monotonic()
+    check_rate(rate_hz)
     lines = read_lines(output / LINES)
     chosen: dict[Split, list[Line]] = {
         "train": _chosen(lines, "train", num_clips, TRAIN_VOICES, seed),
@@ -71,10 +76,11 @@ def write_voice(
     with staged(output, VOICE_STAGING, VOICE_PRODUCTS) as staging:
         with SpeakerPool(num_children) as pool:
             seconds = {
-                split: _speak(staging / f"shards/voice-{split}", some, pool, seed, progress)
+                split: _speak(staging / f"shards/voice-{split}", some, pool, seed, rate_hz, progress)
                 for split, some in chosen.items()
             }
         summary: dict[str, object] = {
+            "rate_hz": rate_hz,
             "hours": {split: round(total / 3600, 3) for split, total in seconds.items()},
             "clips": {split: len(some) for split, some in chosen.items()},
             "voices": sorted({line.voice.name for line in chosen["train"] if line.voice is not None}),
@@ -94,24 +100,30 @@ def _chosen(lines: Sequence[Line], split: Split, num: int, voices: Sequence[Voic
     return [replace(line, answer=None) for line in voiced(said[:num], voices, rng)]
 
 
-def _speak(folder: Path, lines: Sequence[Line], pool: SpeakerPool, seed: int, progress: bool) -> float:
+def _speak(
+    folder: Path, lines: Sequence[Line], pool: SpeakerPool, seed: int, rate_hz: int, progress: bool
+) -> float:
     """Write the clips of lines as shards, and return how many seconds they last."""
     unspoken: list[InputError] = []
     total_s = 0.0
     with ShardWriter(folder) as writer:
-        answers = speak_lines(lines, pool, seed, _OWN_SIZE, recorded=_clean)
+        clean = partial(_clean, rate_hz=rate_hz)
+        answers = speak_lines(lines, pool, seed, _OWN_SIZE, recorded=clean, rate_hz=rate_hz)
         for answer in tqdm(answers, total=len(lines), unit="clip", desc="voz", disable=not progress):
             if isinstance(answer, InputError):
+                if answer.field == "rate_hz":
+                    raise answer
                 unspoken.append(answer)
                 continue
             total_s += answer.seconds
             record = answer.line.record(round(answer.seconds, 3))
-            writer.write(record, answer.flac, num_samples=answer.num_samples)
+            counted = answer.num_samples if rate_hz == SAMPLE_RATE_HZ else None
+            writer.write(record, answer.flac, num_samples=counted)
     if len(unspoken) > MAX_UNSPOKEN_SHARE * len(lines):
         raise unspoken[0]
     return total_s
 
 
-def _clean(waveform: Tensor, generator: Generator) -> Tensor:
-    around = seconds_to_samples(_AROUND_S)
+def _clean(waveform: Tensor, generator: Generator, rate_hz: int) -> Tensor:
+    around = seconds_to_samples(_AROUND_S, rate_hz)
     return pad(waveform, (around, around))

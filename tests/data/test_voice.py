@@ -107,14 +107,38 @@ def test_a_batch_holds_what_its_records_say(folder):
     assert seen["r21"][0] == read_aloud("de que cor é o céu").symbols
 
 
-def test_another_rate_of_the_model_is_another_rate_of_the_clips(folder):
+def kept_at(folder, *rates_hz):
+    """A second of noise at each of some rates."""
+    generator = torch.Generator().manual_seed(0)
+    with ShardWriter(folder) as writer:
+        for number, rate_hz in enumerate(rates_hz):
+            clip = 0.1 * torch.randn(rate_hz, generator=generator)
+            writer.write(record(number, "Bom dia."), encode_flac(clip, rate_hz))
+    return str(folder)
+
+
+def at_24_khz(folder):
     data = VoiceData({folder: 1.0}, voice_frames=FRAMES | {"sample_rate_hz": 24_000}, num_workers=0)
     data.prepare_data()
     data.setup("fit")
-    (batch, *_) = batches(data, 1)
-    index = ShardIndex.load(folder)
-    wanted = index.num_samples[[index.strings["id"].index(name) for name in batch.record_ids]] * 3 // 2
-    np.testing.assert_allclose(batch.num_samples.numpy(), wanted, atol=1)
+    return data
+
+
+def test_a_clip_is_read_at_the_rate_of_the_model_and_has_what_is_above_8_khz(tmp_path):
+    (batch,) = batches(at_24_khz(kept_at(tmp_path / "s", 24_000, 44_100)), 1)
+    assert batch.num_samples.tolist() == [24_000, 24_000]
+    power = torch.fft.rfft(batch.waveforms).abs().square()
+    # Noise is as loud everywhere: 8 to 12 kHz is a third of what there is.
+    for row in power:
+        assert float(row[8_000:].sum() / row.sum()) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_clips_kept_at_less_than_the_model_s_rate_are_left_out_and_told(tmp_path, caplog):
+    batch = batches(at_24_khz(kept_at(tmp_path / "s", 16_000, 24_000, 22_050)), 1)[0]
+    assert set(batch.record_ids) == {"r1"}
+    assert "2 of 3 clips are kept at 16000 Hz, 22050 Hz, less than the 24000 Hz of the model" in caplog.text
+    with pytest.raises(InputError, match=r"rate_hz: found clips of 16000 Hz alone; wanted 24000 Hz or more"):
+        batches(at_24_khz(kept_at(tmp_path / "low", 16_000)), 1)
 
 
 def test_the_order_is_that_of_seed_and_step_for_any_number_of_processes(folder):
