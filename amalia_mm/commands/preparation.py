@@ -94,6 +94,12 @@ def _add_prepare(commands: Commands) -> None:
     )
     voice.add_argument("--clips", type=int, default=3000, help="most clips to train on")
     voice.add_argument("--val-clips", type=int, default=48, help="most clips to validate on")
+    voice.add_argument(
+        "--held-out",
+        type=float,
+        metavar="MINUTES",
+        help="instead: so much of each voice that nothing was trained on, as shards/held-out, to adapt to",
+    )
     voice.add_argument("--seed", type=int, default=0)
     voice.set_defaults(run=_voice)
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
@@ -183,8 +189,12 @@ def _corpus(options: argparse.Namespace) -> int:
 
 
 def _voice(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.voice_shards import write_voice
+    from amalia_mm.prepare.voice_shards import write_held_out, write_voice
 
+    if options.held_out is not None:
+        held_out = write_held_out(options.output, minutes=options.held_out, seed=options.seed)
+        note(f"{options.output}: {', '.join(map(str, held_out['voices']))}, {held_out['hours']} hours")
+        return 0
     made = write_voice(
         options.output, num_clips=options.clips, num_val_clips=options.val_clips, seed=options.seed
     )

@@ -88,11 +88,16 @@ class VoiceReader:
             remedy = "give shards with audio"
             raise InputError(where, field="audio", found="no clip", wanted="the spoken clip", remedy=remedy)
         waveform = load_audio(audio, where=where, sample_rate_hz=self.sample_rate_hz)
-        rms = float(waveform.square().mean().sqrt())
-        if rms < _LEAST_RMS:
-            remedy = "leave the record out"
-            raise InputError(where, field="audio", found="silence", wanted="speech", remedy=remedy)
-        return waveform if self.level_db is None else waveform * (10.0 ** (self.level_db / 20) / rms)
+        return at_level(waveform, self.level_db, where)
+
+
+def at_level(waveform: Tensor, level_db: float | None, where: str) -> Tensor:
+    """Return a waveform (n) at a root mean square relative to full scale, None as it is; `InputError` for silence."""
+    rms = float(waveform.square().mean().sqrt())
+    if rms < _LEAST_RMS:
+        remedy = "leave the record out"
+        raise InputError(where, field="audio", found="silence", wanted="speech", remedy=remedy)
+    return waveform if level_db is None else waveform * (10.0 ** (level_db / 20) / rms)
 
 
 def too_fast(where: str, num_frames: int, num_phones: int) -> InputError:
