@@ -1,4 +1,4 @@
-"""A person's recordings to what a voice pack holds of an acoustic model: the training of recipes/23_own_voice, in memory.
+"""A person's recordings to what a voice pack holds of an acoustic model: recipes/23_own_voice, in memory.
 
 Nothing is written anywhere: what is learned of a person belongs into the pack alone.
 """
@@ -18,15 +18,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, IterableDataset
 
-from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import VoiceBatch
 from amalia_mm.data.order import BudgetOrder
 from amalia_mm.data.visits import Source
-from amalia_mm.data.voice_reader import Spoken, at_level, collate_voice, too_fast
+from amalia_mm.data.voice_reader import Spoken, collate_voice, spoken_of
 from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
 from amalia_mm.model_config import build_part, read_config
-from amalia_mm.portuguese.read_aloud import read_aloud
 from amalia_mm.run import WEIGHTS, read_weights
 from amalia_mm.train.acoustic import PART, Acoustic
 from amalia_mm.train.callbacks import SeedEveryStep, StepProgress
@@ -158,16 +156,20 @@ def _hash(folder: Path) -> str:
 
 def _spoken(clips: Sequence[Clip], acoustic: AcousticModel) -> list[Spoken]:
     """Return recordings as training reads them."""
-    spoken = []
-    for number, clip in enumerate(clips):
-        where = f"the recording of «{clip.text}»"
-        phones = read_aloud(clip.text, where)
-        sound = load_audio(clip.audio, where=where, sample_rate_hz=acoustic.mel.sample_rate_hz)
-        num_frames = len(sound) // acoustic.mel.hop_samples + 1
-        if num_frames < len(phones):
-            raise too_fast(where, num_frames, len(phones))
-        spoken.append(Spoken(str(number), phones, at_level(sound, _LEVEL_DB, where), 0, where))
-    return spoken
+    mel = acoustic.mel
+    return [
+        spoken_of(
+            str(number),
+            clip.text,
+            clip.audio,
+            f"the recording of «{clip.text}»",
+            sample_rate_hz=mel.sample_rate_hz,
+            hop_samples=mel.hop_samples,
+            fft_samples=mel.fft_samples,
+            level_db=_LEVEL_DB,
+        )
+        for number, clip in enumerate(clips)
+    ]
 
 
 def _check_seconds(data: _Clips, sample_rate_hz: int) -> None:

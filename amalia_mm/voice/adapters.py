@@ -1,7 +1,7 @@
 """What one person changes of an acoustic model, apart from it: small enough to lie in a voice pack, as safetensors.
 
-Low-rank changes of linear maps, or whole weights in place of the model's own; the vector that says who speaks is none of
-them. It knows tensors by name; not how they were learned, nor where they are kept.
+Low-rank changes of linear maps, or whole weights in place of the model's own; the vector that says who speaks is none
+of them. It knows tensors by name; not how they were learned, nor where they are kept.
 """
 
 from __future__ import annotations
