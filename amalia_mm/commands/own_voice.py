@@ -73,7 +73,8 @@ def adapter(way: str, run: Path) -> Callable[[Sequence[Clip]], SpeakerData]:
 def evaluate_people(options: argparse.Namespace) -> int:
     """Measure it, and print a line a kind."""
     from amalia_mm.assistant import Assistant
-    from amalia_mm.evaluate.own_voice import REPORT, evaluate_own_voice, lines, people
+    from amalia_mm.evaluate.own_voice import REPORT, evaluate_own_voice, lines
+    from amalia_mm.evaluate.people import people
     from amalia_mm.evaluate.speaker_trials import load_embedder
     from amalia_mm.speaking import SpeechModel, encoder_folder, run_folder
 
@@ -102,7 +103,7 @@ def evaluate_people(options: argparse.Namespace) -> int:
 
 def _learner(way: str, run: Path, encoder: SpeakerEmbedder) -> Callable[[Sequence[Clip], float], SpeakerData]:
     """Return what learns a voice: by its vector alone where that much was asked for, else as `way` says."""
-    from amalia_mm.evaluate.own_voice import seconds_of
+    from amalia_mm.evaluate.people import seconds_of
     from amalia_mm.train.adapt import LEAST_S
 
     adapted = None if way == NOT_AT_ALL else adapter(way, run)

@@ -7,7 +7,6 @@ their clips and says sentences of others of them; every sentence is a trial: the
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,12 +18,11 @@ import torch
 from torch import Tensor
 
 from amalia_mm.audio.io import load_audio, write_audio
-from amalia_mm.data.index import ShardIndex, read_record
-from amalia_mm.data.voice_phones import said_in
 from amalia_mm.errors import InputError, writing
 from amalia_mm.evaluate.copying import at_16_khz
 from amalia_mm.evaluate.dnsmos import Dnsmos, mean_opinion
 from amalia_mm.evaluate.metrics import word_errors
+from amalia_mm.evaluate.people import Person, first, seconds_of
 from amalia_mm.evaluate.voice_distance import Throat, distance, throat
 from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import SAMPLE_RATE_HZ
@@ -33,8 +31,6 @@ from amalia_mm.voice.phrases import Clip
 from amalia_mm.voice.speaker import SpeakerEmbedder, embed_clips, enrolled, similarity
 
 REPORT, AUDIO = "own_voice.json", "audio"
-LEARN, TEST = "train", "test"
-"""The folders of shards in what is given, as `amalia prepare corpus` calls them, too."""
 REFERENCE, COPY = "reference", "copy"
 _PROFILE_CLIPS = 40
 """Of which the judge makes its own idea of a person."""
@@ -47,15 +43,6 @@ Ears = Callable[[Sequence[Tensor]], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody's clips: to learn from, and others to compare with."""
-
-    name: str
-    learn: tuple[Clip, ...]
-    test: tuple[Clip, ...]
-
-
-@dataclass(frozen=True)
 class Said:
     """What a person says, in one of the kinds: reference, copy-synthesis, or learned from so many seconds."""
 
@@ -64,30 +51,6 @@ class Said:
     texts: tuple[str, ...]
     waveforms: tuple[Tensor, ...]
     """(n) each, float32 at 16 kHz."""
-
-
-def people(folder: Path, names: Sequence[str], sentences: int, longest_s: float) -> list[Person]:
-    """Return the people of a folder with shards `train` and `test`, by name.
-
-    Args:
-        folder: As `amalia prepare voice --held-out` and `amalia prepare corpus` write it.
-        names: Whose clips; nobody named is everybody who has clips in both.
-        sentences: Clips of each to compare with, at most.
-        longest_s: As many clips are learned from as add up to it, at most.
-
-    Raises:
-        InputError: A folder is missing or somebody has no clips there; or fewer than two people are left.
-    """
-    learn, test = (ShardIndex.load(folder / name) for name in (LEARN, TEST))
-    known = [name for name in _names(learn) if name in _names(test)]
-    unknown = [name for name in names if name not in known]
-    if unknown or not known:
-        found, wanted = (unknown or ["nobody"])[0], ", ".join(known) or f"clips in {LEARN} and in {TEST}"
-        raise InputError(folder, field="speaker", found=found, wanted=wanted, remedy="choose one of these")
-    return [
-        Person(name, tuple(_as_much(learn, name, longest_s)), tuple(_some(test, name, sentences)))
-        for name in names or known
-    ]
 
 
 def evaluate_own_voice(
@@ -128,14 +91,10 @@ def evaluate_own_voice(
     said: list[Said] = []
     learned: list[dict[str, Any]] = []
     for person in known:
-        said += [_reference(model, person), _copied(model, person)]
+        said += [_reference(person), _copied(model, person)]
         for wanted_s in seconds:
-            clips = first(person.learn, wanted_s)
-            began_s = time.monotonic()
-            data = learn(clips, wanted_s)
-            row = {"speaker": person.name, "kind": kind_of(wanted_s), "clips": len(clips)}
-            row |= {"seconds": round(seconds_of(clips), 1), "taken_s": round(time.monotonic() - began_s, 1)}
-            learned.append({**row, "adapters_bytes": len(data.adapters or b"")})
+            data, row = _learned(person, wanted_s, learn)
+            learned.append(row)
             said.append(_said(model, person, data, kind_of(wanted_s)))
     kinds = list(dict.fromkeys(each.kind for each in said))
     figures: dict[str, Any] = {
@@ -158,22 +117,6 @@ def evaluate_own_voice(
 def kind_of(seconds: float) -> str:
     """Return what files and figures call a voice that is learned from so many seconds."""
     return f"{seconds:g}s"
-
-
-def first(clips: Sequence[Clip], seconds: float) -> tuple[Clip, ...]:
-    """Return as many clips, the first ones, as add up to so many seconds; all of them where these are fewer."""
-    chosen, total_s = [], 0.0
-    for clip in clips:
-        if total_s >= seconds:
-            break
-        chosen.append(clip)
-        total_s += seconds_of([clip])
-    return tuple(chosen)
-
-
-def seconds_of(clips: Sequence[Clip]) -> float:
-    """Return how long clips are in all."""
-    return sum(len(samples) / rate_hz for samples, rate_hz in (clip.samples() for clip in clips))
 
 
 def lines(figures: dict[str, Any]) -> list[str]:
@@ -202,37 +145,21 @@ def _percent(share: float) -> str:
     return f"{_number(100 * share, 1)} %"
 
 
-def _names(index: ShardIndex) -> list[str]:
-    return sorted({name for name in index.coded["speaker"].values if name})
-
-
-def _some(index: ShardIndex, name: str, most: int | None = None) -> Iterator[Clip]:
-    """Yield clips of somebody in an order that hangs on their name alone, those in which something is said."""
-    own = [r for r in range(len(index)) if index.coded["speaker"][r] == name and index.num_samples[r]]
-    random.Random(f"own voice {name}").shuffle(own)
-    given = 0
-    for number in own:
-        record, audio = read_record(index, number)
-        text = said_in(record)
-        if text and audio is not None and given != most:
-            given += 1
-            yield Clip(text, audio)
-
-
-def _as_much(index: ShardIndex, name: str, seconds: float) -> Iterator[Clip]:
-    total_s = 0.0
-    for clip in _some(index, name):
-        if total_s >= seconds:
-            return
-        total_s += seconds_of([clip])
-        yield clip
-
-
 def _profile(judge: SpeakerEmbedder, clips: Sequence[Clip]) -> Tensor:
     return enrolled(embed_clips(judge, [load_audio(clip.audio) for clip in clips[:_PROFILE_CLIPS]]))
 
 
-def _reference(model: SpeechModel, person: Person) -> Said:
+def _learned(person: Person, wanted_s: float, learn: Learn) -> tuple[SpeakerData, dict[str, Any]]:
+    """Return what is learned of so many seconds, and what that took."""
+    clips = first(person.learn, wanted_s)
+    began_s = time.monotonic()
+    data = learn(clips, wanted_s)
+    row = {"speaker": person.name, "kind": kind_of(wanted_s), "clips": len(clips)}
+    row |= {"seconds": round(seconds_of(clips), 1), "taken_s": round(time.monotonic() - began_s, 1)}
+    return data, {**row, "adapters_bytes": len(data.adapters or b"")}
+
+
+def _reference(person: Person) -> Said:
     sounds = tuple(load_audio(clip.audio) for clip in person.test)
     return Said(person.name, REFERENCE, tuple(clip.text for clip in person.test), sounds)
 

@@ -28,6 +28,7 @@ from amalia_mm.model_config import build_part, read_config
 from amalia_mm.run import WEIGHTS, read_weights
 from amalia_mm.train.acoustic import PART, Acoustic
 from amalia_mm.train.callbacks import SeedEveryStep, StepProgress
+from amalia_mm.train.cli import quieten
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.voice.acoustic import AcousticModel
 from amalia_mm.voice.adapters import pack_adapters
@@ -91,6 +92,7 @@ def adapt(
     """
     encoder_sha256 = _hash(encoder)
     _check_encoder(base, encoder_sha256)
+    quieten()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = _module(recipe, base, encoder)
@@ -115,6 +117,8 @@ def adapt(
             **recipe.trainer,
         )
         trainer.fit(module, data)
+        if trainer.global_step < trainer.max_steps:  # Lightning may take Ctrl-C for an end
+            raise KeyboardInterrupt
     assert own.speakers is not None
     vector = normalize(own.speakers.weight[0].detach().float(), dim=0)
     weights = {name.removeprefix(f"{PART}."): value for name, value in read_weights(base).items()}

@@ -14,7 +14,8 @@ from amalia_mm.cli import main
 from amalia_mm.commands.own_voice import zero_shot
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
-from amalia_mm.evaluate.own_voice import evaluate_own_voice, first, lines, people, seconds_of
+from amalia_mm.evaluate.own_voice import evaluate_own_voice, lines
+from amalia_mm.evaluate.people import first, people, seconds_of
 from amalia_mm.evaluate.speaker_trials import load_embedder
 from amalia_mm.speaking import SpeechModel, encoder_folder
 from amalia_mm.voice.speaker import SpeakerEmbedder
