@@ -145,7 +145,8 @@ class SpeechModel:
         """Return the vector (e) of a banked voice, that was made for this model.
 
         Raises:
-            InputError: The model is not told by a speaker encoder who speaks, or by another one.
+            InputError: The model is not told by a speaker encoder who speaks, or by another one; or what was learned of the
+            voice was learned with another acoustic model.
         """
         remedy = "give --model the run that the voice was enrolled with, or enrol it again"
         if not self.hears_speakers:
@@ -157,7 +158,7 @@ class SpeechModel:
         if made_for != own:
             field = "speaker encoder"
             raise InputError(self.run, field=field, found=own[:12], wanted=made_for[:12], remedy=remedy)
-        if data.adapters is not None:
+        if data.adapters is not None or "acoustic" in data.made_for:
             made_for, own = data.made_for.get("acoustic", "none"), _hash(self.folder)
             if made_for != own:
                 field = "acoustic model"

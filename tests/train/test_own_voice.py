@@ -131,9 +131,8 @@ def test_another_base_is_refused_by_its_hash(run, tmp_path):
     own_voice.save_part(other / "21_acoustic", "acoustic", AcousticModel, sizes, **notes)
     with pytest.raises(InputError, match="acoustic model"):
         SpeechModel(other).own(data)
-    SpeechModel(other).own(
-        type(data)(data.embedding, None, data.made_for)
-    )  # a vector is of the encoder alone
+    told = {"speaker_encoder": data.made_for["speaker_encoder"]}
+    SpeechModel(other).own(type(data)(data.embedding, None, told))  # nobody learned it: it is the encoder's
     with pytest.raises(InputError, match="adapters"):
         with_adapters(SpeechModel(other).acoustic, data.adapters)
 
