@@ -101,10 +101,11 @@ class VoiceData(ShardData[VoiceBatch]):
         """Yield each clip that is learned from (n) once, as it is learned; after `train_dataloader`."""
         if self.steps is None:
             raise ValueError("train_dataloader() must run before its clips are asked for")
+        reader = self._reader([self._folders[name] for name in self.shards], self.seed, True)
         for number, source in enumerate(self._learned):
             for record in source.records.tolist():
                 try:
-                    yield self.steps.reader.read(Ref(number, record)).waveform
+                    yield reader.read(Ref(number, record)).waveform
                 except InputError:
                     continue  # training meets it as well, counts it and tells
 
