@@ -145,8 +145,8 @@ class SpeechModel:
         """Return the vector (e) of a banked voice, that was made for this model.
 
         Raises:
-            InputError: The model is not told by a speaker encoder who speaks, or by another one; or what was learned of the
-            voice was learned with another acoustic model.
+            InputError: The model is not told by a speaker encoder who speaks, or by another one; or what was learned of
+                the voice was learned with another acoustic model.
         """
         remedy = "give --model the run that the voice was enrolled with, or enrol it again"
         if not self.hears_speakers:
