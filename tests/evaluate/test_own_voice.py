@@ -44,7 +44,9 @@ def folder(tmp_path_factory):
                 }
                 text = own_voice.TEXTS[number // len(PEOPLE) % len(own_voice.TEXTS)]
                 named = {"id": f"{split}-{number}", "split": split, "speaker": PEOPLE[number % len(PEOPLE)]}
-                writer.write({**fixed, **named, "text": text}, encode_flac(own_voice.sound(number)))
+                writer.write(
+                    {**fixed, **named, "text": text}, encode_flac(own_voice.sound(number + len(split) * 100))
+                )
     return folder
 
 
@@ -56,6 +58,7 @@ class Told(SpeakerEmbedder):
     def __init__(self, vectors):
         super().__init__()
         self.vectors = iter(vectors)
+        self.device_of = torch.nn.Parameter(torch.zeros(1))
 
     def embed(self, waveforms, num_samples):
         return torch.stack([normalize(torch.tensor(next(self.vectors)), dim=0) for _ in num_samples])

@@ -200,7 +200,7 @@ def recipe(run, tmp_path):
     sizes = {**own_voice.FRAMES, **own_voice.SIZES, "num_speakers": 1}
     made["model"]["init_args"] |= {
         "acoustic": {"class_path": "amalia_mm.voice.acoustic.AcousticModel", "init_args": sizes},
-        "optim": own_voice.OPTIM,
+        "optim": {"lr": 0.1, "warmup_steps": 50},  # the same steps, however many there are to be
         "speaker_encoder": str(encoder_folder(run)),
         "init_from": {str(acoustic_folder(run)): ["acoustic"]},
         "own_voice": True,
