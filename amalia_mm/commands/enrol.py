@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amalia_mm.commands.own_voice import WAYS_HELP
 from amalia_mm.errors import InputError
@@ -89,7 +89,7 @@ def _enrol(options: argparse.Namespace) -> int:
     vectors = embed_clips(verifier.embedder, [load_audio(clip.audio) for clip in clips])
     embedding = enrolled(vectors)
     _check_one_person(clips, vectors, gate.same_person)
-    wanted = {
+    wanted: dict[str, Any] = {
         "clips": clips,
         "consent": consent,
         "consent_clip": _bytes(consent_clip),
