@@ -87,8 +87,8 @@ def save_model(
     Args:
         folder: Where to write; an older model folder there is replaced.
         model: A module with any of the children `decoder`, `encoder`, `projector`, or a part of a voice; low-rank
-            changes are merged, but for the decoder's where the configuration has a `lora`: they act on what is heard
-            alone, and stay apart.
+            changes are merged, but for those that the configuration has a `lora` for, which stay apart: the decoder's,
+            that act on what is heard alone, or the acoustic model's, that are one person's.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in; None for parts of a voice.
         card: The text of `README.md`.
@@ -99,7 +99,8 @@ def save_model(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     state = model.state_dict() if weights is None else weights
-    state = merged_weights(model, state, apart="decoder" if config.get("lora") else None)
+    apart = "acoustic" if config.get("acoustic") else "decoder"
+    state = merged_weights(model, state, apart=apart if config.get("lora") else None)
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, AudioEncoder) and config.get("encoder"):
         config = {**config, "encoder": encoder.portable(config["encoder"])}

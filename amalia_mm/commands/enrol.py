@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from amalia_mm.commands.own_voice import WAYS_HELP
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, path_column, result
 
@@ -51,6 +52,9 @@ def add_enrol(actions: Actions) -> argparse.ArgumentParser:
     enrol.add_argument(
         "--ears", type=Path, metavar="MODEL", help="with it, words are compared with what was to be said"
     )
+    enrol.add_argument(
+        "--adapt", metavar="WAY", help=f"the run's model learns the voice, inside the pack alone: {WAYS_HELP}"
+    )
     enrol.set_defaults(run=_enrol)
     return enrol
 
@@ -63,14 +67,12 @@ def _day(text: str) -> date:
 
 
 def _enrol(options: argparse.Namespace) -> int:
-    import numpy as np
-
     from amalia_mm.audio.io import load_audio
+    from amalia_mm.commands.own_voice import adapter, told, voice_recipe
     from amalia_mm.commands.voice import open_bank, read_passphrase
     from amalia_mm.commands.voice_script import gate_of
     from amalia_mm.evaluate.speaker_trials import load_verifier
-    from amalia_mm.speaking import encoder_folder, encoder_hash, run_folder
-    from amalia_mm.voice.own_voice import SpeakerData
+    from amalia_mm.speaking import encoder_folder, run_folder
     from amalia_mm.voice.recordings import read_recordings
     from amalia_mm.voice.speaker import embed_clips, enrolled
 
@@ -78,6 +80,8 @@ def _enrol(options: argparse.Namespace) -> int:
     consent_clip = _consent_clip(options, consent)
     bank = open_bank(options)
     run = run_folder(options.model)
+    if options.adapt is not None:
+        voice_recipe(options.adapt)
     verifier = load_verifier(encoder_folder(run))
     gate = gate_of(encoder_folder(run), options.ears)
     _check_statement(consent_clip, consent, gate)
@@ -85,18 +89,17 @@ def _enrol(options: argparse.Namespace) -> int:
     vectors = embed_clips(verifier.embedder, [load_audio(clip.audio) for clip in clips])
     embedding = enrolled(vectors)
     _check_one_person(clips, vectors, gate.same_person)
-    path = bank.enrol(
-        options.name,
-        speaker=SpeakerData(
-            embedding.numpy().astype(np.float32), None, {"speaker_encoder": encoder_hash(run)}
-        ),
-        clips=clips,
-        consent=consent,
-        consent_clip=_bytes(consent_clip),
-        verify=lambda audio: verifier.similarity(embedding, load_audio(audio)),
-        min_similarity=verifier.threshold,
-        passphrase=read_passphrase(options, is_new=True),
-    )
+    wanted: dict[str, Any] = {
+        "clips": clips,
+        "consent": consent,
+        "consent_clip": _bytes(consent_clip),
+        "verify": lambda audio: verifier.similarity(embedding, load_audio(audio)),
+        "min_similarity": verifier.threshold,
+        "passphrase": read_passphrase(options, is_new=True),
+    }
+    bank.check_new(options.name, **wanted)
+    speaker = told(embedding, run) if options.adapt is None else adapter(options.adapt, run)(clips)
+    path = bank.enrol(options.name, speaker=speaker, **wanted)
     note(f"{len(clips)} recordings")
     result(path_column(path))
     return 0

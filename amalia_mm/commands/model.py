@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amalia_mm.commands.copying import add_copying, evaluate_copying
+from amalia_mm.commands.own_voice import add_own_voice, evaluate_people
 from amalia_mm.commands.round_trip import add_round_trip, evaluate_says
 from amalia_mm.commands.transcribe import add_transcribe, nobody
 from amalia_mm.errors import InputError
@@ -81,6 +82,7 @@ def _add_evaluate(commands: Commands) -> None:
     _add_hearing(evaluate)
     add_copying(evaluate)
     add_round_trip(evaluate)
+    add_own_voice(evaluate)
     evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument(
         "--against", type=Path, help="folder of an earlier report: ends with 3 where written skills fell"
@@ -152,6 +154,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         return evaluate_copying(options)
     if options.says is not None:
         return evaluate_says(options)
+    if options.own_voice is not None:
+        return evaluate_people(options)
     if options.spoken or options.vocabulary:
         return _evaluate_hearing(options)
     from amalia_mm.evaluate.table import read_report, table

@@ -101,6 +101,12 @@ def _add_prepare(commands: Commands) -> None:
         default=EARS_HZ,
         help="samples a second: 16000 (default) to 22050, the synthesiser's own; recordings alone have more",
     )
+    voice.add_argument(
+        "--held-out",
+        type=float,
+        metavar="MINUTES",
+        help="instead: so much of each voice that nothing was trained on, as shards/held-out, to adapt to",
+    )
     voice.add_argument("--seed", type=int, default=0)
     voice.set_defaults(run=_voice)
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
@@ -191,8 +197,14 @@ def _corpus(options: argparse.Namespace) -> int:
 
 
 def _voice(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.voice_shards import write_voice
+    from amalia_mm.prepare.voice_shards import write_held_out, write_voice
 
+    if options.held_out is not None:
+        held_out = write_held_out(
+            options.output, minutes=options.held_out, seed=options.seed, rate_hz=options.rate_hz
+        )
+        note(f"{options.output}: {', '.join(map(str, held_out['voices']))}, {held_out['hours']} hours")
+        return 0
     made = write_voice(
         options.output,
         num_clips=options.clips,

@@ -37,6 +37,9 @@ def add_say(commands: Commands) -> None:
     say.add_argument("--speaker", help="a voice that the model learned; a wrong name lists them")
     say.add_argument("--voice", metavar="NAME", help="a person's own voice out of the bank")
     say.add_argument("--vocoder", help="a vocoder's folder, or griffin-lim (default: the run's own)")
+    say.add_argument(
+        "--acoustic", help="a folder of recipes/21_acoustic or 23_own_voice (default: the run's own)"
+    )
     say.add_argument("--rate", type=float, default=1.0, help="times as fast (0.5 to 2)")
     say.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower")
     say.add_argument("--seed", type=int, default=0)
@@ -104,16 +107,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _voice(options: argparse.Namespace, opened: Opened | None) -> Synthesiser:
-    import torch
-
     from amalia_mm.speaking import SpeechModel
     from amalia_mm.voice.acoustic import Manner
 
-    model = SpeechModel(options.model, options.vocoder)
+    model = SpeechModel(options.model, options.vocoder, options.acoustic)
     manner = Manner(rate=options.rate, pitch_semitones=options.pitch)
     if opened is None:
         return model.learned(options.speaker, manner)
-    return model.voiced(torch.from_numpy(model.checked(opened.voice.speaker)), manner)
+    return model.own(opened.voice.speaker, manner)
 
 
 def _tell_ignored(options: argparse.Namespace) -> None:

@@ -42,8 +42,9 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         self.optim_config = optim
         self.init_from: dict[str, list[str]] = {}
         """Model folder -> the parts that `configure_model` takes from there."""
-        self.gated_lora: LoraConfig | None = None
-        """Low-rank changes that act on what is heard alone; a model folder keeps them apart."""
+        self.lora_apart: LoraConfig | None = None
+        """Low-rank changes that a model folder keeps apart from the weights: they act on what is heard alone, or are
+        one person's."""
         self.step_losses: dict[str, Tensor] = {}
         """The mean of every term over the last global step, for the log; `loss` is what was minimised, and
         `grad_norm` the norm of its gradient before clipping."""

@@ -83,7 +83,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         distillation: Distillation | None = None,
     ) -> None:
         super().__init__(optim)
-        self.gated_lora = lora
+        self.lora_apart = lora
         self.spare_rows = spare_rows
         self.decoder_config = decoder
         self.build_encoder = encoder
@@ -150,8 +150,8 @@ class Understanding(SummedStep[SpeechTextModel]):
             )
         model = SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(self.decoder_config))
         warm_start(model, self.init_from, self.changed)
-        if self.gated_lora is not None:
-            add_to_decoder(model.decoder, self.gated_lora, self.init_from)
+        if self.lora_apart is not None:
+            add_to_decoder(model.decoder, self.lora_apart, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         if self.distillation is not None:
             check_teacher(model.decoder)
@@ -169,7 +169,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         assert self.model is not None
         # Before the gate opens: it stays open until the backward pass is done.
         teacher = None if self.distillation is None else read(self.model.decoder, batch)
-        if self.gated_lora is not None:
+        if self.lora_apart is not None:
             gate_lora(self.model.decoder, audio_gate(batch))
         output = self.model(batch)
         nll = self._nll(batch, output)

@@ -146,6 +146,41 @@ class Bank:
                 somebody else's or one of the recordings; a recording cannot be played; the disk is full.
         """
         path, today = self.path(name), today or date.today()
+        consent_clip = self.check_new(
+            name,
+            clips=clips,
+            consent=consent,
+            consent_clip=consent_clip,
+            verify=verify,
+            min_similarity=min_similarity,
+            passphrase=passphrase,
+            today=today,
+        )
+        files = OwnVoice(speaker, tuple(clips), consent, consent_clip).files()
+        for left in unfinished(path):
+            erase(left)
+        private_folder(self.folder)
+        write_pack(path, files, passphrase, str(uuid.uuid4()), today, self.scrypt_log2_n)
+        return path
+
+    def check_new(
+        self,
+        name: str,
+        *,
+        clips: Sequence[Clip],
+        consent: Consent,
+        consent_clip: bytes | None,
+        verify: Similarity,
+        min_similarity: float,
+        passphrase: Passphrase,
+        today: date | None = None,
+    ) -> bytes:
+        """Return the consent clip, where `enrol` would take a voice: so it is known before anything is learned of it.
+
+        Raises:
+            InputError: As `enrol`, but for what the disk and the recordings say when they are written.
+        """
+        path, today = self.path(name), today or date.today()
         if path.exists():
             wanted, remedy = "a new name", "choose another, or delete the voice first"
             raise InputError(path, found="a voice of that name", wanted=wanted, remedy=remedy)
@@ -160,12 +195,7 @@ class Bank:
                 wanted=f"at least {min_similarity:.3f}",
                 remedy="nobody consents for another voice: let the person whose voice it is read the statement aloud",
             )
-        files = OwnVoice(speaker, tuple(clips), consent, consent_clip).files()
-        for left in unfinished(path):
-            erase(left)
-        private_folder(self.folder)
-        write_pack(path, files, passphrase, str(uuid.uuid4()), today, self.scrypt_log2_n)
-        return path
+        return consent_clip
 
     def look(self, name: str, passphrase: Passphrase) -> Opened:
         """Return what is in a pack, whatever consent says: for the person to see and to take away, not to speak.

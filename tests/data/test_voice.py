@@ -220,3 +220,36 @@ def test_speakers_keep_their_numbers_where_nothing_is_trained(folder, tmp_path):
     data.setup("validate")
     (batch,) = data.val_dataloader()
     assert batch.speaker_names[int(batch.speakers[0])] == "rui"
+
+
+def test_one_persons_clips_are_drawn_until_they_are_long_enough(folder):
+    index = ShardIndex.load(folder)
+    every = ready(folder, speaker="ana")
+    every.train_dataloader()
+    lengths = [len(clip) for clip in every.waveforms()]
+    theirs = [r for r in range(22) if index.coded["speaker"][r] == "ana"]
+    assert sorted(lengths) == sorted(index.num_samples[theirs].tolist())
+    assert every.speaker_names == ("ana",)
+
+    some = ready(folder, speaker="ana", speech_s=3.0)
+    some.train_dataloader()
+    chosen = [len(clip) / 16_000 for clip in some.waveforms()]
+    assert sum(chosen) + 0.016 * len(chosen) >= 3.0
+    assert sum(chosen) - max(chosen) < 3.0, "not one clip more than is needed"
+    again, other = (
+        ready(folder, speaker="ana", speech_s=3.0),
+        ready(folder, speaker="ana", speech_s=3.0, seed=5),
+    )
+    for each in (again, other):
+        each.train_dataloader()
+    assert [len(clip) / 16_000 for clip in again.waveforms()] == chosen
+    assert [len(clip) / 16_000 for clip in other.waveforms()] != chosen
+    heard = {number for batch in batches(some, 12) for number in batch.record_ids}
+    assert len(heard) == len(chosen) and all(int(name[1:]) % 2 for name in heard)
+
+
+def test_somebody_who_says_nothing_there_is_refused_by_name(folder):
+    with pytest.raises(InputError, match="'eva'.*ana, rui"):
+        ready(folder, speaker="eva")
+    with pytest.raises(InputError, match="speech_s"):
+        ready(folder, speaker="ana", speech_s=0.0)

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "halo.emg",
         "ctrl_c",
     },
-    "voice_folder": {"model_config", "run", "voice"},
+    "voice_folder": {"lora", "model_config", "run", "voice"},
     "speaking": {"resolve", "run", "voice", "voice_folder"},
     "resolve": {"model_config", "run"},
     "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units", "transcript"},

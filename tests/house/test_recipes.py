@@ -33,6 +33,7 @@ BESIDE = {
     "20_speaker": (RUN, RUN),
     "21_acoustic": (RUN, RUN),
     "22_vocoder": (RUN, RUN),
+    "23_own_voice": (RUN, RUN),
 }
 """Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
