@@ -50,7 +50,25 @@ def encoder_folder(run: Path) -> Path:
 
 def encoder_hash(run: Path) -> str:
     """Return the hash by which a banked voice knows the speaker encoder that heard it; errors as `encoder_folder`."""
-    return hashlib.sha256((encoder_folder(run) / WEIGHTS).read_bytes()).hexdigest()
+    return _hash(encoder_folder(run))
+
+
+def acoustic_folder(run: Path) -> Path:
+    """Return the model folder of a run's acoustic model; `InputError` where it has none."""
+    folder = run / ACOUSTIC / "model"
+    if not (folder / WEIGHTS).is_file():
+        remedy = "amalia prepare voice, then amalia fit -c recipes/21_acoustic/recipe.yaml; or give --model"
+        raise InputError(run, found="no voice", wanted=f"a run with {ACOUSTIC}/model", remedy=remedy)
+    return folder
+
+
+def acoustic_hash(run: Path) -> str:
+    """Return the hash by which a person's adapters know the model that they change; errors as `acoustic_folder`."""
+    return _hash(acoustic_folder(run))
+
+
+def _hash(folder: Path) -> str:
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 class SpeechModel:
@@ -66,12 +84,7 @@ class SpeechModel:
 
     def __init__(self, run: Path | str | None = None, vocoder: Path | str | None = None) -> None:
         self.run = run_folder(run)
-        folder = self.run / ACOUSTIC / "model"
-        if not (folder / WEIGHTS).is_file():
-            remedy = (
-                "amalia prepare voice, then amalia fit -c recipes/21_acoustic/recipe.yaml; or give --model"
-            )
-            raise InputError(self.run, found="no voice", wanted=f"a run with {ACOUSTIC}/model", remedy=remedy)
+        folder = acoustic_folder(self.run)
         self.acoustic, self.config = load_voice_part(folder, "acoustic", AcousticModel)
         self.acoustic.requires_grad_(False)
         self.vocoder = self._vocoder(vocoder)

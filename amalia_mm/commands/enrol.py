@@ -68,20 +68,34 @@ def _enrol(options: argparse.Namespace) -> int:
     from amalia_mm.audio.io import load_audio
     from amalia_mm.commands.voice import open_bank, read_passphrase
     from amalia_mm.commands.voice_script import gate_of
-    from amalia_mm.evaluate.speaker_trials import load_verifier
+    from amalia_mm.evaluate.speaker_trials import load_verifier, threshold_of
+    from amalia_mm.resolve import resolve_model
     from amalia_mm.speaking import encoder_folder, encoder_hash, run_folder
-    from amalia_mm.voice.own_voice import SpeakerData
+    from amalia_mm.voice.own_voice import SpeakerData, check_consent_clip
     from amalia_mm.voice.recordings import read_recordings
     from amalia_mm.voice.speaker import embed_clips, enrolled
 
+    # What is cheap to find out comes before the passphrase, and both before minutes of listening.
     consent = _consent(options)
-    consent_clip = _consent_clip(options, consent)
     bank = open_bank(options)
+    bank.check_new(options.name, consent)
+    if not options.folder.is_dir():
+        remedy = "check the path"
+        raise InputError(options.folder, found="no such folder", wanted="recordings", remedy=remedy)
+    consent_clip = _consent_clip(options, consent)
+    recordings = read_recordings(options.folder, leave_out=consent_clip)
+    said = _bytes(consent_clip)
+    check_consent_clip(said, [clip for _, clip in recordings])
     run = run_folder(options.model)
+    threshold_of(encoder_folder(run))
+    if options.ears is not None:
+        resolve_model(options.ears)
+    passphrase = read_passphrase(options, is_new=True)
+    passphrase.check_new()
     verifier = load_verifier(encoder_folder(run))
     gate = gate_of(encoder_folder(run), options.ears)
     _check_statement(consent_clip, consent, gate)
-    clips = _good(read_recordings(options.folder, leave_out=consent_clip), gate)
+    clips = _good(recordings, gate)
     vectors = embed_clips(verifier.embedder, [load_audio(clip.audio) for clip in clips])
     embedding = enrolled(vectors)
     _check_one_person(clips, vectors, gate.same_person)
@@ -92,10 +106,10 @@ def _enrol(options: argparse.Namespace) -> int:
         ),
         clips=clips,
         consent=consent,
-        consent_clip=_bytes(consent_clip),
+        consent_clip=said,
         verify=lambda audio: verifier.similarity(embedding, load_audio(audio)),
         min_similarity=verifier.threshold,
-        passphrase=read_passphrase(options, is_new=True),
+        passphrase=passphrase,
     )
     note(f"{len(clips)} recordings")
     result(path_column(path))

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amalia_mm.commands.voice import PASSPHRASE, open_bank, read_passphrase
-from amalia_mm.errors import InputError, writing
+from amalia_mm.errors import InputError
 from amalia_mm.terminal import note
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from amalia_mm.voice.bank import Opened
     from amalia_mm.voice.phrases import Clip
-    from amalia_mm.voice.synthesis import Synthesiser
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 ENDINGS = (".wav", ".flac")
@@ -55,39 +53,66 @@ def add_say(commands: Commands) -> None:
 def _say(options: argparse.Namespace) -> int:
     _check(options)
     text = sys.stdin.read() if options.text is None else options.text
+    read = _read(text)
     bank, opened = open_bank(options), None
     if options.voice is not None:
         from amalia_mm.voice.consent import Use
 
+        bank.check_known(options.voice)
         opened = bank.open(options.voice, read_passphrase(options), Use.SPEECH)
         clip = opened.replay(text)
         if clip is not None:
             _tell_ignored(options)
             return _replay(clip, options)
+    from amalia_mm.voice.acoustic import Manner
     from amalia_mm.voice.spoken_file import write_speech
+    from amalia_mm.voices import Voices
 
-    voice = _voice(options, opened)
-    text = _read(text)
+    voice = Voices(options.model, options.vocoder).voice(
+        opened or options.speaker, Manner(rate=options.rate, pitch_semitones=options.pitch)
+    )
+    pieces = voice.stream(read, options.seed, progress=not options.stream)
     if options.stream:
-        return _stream(voice.stream(text, options.seed), voice.sample_rate_hz)
+        return _stream(pieces, voice.sample_rate_hz)
     consent = opened.consent_id if opened else ""
-    waveform = voice.say(text, options.seed)
-    write_speech(options.output, waveform, voice.sample_rate_hz, bank.signing_folder, consent)
-    note(f"{options.output}: {len(waveform) / voice.sample_rate_hz:.2f} s")
+    num_samples = write_speech(options.output, pieces, voice.sample_rate_hz, bank.signing_folder, consent)
+    note(f"{options.output}: {num_samples / voice.sample_rate_hz:.2f} s")
     return 0
 
 
 def _read(text: str) -> str:
-    """Return a text as it is read out; what has no reading is told."""
+    """Return a text as it is read out; what has no reading is told. `InputError` where nothing can be said."""
+    from amalia_mm.portuguese.read_aloud import read_aloud
     from amalia_mm.portuguese.spoken import reading
 
     found = reading(text)
     if found.told:
         note(f"amalia: {found.told}")
+    read_aloud(found.text)
     return found.text
 
 
 def _check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be, before a passphrase is asked for and before anything is loaded."""
+    _check_options(options)
+    if options.output is not None:
+        from amalia_mm.voice.private_files import check_place
+
+        check_place(options.output)
+    elif sys.stdout.isatty():
+        remedy = "send it to a player or a file: amalia say ... --stream | aplay"
+        raise InputError("--stream", found="a terminal", wanted="a place for sound", remedy=remedy)
+    # What a person recorded needs no run: with --voice its absence is told where nothing is recorded.
+    if options.model is not None or options.voice is None:
+        from amalia_mm.speaking import acoustic_folder, run_folder
+
+        acoustic_folder(run_folder(options.model))
+    if options.vocoder not in (None, "griffin-lim") and not Path(options.vocoder).is_dir():
+        wanted, remedy = "a vocoder's folder, or griffin-lim", "check the path"
+        raise InputError("--vocoder", found=options.vocoder, wanted=wanted, remedy=remedy)
+
+
+def _check_options(options: argparse.Namespace) -> None:
     if (options.output is None) == (not options.stream):
         found = "both" if options.stream else "neither"
         raise InputError("say", found=found, wanted="--output FILE or --stream", remedy="give one of them")
@@ -103,19 +128,6 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--pitch", found=options.pitch, wanted=wanted, remedy="choose one in between")
 
 
-def _voice(options: argparse.Namespace, opened: Opened | None) -> Synthesiser:
-    import torch
-
-    from amalia_mm.speaking import SpeechModel
-    from amalia_mm.voice.acoustic import Manner
-
-    model = SpeechModel(options.model, options.vocoder)
-    manner = Manner(rate=options.rate, pitch_semitones=options.pitch)
-    if opened is None:
-        return model.learned(options.speaker, manner)
-    return model.voiced(torch.from_numpy(model.checked(opened.voice.speaker)), manner)
-
-
 def _tell_ignored(options: argparse.Namespace) -> None:
     ignored = [
         f"--{name}" for name, usual in (("rate", 1.0), ("pitch", 0.0)) if getattr(options, name) != usual
@@ -128,7 +140,8 @@ def _replay(clip: Clip, options: argparse.Namespace) -> int:
     """Give the person's own recording of exactly this text: no model made it, so nothing marks it as one's."""
     import torch
 
-    from amalia_mm.audio.io import encode_wav, write_audio
+    from amalia_mm.audio.io import encode_flac, encode_wav
+    from amalia_mm.voice.private_files import write_whole
 
     note("amalia: the person's own recording")
     samples, rate_hz = clip.samples()
@@ -136,8 +149,8 @@ def _replay(clip: Clip, options: argparse.Namespace) -> int:
     if options.stream:
         sys.stdout.buffer.write(encode_wav(waveform, rate_hz))
         return 0
-    with writing(options.output.parent):
-        write_audio(options.output, waveform, rate_hz)
+    encode = encode_flac if options.output.suffix.lower() == ".flac" else encode_wav
+    write_whole(options.output, encode(waveform, rate_hz))
     return 0
 
 

@@ -61,6 +61,13 @@ class Opened:
     voice_id: str
     created: date
     voice: OwnVoice
+    path: Path
+    bank: Bank
+
+    def check(self, use: Use, today: date | None = None) -> None:
+        """Raise `InputError` where the voice was revoked, also since it was opened, or consent does not cover a use."""
+        self.bank.check_revoked(self.voice_id, self.path)
+        self.voice.consent.check(use, today or date.today(), str(self.path))
 
     @property
     def consent_id(self) -> str:
@@ -145,11 +152,8 @@ class Bank:
             InputError: The name is taken; consent does not cover speech today, has no clip, or the clip is
                 somebody else's or one of the recordings; a recording cannot be played; the disk is full.
         """
-        path, today = self.path(name), today or date.today()
-        if path.exists():
-            wanted, remedy = "a new name", "choose another, or delete the voice first"
-            raise InputError(path, found="a voice of that name", wanted=wanted, remedy=remedy)
-        consent.check(Use.SPEECH, today, str(path))
+        today = today or date.today()
+        path = self.check_new(name, consent, today)
         consent_clip = check_consent_clip(consent_clip, clips)
         passphrase.check_new()
         similarity = verify(consent_clip)
@@ -167,6 +171,29 @@ class Bank:
         write_pack(path, files, passphrase, str(uuid.uuid4()), today, self.scrypt_log2_n)
         return path
 
+    def check_new(self, name: str, consent: Consent, today: date | None = None) -> Path:
+        """Return where a new voice will be kept.
+
+        Raises:
+            InputError: The name is none, or taken; or consent does not cover speech today.
+        """
+        path = self.path(name)
+        if path.exists():
+            wanted, remedy = "a new name", "choose another, or delete the voice first"
+            raise InputError(path, found="a voice of that name", wanted=wanted, remedy=remedy)
+        consent.check(Use.SPEECH, today or date.today(), str(path))
+        return path
+
+    def check_known(self, name: str) -> Path:
+        """Return where a voice is kept, before its passphrase is asked for.
+
+        Raises:
+            InputError: There is no such pack, it is damaged as far as can be seen, or the voice was revoked.
+        """
+        path = self._existing(name)
+        self.check_revoked(read_header(path).voice_id, path)
+        return path
+
     def look(self, name: str, passphrase: Passphrase) -> Opened:
         """Return what is in a pack, whatever consent says: for the person to see and to take away, not to speak.
 
@@ -175,7 +202,7 @@ class Bank:
         """
         path = self._existing(name)
         header, files = read_pack(path, passphrase)
-        return Opened(header.voice_id, header.created, OwnVoice.of_files(files, path))
+        return Opened(header.voice_id, header.created, OwnVoice.of_files(files, path), path, self)
 
     def open(self, name: str, passphrase: Passphrase, use: Use, today: date | None = None) -> Opened:
         """Return a voice for a use.
@@ -183,15 +210,13 @@ class Bank:
         Raises:
             InputError: As `look`; or the voice was revoked, consent has expired, or does not cover the use.
         """
-        path = self._existing(name)
         # Told before the passphrase is tried, and again of the id that the passphrase vouches for.
-        self._check_revoked(read_header(path).voice_id, path)
+        self.check_known(name)
         opened = self.look(name, passphrase)
-        self._check_revoked(opened.voice_id, path)
-        opened.voice.consent.check(use, today or date.today(), str(path))
+        opened.check(use, today)
         return opened
 
-    def _check_revoked(self, voice_id: str, path: Path) -> None:
+    def check_revoked(self, voice_id: str, path: Path) -> None:
         """Raise `InputError` where a voice was revoked: here, in the bank its pack lies in, or in the user's own."""
         for folder in {self.folder, path.resolve().parent.parent, default_folder()}:
             Bank(folder).revocations.check(voice_id, path)
@@ -220,8 +245,7 @@ class Bank:
     def covers(self, opened: Opened, use: Use, today: date | None = None) -> bool:
         """Return whether a voice may be used so on a day."""
         try:
-            self._check_revoked(opened.voice_id, self.folder / "voices" / "-")
-            opened.voice.consent.check(use, today or date.today(), "")
+            opened.check(use, today)
         except InputError:
             return False
         return True
