@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from amalia_mm.voice.quality import QualityGate
 
 Actions = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+UNCOMPARED = (
+    "ninguém comparou o que se diz na gravação do consentimento com a declaração. Ouça-a antes de usar a voz, ou "
+    "registe de novo com --ears. Fica escrito no registo do consentimento (amalia voice show)."
+)
 LEAST_S = 10.0
 """Speech of a person below which no voice is made."""
 
@@ -72,7 +76,7 @@ def _enrol(options: argparse.Namespace) -> int:
     from amalia_mm.resolve import resolve_model
     from amalia_mm.speaking import encoder_folder, encoder_hash, run_folder
     from amalia_mm.voice.own_voice import SpeakerData, check_consent_clip
-    from amalia_mm.voice.recordings import read_recordings
+    from amalia_mm.voice.recordings import other_sounds, read_recordings
     from amalia_mm.voice.speaker import embed_clips, enrolled
 
     # What is cheap to find out comes before the passphrase, and both before minutes of listening.
@@ -84,6 +88,8 @@ def _enrol(options: argparse.Namespace) -> int:
         raise InputError(options.folder, found="no such folder", wanted="recordings", remedy=remedy)
     consent_clip = _consent_clip(options, consent)
     recordings = read_recordings(options.folder, leave_out=consent_clip)
+    for other in other_sounds(options.folder):
+        note(f"{other.name}: fica de fora, porque só se leem .wav e .flac: converta-a primeiro")
     said = _bytes(consent_clip)
     check_consent_clip(said, [clip for _, clip in recordings])
     run = run_folder(options.model)
@@ -126,7 +132,8 @@ def _consent(options: argparse.Namespace) -> Consent:
         raise InputError("--use", found=min(unknown), wanted=wanted, remedy="choose one of these")
     uses = frozenset(Use(name) for name in named)
     given = options.given or date.today()
-    return Consent(options.person, uses, given, options.until, options.decides_later)
+    is_compared = options.ears is not None
+    return Consent(options.person, uses, given, options.until, options.decides_later, is_compared)
 
 
 def _consent_clip(options: argparse.Namespace, consent: Consent) -> Path:
@@ -155,7 +162,7 @@ def _check_statement(consent_clip: Path, consent: Consent, gate: QualityGate) ->
             remedy="record it again",
         )
     if gate.transcribe is None:
-        note("amalia: without --ears nobody compared what the consent clip says with the statement")
+        note(f"ATENÇÃO: {UNCOMPARED}")
 
 
 def _bytes(path: Path) -> bytes:
@@ -170,7 +177,7 @@ def _good(recordings: Sequence[tuple[Path, Clip]], gate: QualityGate) -> list[Cl
     """Return the recordings a voice can be learned from; what is wrong with the others is told, file by file."""
     good, speech_s = [], 0.0
     for path, clip in recordings:
-        examined = gate.examine(clip.audio, clip.text)
+        examined = gate.examine(path, clip.text)
         for advice in examined.advice:
             note(f"{path.name}: {advice}")
         if examined.is_good:

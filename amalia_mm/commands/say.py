@@ -58,7 +58,7 @@ def _say(options: argparse.Namespace) -> int:
     if options.voice is not None:
         from amalia_mm.voice.consent import Use
 
-        bank.check_known(options.voice)
+        bank.check_may_speak(options.voice)
         opened = bank.open(options.voice, read_passphrase(options), Use.SPEECH)
         clip = opened.replay(text)
         if clip is not None:

@@ -24,7 +24,13 @@ from amalia_mm.voice.consent import Consent, Use
 from amalia_mm.voice.own_voice import OwnVoice, SpeakerData, check_consent_clip
 from amalia_mm.voice.pack import SCRYPT_LOG2_N, Passphrase, read_header, read_pack, write_pack
 from amalia_mm.voice.phrases import Clip
-from amalia_mm.voice.private_files import erase, private_folder, unfinished, write_private_folder
+from amalia_mm.voice.private_files import (
+    check_new_folder,
+    erase,
+    private_folder,
+    unfinished,
+    write_private_folder,
+)
 from amalia_mm.voice.revocation import Revocations
 
 BANK = "AMALIA_BANK"
@@ -184,15 +190,20 @@ class Bank:
         consent.check(Use.SPEECH, today or date.today(), str(path))
         return path
 
-    def check_known(self, name: str) -> Path:
+    def find(self, name: str) -> Path:
         """Return where a voice is kept, before its passphrase is asked for.
 
         Raises:
-            InputError: There is no such pack, it is damaged as far as can be seen, or the voice was revoked.
+            InputError: There is no such pack, or it is damaged as far as can be seen.
         """
         path = self._existing(name)
-        self.check_revoked(read_header(path).voice_id, path)
+        read_header(path)
         return path
+
+    def check_may_speak(self, name: str) -> None:
+        """Raise `InputError` where a voice was revoked, before its passphrase is asked for; else as `find`."""
+        path = self.find(name)
+        self.check_revoked(read_header(path).voice_id, path)
 
     def look(self, name: str, passphrase: Passphrase) -> Opened:
         """Return what is in a pack, whatever consent says: for the person to see and to take away, not to speak.
@@ -211,7 +222,7 @@ class Bank:
             InputError: As `look`; or the voice was revoked, consent has expired, or does not cover the use.
         """
         # Told before the passphrase is tried, and again of the id that the passphrase vouches for.
-        self.check_known(name)
+        self.check_may_speak(name)
         opened = self.look(name, passphrase)
         opened.check(use, today)
         return opened
@@ -232,9 +243,7 @@ class Bank:
         Raises:
             InputError: As `look`; or the folder exists, or cannot be written: then nothing of it is left.
         """
-        if folder.exists():
-            remedy = "choose another, or remove it first"
-            raise InputError(folder, found="something there", wanted="a new folder", remedy=remedy)
+        check_new_folder(folder)
         opened = self.look(name, passphrase)
         files = opened.voice.own_files()
         if self.covers(opened, Use.EXPORT, today):

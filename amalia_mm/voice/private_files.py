@@ -109,6 +109,13 @@ def _take_place(file: BinaryIO, path: Path) -> None:
         fresh.unlink(missing_ok=True)
 
 
+def check_new_folder(folder: Path) -> None:
+    """Raise `InputError` where there is something already."""
+    if folder.exists():
+        remedy = "choose another, or remove it first"
+        raise InputError(folder, found="something there", wanted="a new folder", remedy=remedy)
+
+
 def write_private_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files by name into a new folder that only its owner may read, whole or not at all.
 

@@ -1,8 +1,8 @@
 """The certificates that sign what this machine says: made here at first use, kept for their owner alone.
 
 Key, certificate and root are one file, so that they are of one making whenever the machine stops. They are not in the
-name of anybody and no authority vouches for them. What they prove is that a file was made with this bank and not changed
-since; who trusts the bank trusts its root.
+name of anybody and no authority vouches for them. What they prove is that a file was made with this bank and not
+changed since; who trusts the bank trusts its root.
 """
 
 from __future__ import annotations
