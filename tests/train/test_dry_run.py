@@ -241,6 +241,14 @@ def test_no_batch_of_any_epoch_computes_more_than_the_largest(seed: int) -> None
     assert max(positions for _, positions in given) <= most_positions * 1.1
 
 
+def test_windows_without_text_fill_the_largest_batch() -> None:
+    """Windows of speech have no text: as if each had some, one of them was tried in place of a batch."""
+    windows = Source(1.0, np.arange(9), np.zeros(9, np.int64), np.ones(9, np.int64))
+    order = BudgetOrder([windows], max_audio_tokens=4, max_text_tokens=1, max_rows=4, seed=0)
+    assert [len(rows) for rows in order.largest().values()] == [4]
+    assert max(len(order.batch(step)) for step in range(order.num_batches(0))) == 4
+
+
 def test_packed_rows_are_full_in_the_largest_batch() -> None:
     documents = Source(1.0, np.arange(90), np.full(90, 7), np.zeros(90, np.int64))
     order = PackedOrder([documents], row_tokens=32, rows_per_batch=5, seed=0)
