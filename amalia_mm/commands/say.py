@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 ENDINGS = (".wav", ".flac")
+_SEEDS = 2**62
+"""Torch counts to 2^63, and each sentence has a seed of its own."""
 
 
 def add_say(commands: Commands) -> None:
@@ -85,6 +87,9 @@ def _read(text: str) -> str:
     from amalia_mm.portuguese.read_aloud import read_aloud
     from amalia_mm.portuguese.spoken import reading
 
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        remedy = "save it as UTF-8, or convert it: iconv -f latin1 -t utf-8"
+        raise InputError("text", found="bytes that are no UTF-8", wanted="text in UTF-8", remedy=remedy)
     found = reading(text)
     if found.told:
         note(f"amalia: {found.told}")
@@ -121,6 +126,8 @@ def _check_options(options: argparse.Namespace) -> None:
         raise InputError("--output", found=found, wanted=wanted, remedy="choose one of these endings")
     if options.speaker is not None and options.voice is not None:
         raise InputError("say", found="--speaker and --voice", wanted="one of them", remedy="leave one out")
+    if not -_SEEDS < options.seed < _SEEDS:
+        raise InputError("--seed", found=options.seed, wanted=f"below {_SEEDS}", remedy="choose another")
     if not 0.5 <= options.rate <= 2.0:
         raise InputError("--rate", found=options.rate, wanted="0.5 to 2", remedy="choose one in between")
     if not abs(options.pitch) <= 12.0:

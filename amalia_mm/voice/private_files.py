@@ -82,7 +82,10 @@ def nameless(folder: Path) -> BinaryIO:
     if hasattr(os, "O_TMPFILE"):
         with suppress(OSError):  # a file system that has none
             return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
-    return tempfile.TemporaryFile(dir=folder)  # pyright: ignore[reportReturnType]
+    try:
+        return tempfile.TemporaryFile(dir=folder)  # pyright: ignore[reportReturnType]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error  # not a name that nobody gave
 
 
 def check_place(path: Path) -> None:

@@ -24,6 +24,8 @@ _TYPES = {b"RIFF": "audio/wav", b"fLaC": "audio/flac", b"ID3": "audio/mpeg", b"\
 _MADE_BY_A_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _VOICE = "org.amalia_mm.voice"
 _WANTED = "a sound file"
+_CANNOT_WRITE = (c2pa.C2paError.Io, c2pa.C2paError.Other)  # pyright: ignore[reportAttributeAccessIssue]
+"""What c2pa makes of an error of the file that it writes into."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def sign_file(audio: BinaryIO, signed: BinaryIO, signing_folder: Path, consent_i
     ):
         try:
             builder.sign(signer, kind, audio, signed)
-        except (c2pa.C2paError.Io, c2pa.C2paError.Other) as error:  # it drops the stream's own error
+        except _CANNOT_WRITE as error:
             raise OSError(errno.EIO, f"no room, or a disk that fails ({error})") from error
 
 

@@ -118,6 +118,7 @@ def test_a_revoked_voice_says_nothing_not_even_what_was_recorded(bank, tmp_path,
         (["--output", "f.wav", "--speaker", "nobody"], "ana, pt"),
         (["--output", "f.wav", "--speaker", "pt", "--voice", "ana"], "one of them"),
         (["--output", "f.wav", "--vocoder", "nowhere"], "nowhere"),
+        (["--output", "f.wav", "--seed", "9" * 30], "--seed"),
         (["--output", "nowhere/f.wav"], "nowhere"),
         (["--output", "folder.wav"], "folder.wav: found Is a directory"),
     ],
@@ -169,6 +170,14 @@ def test_what_is_cheap_to_find_out_comes_before_the_passphrase(
     monkeypatch.chdir(tmp_path)
     assert main(["say", *options]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_text_in_another_encoding_is_told(run, tmp_path, monkeypatch, capsys):
+    """Its accented letters were left out, and what remained was said."""
+    text = io.TextIOWrapper(io.BytesIO("Olá, mãe.".encode("latin-1")), "utf-8", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", text)
+    assert main(["say", "--output", str(tmp_path / "f.wav"), "--model", str(run)]) == 2
+    assert "text: found bytes that are no UTF-8" in capsys.readouterr().err
 
 
 def test_text_that_cannot_be_said_is_told_before_anything_is_loaded(run, tmp_path, monkeypatch, capsys):
