@@ -103,6 +103,12 @@ def _failed(error: Exception, words: list[str]) -> int:
 
 def _interrupted(words: list[str]) -> str:
     """Return what is kept after Ctrl-C, and how to go on."""
+    if words[:1] == ["say"] and not any(word.startswith("--st") for word in words):
+        return "amalia: interrupted; nothing was written, a file that was there is as it was"
+    if words[:1] == ["say"]:
+        return "amalia: interrupted; what was said until now is all there is"
+    if words[:2] == ["voice", "enrol"]:
+        return "amalia: interrupted; nothing was written: run the same command again, from the beginning"
     if not words or words[0] != "fit" or "AMALIA_QUICKSTART" in os.environ:
         return "amalia: interrupted; what was finished is kept, run the same command again to go on"
     from amalia_mm.recipe_paths import run_folder_of

@@ -127,6 +127,11 @@ class Acoustic(SummedStep[_Voice]):
         self.model: _Voice | None = None
 
     @property
+    def sample_rate_hz(self) -> int:
+        """The rate of the clips to learn from."""
+        return self.voice_frames["sample_rate_hz"]
+
+    @property
     def voice_frames(self) -> dict[str, int]:
         """How the model's frames are made of waveforms, as the data must know; no weight is allocated for it."""
         with torch.device("meta"):
