@@ -203,7 +203,7 @@ def _voice(options: argparse.Namespace) -> int:
         held_out = write_held_out(
             options.output, minutes=options.held_out, seed=options.seed, rate_hz=options.rate_hz
         )
-        note(f"{options.output}: {', '.join(map(str, held_out['voices']))}, {held_out['hours']} hours")
+        note(f"{options.output}: hours {held_out['hours']}, voices {held_out['voices']}")
         return 0
     made = write_voice(
         options.output,
