@@ -48,9 +48,7 @@ def run_child(
 ) -> Ended:
     """Run a command to its end and return how it ended; arguments as `Children.start`, signals as `Children`."""
     with Children() as children:
-        children.start(
-            "", command, keep_open=keep_open, to_stdout=to_stdout, lets_signals_in=lets_signals_in
-        )
+        children.start("", command, keep_open=keep_open, to_stdout=to_stdout, lets_signals_in=lets_signals_in)
         return children.wait()[1]
 
 

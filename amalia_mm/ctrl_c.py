@@ -6,7 +6,6 @@ begins something long asks here first. Where it would only be printed it is rais
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 import threading
@@ -58,8 +57,10 @@ class CtrlC:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._print_unraisable(unraisable)
             return
-        # By another thread: from here it would strike this very call.
-        timer = threading.Timer(_A_MOMENT_S, _thread.interrupt_main)
+        # By another thread: from here it would strike this very call. As a signal, so that it ends a wait as well.
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(_A_MOMENT_S, signal.pthread_kill, (main, signal.SIGINT))
         timer.daemon = True
         timer.start()
 

@@ -27,7 +27,12 @@ _SMALL_ENCODER = (
 )
 # So few clips are not of every voice that the recipe keeps apart.
 _SMALL_SPEAKER = (
-    *("--model.init_args.speaker.init_args.width", "32", "--model.init_args.speaker.init_args.num_blocks", "1"),
+    *(
+        "--model.init_args.speaker.init_args.width",
+        "32",
+        "--model.init_args.speaker.init_args.num_blocks",
+        "1",
+    ),
     *("--data.init_args.val_speakers", "null", "--data.init_args.leave_out", "null"),
 )
 _SMALL_ACOUSTIC = (
@@ -35,7 +40,12 @@ _SMALL_ACOUSTIC = (
     *("--data.init_args.max_rows", "4"),
 )
 _SMALL_VOCODER = (
-    *("--model.init_args.vocoder.init_args.width", "64", "--model.init_args.vocoder.init_args.num_layers", "2"),
+    *(
+        "--model.init_args.vocoder.init_args.width",
+        "64",
+        "--model.init_args.vocoder.init_args.num_layers",
+        "2",
+    ),
     *("--model.init_args.vocoder.init_args.inner_width", "128", "--data.init_args.windows_per_batch", "4"),
 )
 

@@ -491,7 +491,9 @@ def test_weights_that_foretell_opinions_decide_the_figures_alone(children, optio
     assert children.called == ["30_evaluate"]
     command = children.calls[0][1]
     assert command[command.index("--dnsmos") + 1] == str(tmp_path / "dnsmos")
-    assert command[command.index("--command") + 1] == f"{how_to_go_on(options)} --dnsmos {tmp_path / 'dnsmos'}"
+    assert (
+        command[command.index("--command") + 1] == f"{how_to_go_on(options)} --dnsmos {tmp_path / 'dnsmos'}"
+    )
     (tmp_path / "dnsmos").rename(tmp_path / "elsewhere")
     children.again()
     assert run(replace(options, dnsmos=tmp_path / "elsewhere")) == 0

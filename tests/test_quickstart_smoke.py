@@ -128,7 +128,9 @@ def test_every_stage_says_what_it_took(home):
         assert record["name"] == name
         assert record["seconds"] > 0
         assert 0 < record["peak_rss_gb"] < 6
-        assert (record["final_loss"] is not None) == (name[:2] in ("02", "04", "10", "13", "14", "20", "21", "22"))
+        assert (record["final_loss"] is not None) == (
+            name[:2] in ("02", "04", "10", "13", "14", "20", "21", "22")
+        )
     report = json.loads((run / "report.json").read_text())
     assert report.keys() >= FIGURES
     assert [stage["name"] for stage in report["stages"]] == sorted(STAGES)

@@ -186,9 +186,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         else:
             spoken = {} if options.sentences is None else {"num_sentences": options.sentences}
             command, dnsmos = options.command, options.dnsmos
-            evaluate_run(
-                output, num_processes=2, command=command, began_s=began_s, dnsmos=dnsmos, **spoken
-            )
+            evaluate_run(output, num_processes=2, command=command, began_s=began_s, dnsmos=dnsmos, **spoken)
         for reason in read_report(output).get("skipped", []):
             note(f"não se mede {reason}")
     if not options.quiet:

@@ -78,9 +78,9 @@ def evaluate_run(
     """Return the figures of a whole run, with its stages and earlier models; the reports go into the run.
 
     The data are the run's own test files. `wer_frozen` is from the model that `14_joint` began with, and the
-    written questions are asked once more to that of `04_sft`. A run that speaks says `num_sentences` of each group of the
-    test set, into `30_evaluate/voice`; with the weights in `dnsmos` opinions are foretold of them. Clips of own voices
-    that lie in the run are in the page. Other arguments as `evaluate`.
+    written questions are asked once more to that of `04_sft`. A run that speaks says `num_sentences` of each group of
+    the test set, into `30_evaluate/voice`; with the weights in `dnsmos` opinions are foretold of them. Clips of own
+    voices that lie in the run are in the page. Other arguments as `evaluate`.
 
     Raises:
         InputError: As `evaluate`.
@@ -118,7 +118,10 @@ def _check_dnsmos(run: Path, dnsmos: Path | None, speaks: bool) -> None:
     if dnsmos is None:
         return
     if not speaks:
-        wanted, remedy = "a run with a voice and its sentences", "leave it out, or run recipes/21_acoustic first"
+        wanted, remedy = (
+            "a run with a voice and its sentences",
+            "leave it out, or run recipes/21_acoustic first",
+        )
         raise InputError("--dnsmos", found=f"{run}, which does not speak", wanted=wanted, remedy=remedy)
     Dnsmos(dnsmos)
 

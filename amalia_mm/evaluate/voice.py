@@ -1,4 +1,4 @@
-"""A run's own voice, measured where the run has one: whether its ears understand it, how soon and how fast it speaks."""
+"""A run's own voice, measured: whether the run's ears understand it, how soon and how fast it speaks."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def speed(voice: Synthesiser, text: str = TEN_WORDS) -> tuple[float, float]:
 def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[str, object]]:
     """Return the figures of `report.json` about a voice, and the sums behind them; None where nothing was measured.
 
-    `voice_wer` is of what the voice says, written down by the run's own ears, `voice_wer_reference` of the corpus' clips
-    of the same sentences; with `_templates` of sentences in held-out templates. `voice_dnsmos_difference` is by how much
-    the opinion that DNSMOS foretells of the voice (OVRL) is better than that of these clips.
+    `voice_wer` is of what the voice says, written down by the run's own ears; `voice_wer_reference` of the corpus'
+    clips of the same sentences; with `_templates` of sentences in held-out templates. `voice_dnsmos_difference` is how
+    much better the opinion that DNSMOS foretells of the voice (OVRL) is than that of these clips.
     """
     values: dict[str, object] = {}
     counts: dict[str, object] = {}

@@ -80,7 +80,9 @@ def shown_sentences(
             _seen(model, "referência", reference, aligned(model, read_aloud(text), reference)),
             _seen(model, f"o modelo, com a voz {name}", said[name], planned(voice, text)),
         ]
-        phones = [" " if SYMBOLS[number] in BREAKS else SYMBOLS[number] for number in read_aloud(text).symbols]
+        phones = [
+            " " if SYMBOLS[number] in BREAKS else SYMBOLS[number] for number in read_aloud(text).symbols
+        ]
         shown.append(ShownSentence(text, tuple(players), voice_picture(columns, phones)))
     return shown
 
