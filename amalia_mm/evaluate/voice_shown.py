@@ -66,8 +66,8 @@ def shown_sentences(
         (copy,) = copies({"vocoder": model.vocoder}, reference)
         said = {name: voice.say(text) for name, voice in voices.items()}
         heard = {
-            "referência: a voz sintética do corpus": reference,
-            "cópia: a referência refeita pelo vocoder": mark(copy.waveform, rate_hz),
+            "referência, do corpus": reference,
+            "cópia dela pelo vocoder": mark(copy.waveform, rate_hz),
             **{f"o modelo, com a voz {name}": waveform for name, waveform in said.items()},
         }
         written = ears.transcribe([at_16_khz(waveform, rate_hz) for waveform in heard.values()])
