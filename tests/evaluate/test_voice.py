@@ -14,6 +14,7 @@ from voice_run import FRAMES, save_part, save_voice
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
+from amalia_mm.evaluate import voice_shown
 from amalia_mm.evaluate.harness import evaluate_run
 from amalia_mm.evaluate.own_voice_players import OwnVoiceTable, own_voice_table, read_own_voice
 from amalia_mm.evaluate.targets import counted, written
@@ -64,12 +65,14 @@ def sounds(page):
     return [base64.b64decode(found) for found in re.findall(r'<audio[^>]*src="data:[^,]*,([^"]*)"', page)]
 
 
-def test_sentences_are_heard_by_the_reference_as_a_copy_and_in_two_voices(speaking_run):
+def test_sentences_are_heard_by_the_reference_as_a_copy_and_in_two_voices(speaking_run, monkeypatch):
+    # One of each group in turn; two sentences in one text are left to others.
+    assert [row["text"] for row in voice_shown._chosen(speaking_run)] == [TEXTS[0], TEXTS[2], TEXTS[1]]
+    monkeypatch.setattr(voice_shown, "NUM_SENTENCES", 1)
     model = SpeechModel(speaking_run)
     shown = shown_sentences(speaking_run, model, Ears(), ["pt", "ana"])
-    # One of each group in turn; two sentences in one text are left to others.
-    assert [sentence.text for sentence in shown] == [TEXTS[0], TEXTS[2], TEXTS[1]]
-    first = shown[0]
+    (first,) = shown
+    assert first.text == TEXTS[0]
     assert [player.label for player in first.players] == [
         *(
             "referência, do corpus",
@@ -124,9 +127,7 @@ def test_an_alignment_finds_where_each_phone_was_put(speaking_run):
     acoustic = model.acoustic
     torch.nn.init.normal_(acoustic.phone_mean.weight, std=2.0)
     put = [3, 5, 2, 9, 4, 6][: len(read)]
-    from amalia_mm.evaluate.voice_shown import _phones
-
-    mean = acoustic.encode(_phones(read), torch.zeros(1, acoustic.speaker_size)).mean[0]
+    mean = acoustic.encode(voice_shown._phones(read), torch.zeros(1, acoustic.speaker_size)).mean[0]
     frames = mean.repeat_interleave(torch.tensor(put), 0).T[None]
     acoustic.mel.forward = lambda waveform: acoustic.log_mel(frames)
     acoustic.scaled = lambda mel: frames
@@ -189,7 +190,9 @@ def told(run, tmp_path_factory):
     write_sentences(copy, own=["Tenho <sede> & fome."])
     save_voice(copy)
     write_own_voice(copy)
-    return evaluate_run(copy, num_sentences=1), copy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voice_shown, "NUM_SENTENCES", 2)
+        return evaluate_run(copy, num_sentences=1), copy
 
 
 def write_own_voice(run):
@@ -220,10 +223,10 @@ def test_the_page_has_players_and_pictures_of_the_voice_and_needs_nothing_else(t
     page = (run / "report.html").read_text(encoding="utf-8")
     section = page[page.index('<h2 id="voz">') : page.index('<h2 id="amostras">')]
     assert '<a href="#voz">A voz</a>' in page
-    assert section.count("<audio") == 3 * 3 + 7, "three sentences of reference, copy and pt; seven own clips"
+    assert section.count("<audio") == 2 * 3 + 7, "two sentences of reference, copy and pt; seven own clips"
     for sound in sounds(section):
         assert len(load_audio(sound)) > 0
-    assert section.count("data:image/png;base64,") == 3
+    assert section.count("data:image/png;base64,") == 2
     assert not re.search(r"https?://", page)
     assert "Ana &lt;A&gt;" in section and "Ana <A>" not in section
     assert "Rui" in section and "voz de 5 min" in section and "lora" in section
