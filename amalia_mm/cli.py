@@ -39,7 +39,11 @@ BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one sub-command and return the exit code; with `--debug` errors are raised."""
+    """Run one sub-command and return the exit code; with `--debug` errors are raised.
+
+    Without `argv` it is the process's own command line, and the process is to end with it.
+    """
+    ctrl_c.ends_process = argv is None
     if not prepare_streams():
         return BAD_INPUT
     words = list(sys.argv[1:] if argv is None else argv)
@@ -53,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     try:
         with ctrl_c:
+            ctrl_c.let_in()
             code = _dispatch(words)
         sys.stdout.flush()
         return code
@@ -189,6 +194,9 @@ def _add_quickstart(commands: Commands) -> None:
     quickstart.add_argument(
         "--fresh", action="store_true", help="start over: an earlier run is removed first"
     )
+    quickstart.add_argument(
+        "--dnsmos", type=Path, metavar="FOLDER", help="weights of DNSMOS, for opinions of the voice as well"
+    )
     quickstart.set_defaults(run=_quickstart)
 
 
@@ -205,6 +213,7 @@ def _quickstart(options: argparse.Namespace) -> int:
             words=options.words,
             text=tuple(options.text),
             speech=tuple(options.speech),
+            dnsmos=options.dnsmos,
         )
     )
 

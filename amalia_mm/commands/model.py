@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.commands.copying import add_copying, evaluate_copying
 from amalia_mm.commands.own_voice import add_own_voice, evaluate_people
-from amalia_mm.commands.round_trip import add_round_trip, evaluate_says
+from amalia_mm.commands.round_trip import add_round_trip, check_sentences, evaluate_says
 from amalia_mm.commands.transcribe import add_transcribe, nobody
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, piece, result
@@ -176,6 +176,10 @@ def _evaluate(options: argparse.Namespace) -> int:
             wanted="a folder of test sets",
             remedy="add --data, for example --data runs/quickstart",
         )
+    if options.data and (options.dnsmos or options.sentences is not None):
+        found, wanted = "--dnsmos or --sentences with --data", "a run that speaks, or --says"
+        raise InputError("evaluate", found=found, wanted=wanted, remedy="name the run folder instead")
+    check_sentences(options.sentences)
     if not options.show:
         from amalia_mm.evaluate.harness import evaluate, evaluate_run
 
@@ -184,7 +188,9 @@ def _evaluate(options: argparse.Namespace) -> int:
             command, data = options.command, options.data
             evaluate(options.model, data, output, num_processes=2, command=command, began_s=began_s)
         else:
-            evaluate_run(output, num_processes=2, command=options.command, began_s=began_s)
+            spoken = {} if options.sentences is None else {"num_sentences": options.sentences}
+            command, dnsmos = options.command, options.dnsmos
+            evaluate_run(output, num_processes=2, command=command, began_s=began_s, dnsmos=dnsmos, **spoken)
         for reason in read_report(output).get("skipped", []):
             note(f"não se mede {reason}")
     if not options.quiet:

@@ -32,6 +32,7 @@ from amalia_mm.voice.acoustic import AcousticModel, Encoded, Outline, Phones, no
 from amalia_mm.voice.alignment import (
     diagonal_prior,
     frames_of_phones,
+    likeness,
     mean_over_phones,
     monotonic_alignment,
     spread,
@@ -290,11 +291,7 @@ class Acoustic(SummedStep[_Voice]):
     @torch.no_grad()
     def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
         """Return (b p), the frames of each phone, as the model finds them."""
-        num_mels, mean = heard.mel.shape[1], encoded.mean
-        # -1/2 of the mean squared difference, without the part that is the same for every phone; lower precision would
-        # make phones equal that are not.
-        with torch.autocast(mean.device.type, enabled=False):
-            scores = (mean @ heard.mel - 0.5 * mean.square().sum(-1, keepdim=True)) / num_mels
+        scores = likeness(encoded.mean, heard.mel)
         scores = scores + diagonal_prior(batch.num_phones, heard.num_frames, self.alignment_width)
         return monotonic_alignment(scores, batch.num_phones, heard.num_frames)
 
