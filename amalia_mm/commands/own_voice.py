@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amalia_mm.commands.round_trip import SENTENCES, check_sentences
 from amalia_mm.errors import InputError
 from amalia_mm.recipe_paths import read_recipe, recipes_folder
 from amalia_mm.terminal import note, result
@@ -78,13 +79,14 @@ def evaluate_people(options: argparse.Namespace) -> int:
     from amalia_mm.evaluate.speaker_trials import load_embedder
     from amalia_mm.speaking import SpeechModel, encoder_folder, run_folder
 
-    for name, values in (("--seconds", options.seconds), ("--sentences", [options.sentences])):
-        if min(values) <= 0:
-            raise InputError(name, found=min(values), wanted="above 0", remedy="correct it")
+    check_sentences(options.sentences)
+    if min(options.seconds) <= 0:
+        raise InputError("--seconds", found=min(options.seconds), wanted="above 0", remedy="correct it")
     run = run_folder(options.run_folder)
     judge = load_embedder(options.judge or run / "20_speaker_judge")
     names = [name for name in options.people.split(",") if name]
-    known = people(options.own_voice, names, options.sentences, max(options.seconds))
+    num_sentences = options.sentences or SENTENCES
+    known = people(options.own_voice, names, num_sentences, max(options.seconds))
     figures = evaluate_own_voice(
         SpeechModel(run),
         judge,
