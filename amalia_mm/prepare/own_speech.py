@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.audio.channels import load_scene
+from amalia_mm.audio.io import encode_flac
 from amalia_mm.data.schema import TRANSCRIBE, Record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
@@ -100,7 +101,7 @@ def _decoded(identity: str, recording: Recording) -> OwnClip:
     if not spoken_form(recording.text):
         remedy = "set it to null, or write down what is said"
         raise InputError(where, field="text", found=repr(recording.text), wanted="words", remedy=remedy)
-    waveform = load_audio(recording.audio, where=where, max_seconds=MAX_RECORDING_S)
+    waveform = load_scene(recording.audio, where=where, max_seconds=MAX_RECORDING_S)
     seconds = samples_to_seconds(len(waveform))
     if seconds < MIN_RECORDING_S:
         wanted = f"at least {MIN_RECORDING_S:g} s"
