@@ -324,7 +324,7 @@ def test_two_speakers_in_two_channels_are_quarantined_or_one_is_chosen(tmp_path:
     """A mix of two who talk at once is nobody's words."""
     one, other = voices = said("Preciso de ajuda para me levantar.", "O autocarro parte às oito e meia.")
     stereo(tmp_path / "two.wav", *voices)
-    stereo(tmp_path / "cancelling.wav", one, -one)
+    stereo(tmp_path / "cancelling.wav", 0.5 * one, -0.5 * one)
     stereo(tmp_path / "scene.wav", other, 0.5 * other)
     names = ("two", "cancelling", "scene")
     rows = [
