@@ -7,6 +7,7 @@ Results go to stdout, progress and messages to stderr. What a user can mend is o
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -128,10 +129,13 @@ def _interrupted(words: list[str]) -> str:
 class _Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which says how a wrong option is written."""
 
+    _words: Sequence[str] = ()
+
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Return what was said; a sub-command refuses itself what it does not know, for it knows its options."""
+        self._words = list(args or ())
         found, unknown = super().parse_known_args(args, namespace)
         if self._subparsers is None and unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._written(unknown)}")
@@ -144,8 +148,15 @@ class _Parser(argparse.ArgumentParser):
         near = get_close_matches(wrong.replace("_", "-"), known, n=1, cutoff=0.8)
         return f" (it is written {near[0]})" if near else ""
 
+    def _file_like_an_option(self) -> str:
+        """Return how a file is named whose name begins as options do; nothing where there is none."""
+        before = itertools.takewhile(lambda word: word != "--", self._words)
+        file = next((word for word in before if word.startswith("-") and Path(word).exists()), None)
+        return "" if file is None else f" (a file that begins with a dash goes behind --: -- {file})"
+
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; `{self.prog} --help` lists what there is\n")
+        told = f"{message}{self._file_like_an_option()}"
+        self.exit(BAD_INPUT, f"{self.prog}: {told}; `{self.prog} --help` lists what there is\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -249,6 +249,7 @@ def _blocks(
             block = sound.read(block_frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             problem = f" ({_reason(error)})"
+            decoded = max(decoded, sound.tell())  # the block that fails may hold some
             break
         if len(block) == 0:
             break

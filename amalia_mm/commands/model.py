@@ -36,8 +36,11 @@ def add_model_commands(commands: Commands) -> None:
     )
     what = ask.add_mutually_exclusive_group()
     what.add_argument("--task", help="answer, continue, summarise, transcribe, translate_en or translate_pt")
-    what.add_argument(
-        "--instruction", default="", help="anything to be done with what is said, in your words"
+    what.add_argument("--instruction", help="anything to be done with what is said, in your words")
+    ask.add_argument(
+        "--channels",
+        choices=("mix", "left", "right"),
+        help="of two channels: their mean, or one (default: mix, but two speakers are refused)",
     )
     ask.add_argument("--model", help=MODEL_HELP)
     ask.set_defaults(run=_ask)
@@ -130,10 +133,17 @@ def _load(path: str | None) -> Assistant:
 
 
 def _ask(options: argparse.Namespace) -> int:
+    from amalia_mm.audio.channels import open_recording
     from amalia_mm.text.chat import instruction
 
-    has_answer, asked = False, instruction(options.task) if options.task else options.instruction
-    for part in _load(options.model).listen(options.audio, direct=options.direct, instruction=asked):
+    if options.instruction is not None and not options.instruction.strip():
+        remedy = "say what is to be done, or leave it out for an answer"
+        raise InputError("--instruction", found="no words", wanted="an instruction", remedy=remedy)
+    asked = instruction(options.task) if options.task else options.instruction or ""
+    assistant = _load(options.model)
+    question = open_recording(options.audio, options.channels, assistant.min_samples).whole()
+    has_answer = False
+    for part in assistant.listen(question, direct=options.direct, instruction=asked):
         has_answer = True
         piece(part)
     result("")
@@ -206,7 +216,7 @@ def _compare(before: Path, after: Path, tolerance: float) -> int:
         raise InputError(
             "--tolerance", found=tolerance, wanted="a share, from 0 to below 1", remedy="correct it"
         )
-    changes = text_changes(read_report(before), read_report(after), before)
+    changes = text_changes(read_report(before), read_report(after), before, after)
     result(regression_table(changes, tolerance).rstrip())
     return REGRESSED if any(change.is_worse(tolerance) for change in changes) else 0
 

@@ -153,6 +153,11 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument("--min-chars-per-s", type=float, help="fewest letters a second")
     job.add_argument("--max-chars-per-s", type=float, help="most letters a second")
     job.add_argument("--rate-hz", type=int, help=RATE_HELP)
+    job.add_argument(
+        "--channels",
+        choices=("mix", "left", "right"),
+        help="of two channels: their mean, or one (default: mix, but clips of two speakers are quarantined)",
+    )
     job.add_argument("--processes", type=int, help="that decode; one a core where left out")
     job.set_defaults(run=_corpus_job)
 
@@ -291,6 +296,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
         limits=Limits(**given),
         same_sentence=options.same_sentence,
         keep_odd_rates=options.keep_odd_rates,
+        channels=options.channels,
     )
     summary = write_corpus(
         options.path,

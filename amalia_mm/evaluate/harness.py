@@ -205,7 +205,8 @@ def _summary(assistant: Assistant, stages: list[Stage], environment: Environment
         "vocabulary": len({word for text in read_texts(train) for word in words(text)})
         if train.is_file()
         else None,
-        "total_seconds": round(wall_seconds(stages), 1),
+        # Of a model by itself there is no way from nothing to here.
+        "total_seconds": round(wall_seconds(stages), 1) if len(stages) > 1 else None,
         "peak_rss_gb": peak_rss_gb(stages),
         "data_wait_fraction": waits.get("10_hearing"),
         "stages": [stage.summary() for stage in stages],

@@ -18,9 +18,10 @@ from jinja2 import StrictUndefined
 from torch import Tensor
 
 from amalia_mm.audio.augment import Augment, band
+from amalia_mm.audio.channels import load_scene
 from amalia_mm.audio.codecs import through
 from amalia_mm.audio.features import LogMel
-from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.audio.io import encode_flac
 from amalia_mm.audio.noise import add_noise
 from amalia_mm.audio.rooms import reverberate
 from amalia_mm.audio.speed import at_speed
@@ -55,7 +56,7 @@ def write_listening_page(clip: Path, augment: Augment, output: Path, seed: int =
     Raises:
         InputError: The clip, or a recording to mix in, cannot be read, or the page not be written.
     """
-    waveform = load_audio(clip, max_seconds=MAX_CLIP_S)
+    waveform = load_scene(clip, max_seconds=MAX_CLIP_S)
     augment.check_sounds()
     players = list(variants(waveform, augment, seed))
     groups: dict[str, list[dict[str, str]]] = {}

@@ -26,7 +26,7 @@ from amalia_mm.evaluate.stages import Stage
 from amalia_mm.evaluate.suites.asr import AsrResult, Transcript
 from amalia_mm.evaluate.suites.preference import PairScore, PreferenceResult
 from amalia_mm.evaluate.suites.questions import Answer, QuestionResult
-from amalia_mm.evaluate.targets import TARGETS, counted, written
+from amalia_mm.evaluate.targets import counted, shown, written
 
 NUM_SAMPLES = 12
 NUM_WORST = 6
@@ -134,7 +134,7 @@ def render_report(
         report=report,
         date=time.strftime("%d/%m/%Y %H:%M"),
         environment=environment,
-        results=[_result(target, report) for target in TARGETS],
+        results=[_result(target, report) for target in shown(report)],
         voices=_voices(report["wer_by_voice"]),
         sources=_sources(report),
         tasks=_tasks(report["spoken_tasks"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Unit = Literal["share", "seconds", "milliseconds", "gigabytes", "count", "ratio", "points", "difference"]
 _TWO_DECIMALS = {"ratio": ".2f", "points": ".2f", "difference": "+.2f"}
@@ -71,6 +71,14 @@ TARGETS = (
     Target("peak_rss_gb", "Memória máxima", "gigabytes", at_most=6),
     Target("data_wait_fraction", "Espera por dados no treino do codificador", at_most=0.05, strictly=True),
 )
+
+OF_RUNS = ("total_seconds", "data_wait_fraction")
+"""Figures of how a model came to be; of a model by itself there are none."""
+
+
+def shown(report: Mapping[str, Any]) -> list[Target]:
+    """Return the figures that a report has to show: how long all stages took is one of whole runs alone."""
+    return [target for target in TARGETS if target.key not in OF_RUNS or report.get(target.key) is not None]
 
 
 def written(value: float | None, unit: Unit) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.audio.channels import load_scene
+from amalia_mm.audio.io import encode_flac
 from amalia_mm.data.schema import TRANSCRIBE, Record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
@@ -107,7 +108,7 @@ def _decoded(identity: str, recording: Recording, rate_hz: int) -> OwnClip:
         remedy = "set it to null, or write down what is said"
         raise InputError(where, field="text", found=repr(recording.text), wanted="words", remedy=remedy)
     recorded_enough(recording.audio, rate_hz, where)
-    waveform = load_audio(recording.audio, where=where, max_seconds=MAX_RECORDING_S, sample_rate_hz=rate_hz)
+    waveform = load_scene(recording.audio, where=where, max_seconds=MAX_RECORDING_S, sample_rate_hz=rate_hz)
     seconds = samples_to_seconds(len(waveform), rate_hz)
     if seconds < MIN_RECORDING_S:
         wanted = f"at least {MIN_RECORDING_S:g} s"

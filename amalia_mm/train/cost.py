@@ -6,6 +6,7 @@ data comes beside it, and decides where an adapter alone is trained.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Machine:
     def __post_init__(self) -> None:
         for name, value, holds, wanted in (
             ("gpus", self.num_gpus, self.num_gpus >= 1, "at least 1"),
-            ("gigabytes", self.gigabytes, self.gigabytes > 0, "above 0"),
+            ("gigabytes", self.gigabytes, 0 < self.gigabytes < math.inf, "a number above 0"),
             ("mfu", self.mfu, 0 < self.mfu <= 1, "above 0 and at most 1"),
         ):
             if not holds:

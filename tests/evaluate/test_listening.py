@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sound import in_turns, said
 
 from amalia_mm.audio.augment import Augment
 from amalia_mm.audio.clipping import Clipping
@@ -18,7 +19,7 @@ from amalia_mm.audio.noise import RecordedNoise
 from amalia_mm.audio.rooms import Rooms
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
-from amalia_mm.evaluate.listening import augment_of, variants
+from amalia_mm.evaluate.listening import augment_of, variants, write_listening_page
 
 
 class Page(HTMLParser):
@@ -114,3 +115,9 @@ def test_the_fields_alone_are_read_too() -> None:
 def test_what_augments_nothing_or_wrongly_is_told(content: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"a.yaml: augment"):
         augment_of(content, "a.yaml")
+
+
+def test_a_clip_of_two_speakers_has_no_page(tmp_path: Path) -> None:
+    both = in_turns(tmp_path / "both.wav", *said("Bom dia a todos.", "O comboio parte cedo."))
+    with pytest.raises(InputError, match="two speakers.*keep one of them"):
+        write_listening_page(both, Augment(), tmp_path / "page.html")

@@ -104,3 +104,12 @@ def test_the_command_says_it_in_lines_and_refuses_what_does_not_hear(large, caps
     assert main(["cost", "-c", str(large), "--mfu", "2"]) == 2
     with pytest.raises(InputError, match="gpus: found 0"):
         Machine(num_gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("hours", "-5"), ("hours", "nan"), ("clip-s", "0"), ("gigabytes", "inf"), ("gpus", "0"), ("mfu", "-1")],
+)
+def test_no_time_is_below_nothing(large, option, value, capsys):
+    assert main(["cost", "-c", str(large), f"--{option}", value]) == 2
+    assert f"--{option}: found {value}" in capsys.readouterr().err.replace(".0;", ";")
