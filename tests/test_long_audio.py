@@ -83,6 +83,7 @@ def writer(tmp_path_factory, toy_data):
     """A small decoder that reads half a minute at once, and writes something else of every clip."""
     torch.manual_seed(1)
     sizes = {**toy_recipe.DECODER, "dropout": 0.0, "max_position_embeddings": 2048}
+    sizes["tie_word_embeddings"] = False
     config = DecoderConfig(**sizes)
     parts = {
         "decoder": sizes,
@@ -91,9 +92,13 @@ def writer(tmp_path_factory, toy_data):
     }
     model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
     torch.nn.init.normal_(model.get_parameter("projector.head.weight"), std=2.0)
+    output = torch.nn.init.normal_(model.get_parameter("decoder.lm_head.weight"))
+    torch.nn.init.zeros_(output[:262])  # nothing but text, so that there is some; it never ends by itself
     folder = tmp_path_factory.mktemp("writer") / "model"
     save_model(folder, model, config=parts, tokenizer=toy_data / "tokenizer", card="")
-    return Assistant.load(folder, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amalia_mm.assistant.transcript_limit", lambda num_samples: 12)
+        yield Assistant.load(folder, device="cpu")
 
 
 @pytest.mark.parametrize("seconds", [29.9, 30.0, 30.1, 61.0])

@@ -29,7 +29,9 @@ def spec_augment_of(content: Mapping[str, Any], where: str) -> SpecAugment | Non
     model = content.get("model")
     inside = model.get("init_args") if isinstance(model, Mapping) else None
     spec = inside.get("encoder") if isinstance(inside, Mapping) else content
-    arguments = (spec.get("init_args") if isinstance(spec, Mapping) else None) or {}
+    if not isinstance(spec, Mapping):
+        return None
+    arguments = spec.get("init_args") or {}
     if not any(arguments.get(name) for name in ("num_time_masks", "num_frequency_masks")):
         return None
     with torch.device("meta"), fitting(where, "encoder"):
