@@ -112,6 +112,9 @@ def _add_prepare(commands: Commands) -> None:
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
     listen.add_argument("clip", type=Path)
     listen.add_argument("--augment", type=Path, required=True, help="a recipe or data fragment that augments")
+    listen.add_argument(
+        "--encoder", type=Path, help="an encoder fragment that masks (default: the recipe's encoder)"
+    )
     listen.add_argument("--output", type=Path, default=Path("runs/listen.html"))
     listen.add_argument("--seed", type=int, default=0)
     listen.set_defaults(run=_listen)
@@ -314,10 +317,13 @@ def _corpus_job(options: argparse.Namespace) -> int:
 
 def _listen(options: argparse.Namespace) -> int:
     from amalia_mm.evaluate.listening import augment_of, write_listening_page
+    from amalia_mm.evaluate.masked import spec_augment_of
     from amalia_mm.recipe_paths import read_recipe
 
     augment = augment_of(read_recipe(options.augment), str(options.augment))
-    num_players = write_listening_page(options.clip, augment, options.output, options.seed)
+    masking = options.encoder or options.augment
+    masks = spec_augment_of(read_recipe(masking), str(masking))
+    num_players = write_listening_page(options.clip, augment, options.output, options.seed, masks)
     result(f"{options.output}\t{num_players} clips")
     return 0
 
