@@ -1,4 +1,4 @@
-"""A model, loaded once, that transcribes, answers and chats: what the command line, demos and servers import.
+"""A model, loaded once, that transcribes, answers, chats and speaks: what the command line, demos, servers import.
 
 Audio of any length goes in: what is longer than a chunk is cut at pauses and heard piece by piece, what has
 no speech comes back empty. It knows nothing of training, and of evaluation only that it asks for likelihoods.
@@ -30,6 +30,7 @@ from amalia_mm.text.ctc_vocabulary import CtcClasses
 from amalia_mm.text.sampling import Sampling
 from amalia_mm.transcript import Transcript, WordSource
 from amalia_mm.units import samples_to_seconds, seconds_to_samples
+from amalia_mm.voices import Voices, run_around
 
 AudioSource = Path | str | bytes | Tensor
 """A file, the bytes of one, or a waveform (n) float32, mono, at the model's sample rate."""
@@ -40,14 +41,16 @@ NUM_BEAMS = 12
 """Texts kept in mind while decoder and CTC write together."""
 
 
-class Assistant:
-    """Listens, reads and answers in European Portuguese with one model.
+class Assistant(Voices):
+    """Listens, reads and answers in European Portuguese with one model, and speaks with the voice of its run.
 
     Args:
         loaded: What `run.load_model` returned, already on its device. Its parameters are frozen here.
+        voice_run: The run whose voice speaks; None is the one that the model's folder is in.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, voice_run: Path | str | None = None) -> None:
+        super().__init__(run_around(loaded.folder) if voice_run is None else voice_run)
         self.model = loaded.model.eval().requires_grad_(False)
         self.tokenizer = loaded.tokenizer
         self.config = loaded.config
@@ -62,16 +65,18 @@ class Assistant:
         path: Path | str | None = None,
         device: str | None = None,
         init_from: Mapping[str, Sequence[str]] | None = None,
+        voice_run: Path | str | None = None,
     ) -> Assistant:
         """Return the assistant of what `resolve_model` finds at `path`, on a GPU where there is one.
 
         With `init_from`, parts of other folders are in place of its own, as `run.warm_start` takes them.
+        It speaks with the voice of `voice_run`, or of the run that the model is in.
 
         Raises:
             InputError: There is no model there, or its files are damaged.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(load_model(resolve_model(path), device, init_from))
+        return cls(load_model(resolve_model(path), device, init_from), voice_run)
 
     @property
     def has_ears(self) -> bool:
@@ -129,13 +134,8 @@ class Assistant:
     ) -> list[Transcript]:
         """Return what `transcribe` does, with the times of pieces and, where a CTC head tells them, of words.
 
-        Args:
-            audios: As `transcribe`.
-            batch_size: As `transcribe`.
-            vad: As `transcribe`.
-            progress: As `transcribe`.
-            num_beams: As `transcribe`; None: by greedy CTC, as `transcribe_ctc`.
-            channels: As `transcribe`; with "split" a file of two channels has two transcripts, left and right.
+        With `num_beams` None it is written by greedy CTC, as `transcribe_ctc` does; with `channels` "split" a file of
+        two channels has two transcripts, left and right.
 
         Raises:
             InputError: As `transcribe`, or as `transcribe_ctc`.
@@ -202,12 +202,9 @@ class Assistant:
         """
         self._need_ears()
         if not self.has_ctc:
+            found, remedy = type(self.model.projector).__name__, "use a model with a CTC head"
             raise InputError(
-                self.folder,
-                field="projector",
-                found=type(self.model.projector).__name__,
-                wanted="CtcPosterior",
-                remedy="use a model with a CTC head",
+                self.folder, field="projector", found=found, wanted="CtcPosterior", remedy=remedy
             )
         return self._transcriber.ctc_log_probs(waveforms)
 

@@ -39,10 +39,16 @@ class Ended:
     was_interrupted: bool
 
 
-def run_child(command: Sequence[str], *, keep_open: Sequence[int] = (), to_stdout: bool = False) -> Ended:
+def run_child(
+    command: Sequence[str],
+    *,
+    keep_open: Sequence[int] = (),
+    to_stdout: bool = False,
+    lets_signals_in: bool = False,
+) -> Ended:
     """Run a command to its end and return how it ended; arguments as `Children.start`, signals as `Children`."""
     with Children() as children:
-        children.start("", command, keep_open=keep_open, to_stdout=to_stdout)
+        children.start("", command, keep_open=keep_open, to_stdout=to_stdout, lets_signals_in=lets_signals_in)
         return children.wait()[1]
 
 
@@ -76,6 +82,7 @@ class Children:
         keep_open: Sequence[int] = (),
         to_stdout: bool = False,
         environment: Mapping[str, str] | None = None,
+        lets_signals_in: bool = False,
     ) -> None:
         """Start a command.
 
@@ -85,13 +92,15 @@ class Children:
             keep_open: File descriptors that stay open in the child, such as a lock.
             to_stdout: Whether its results are ours too; otherwise what it prints goes to stderr.
             environment: Variables that the child gets beside ours.
+            lets_signals_in: Whether the child is one of ours, which lets an interrupt in when it can be ended in order
+                (`ctrl_c.py`): one that comes while the interpreter begins waits until then.
         """
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=None if to_stdout else _STDERR,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 (there are no threads here)
+            preexec_fn=_before_exec(lets_signals_in),  # noqa: PLW1509 (there are no threads here)
             pass_fds=tuple(keep_open),
             env={**os.environ, **(environment or {})},
         )
@@ -197,16 +206,18 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a new child does first so as not to outlive this process, where the system can do that."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)  # opened before the fork: little is safe between fork and exec
+def _before_exec(lets_signals_in: bool) -> Callable[[], None]:
+    """Return what a new child does first: not outlive this process, where the system can do that; hold signals back."""
+    # Opened before the fork: little is safe between fork and exec.
+    libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    def prepare() -> None:
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if lets_signals_in:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
-    return ask
+    return prepare
 
 
 def _tree_bytes(pid: int) -> int:

@@ -7,6 +7,7 @@ Results go to stdout, progress and messages to stderr. What a user can mend is o
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -39,7 +40,11 @@ BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one sub-command and return the exit code; with `--debug` errors are raised."""
+    """Run one sub-command and return the exit code; with `--debug` errors are raised.
+
+    Without `argv` it is the process's own command line, and the process is to end with it.
+    """
+    ctrl_c.ends_process = argv is None
     if not prepare_streams():
         return BAD_INPUT
     words = list(sys.argv[1:] if argv is None else argv)
@@ -53,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     try:
         with ctrl_c:
+            ctrl_c.let_in()
             code = _dispatch(words)
         sys.stdout.flush()
         return code
@@ -103,6 +109,12 @@ def _failed(error: Exception, words: list[str]) -> int:
 
 def _interrupted(words: list[str]) -> str:
     """Return what is kept after Ctrl-C, and how to go on."""
+    if words[:1] == ["say"] and not any(word.startswith("--st") for word in words):
+        return "amalia: interrupted; nothing was written, a file that was there is as it was"
+    if words[:1] == ["say"]:
+        return "amalia: interrupted; what was said until now is all there is"
+    if words[:2] == ["voice", "enrol"]:
+        return "amalia: interrupted; nothing was written: run the same command again, from the beginning"
     if not words or words[0] != "fit" or "AMALIA_QUICKSTART" in os.environ:
         return "amalia: interrupted; what was finished is kept, run the same command again to go on"
     from amalia_mm.recipe_paths import run_folder_of
@@ -117,10 +129,13 @@ def _interrupted(words: list[str]) -> str:
 class _Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which says how a wrong option is written."""
 
+    _words: Sequence[str] = ()
+
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Return what was said; a sub-command refuses itself what it does not know, for it knows its options."""
+        self._words = list(args or ())
         found, unknown = super().parse_known_args(args, namespace)
         if self._subparsers is None and unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._written(unknown)}")
@@ -133,8 +148,15 @@ class _Parser(argparse.ArgumentParser):
         near = get_close_matches(wrong.replace("_", "-"), known, n=1, cutoff=0.8)
         return f" (it is written {near[0]})" if near else ""
 
+    def _file_like_an_option(self) -> str:
+        """Return how a file is named whose name begins as options do; nothing where there is none."""
+        before = itertools.takewhile(lambda word: word != "--", self._words)
+        file = next((word for word in before if word.startswith("-") and Path(word).exists()), None)
+        return "" if file is None else f" (a file that begins with a dash goes behind --: -- {file})"
+
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; `{self.prog} --help` lists what there is\n")
+        told = f"{message}{self._file_like_an_option()}"
+        self.exit(BAD_INPUT, f"{self.prog}: {told}; `{self.prog} --help` lists what there is\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -183,6 +205,9 @@ def _add_quickstart(commands: Commands) -> None:
     quickstart.add_argument(
         "--fresh", action="store_true", help="start over: an earlier run is removed first"
     )
+    quickstart.add_argument(
+        "--dnsmos", type=Path, metavar="FOLDER", help="weights of DNSMOS, for opinions of the voice as well"
+    )
     quickstart.set_defaults(run=_quickstart)
 
 
@@ -199,6 +224,7 @@ def _quickstart(options: argparse.Namespace) -> int:
             words=options.words,
             text=tuple(options.text),
             speech=tuple(options.speech),
+            dnsmos=options.dnsmos,
         )
     )
 

@@ -22,7 +22,7 @@ from amalia_mm import __version__
 from amalia_mm.errors import InputError, writing
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.hub import checkpoint_folder, is_checkpoint
-from amalia_mm.model_config import CONFIG, read_config
+from amalia_mm.model_config import CONFIG, PARTS, read_config
 from amalia_mm.resolve import resolve_model
 from amalia_mm.run import CARD, TOKENIZER, check_entries, load_model, save_model
 from amalia_mm.text.chat_format import TEMPLATE
@@ -90,7 +90,7 @@ def export(run: Path | str | None, to: str, output: Path | None = None) -> Expor
         raise InputError("--to", found=to, wanted=" or ".join(FORMATS), remedy="change it")
     source = _load(run)
     folder = output or source.folder.with_name(f"{source.folder.name}_{to}")
-    left_out = tuple(part for part in ("encoder", "projector") if getattr(source.model, part) is not None)
+    left_out = tuple(p for p in PARTS if p != "decoder" and getattr(source.model, p) is not None)
     if source.config.get("lora"):
         left_out += ("lora",)
     if to == "hf":
@@ -182,8 +182,7 @@ def _begin_with_bos(path: Path, tokenizer: Tokenizer) -> None:
 def _write_folder(source: _Source, folder: Path) -> None:
     """Write a model folder; parts that a later stage left aside are not in it."""
     present = {name for name, part in source.model.named_children() if part is not None}
-    parts = ("decoder", "encoder", "projector")
-    config = {name: value for name, value in source.config.items() if name not in parts or name in present}
+    config = {name: value for name, value in source.config.items() if name not in PARTS or name in present}
     save_model(folder, source.model, config=config, tokenizer=source.tokenizer_folder, card=source.card)
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.ctc_head import CtcHead, CtcHeadConfig
 from amalia_mm.fusion.projectors import Projector, projector_between
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.lora import LoraConfig, add_lora, gate_lora
@@ -19,7 +20,7 @@ from amalia_mm.text.decoder import Decoder, DecoderConfig
 
 CONFIG = "config.yaml"
 FORMAT = 1
-PARTS = ("decoder", "encoder", "projector")
+PARTS = ("decoder", "encoder", "projector", "ctc_head")
 VOICE_PARTS = ("speaker", "acoustic", "vocoder")
 """Parts of a voice; each has a folder of its own, without a tokenizer."""
 
@@ -116,7 +117,11 @@ def build_model(config: Mapping[str, Any], where: str) -> SpeechTextModel:
         projector = projector_between(
             encoder, build_part(config["projector"], Projector, where), decoder_config
         )
-    return SpeechTextModel(encoder=encoder, projector=projector, decoder=decoder)
+    head = None
+    if config.get("ctc_head"):
+        with fitting(where, "ctc_head"):
+            head = CtcHead(CtcHeadConfig(**config["ctc_head"]), encoder, projector, decoder_config)
+    return SpeechTextModel(encoder, projector, decoder, head)
 
 
 @contextmanager

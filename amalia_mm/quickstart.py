@@ -63,7 +63,7 @@ def run(options: Options) -> int:
         if code:
             return code
         show = [*_AMALIA, "evaluate", "--show", str(options.output)]
-        return run_child(show, keep_open=[lock], to_stdout=True).exit_code
+        return run_child(show, keep_open=[lock], to_stdout=True, lets_signals_in=True).exit_code
 
 
 def read_record(folder: Path, name: str = "stage.json") -> Record | None:
@@ -155,7 +155,13 @@ class _Schedule:
         _write(folder / "begun.json", begun)
         self.begun[name] = begun
         environment = self._environment(job, children)
-        children.start(name, [*_AMALIA, *command], keep_open=[self.lock], environment=environment)
+        children.start(
+            name,
+            [*_AMALIA, *command],
+            keep_open=[self.lock],
+            environment=environment,
+            lets_signals_in=True,
+        )
 
     def _environment(self, job: Job, children: Children) -> dict[str, str]:
         """Return how a child shares the machine and the terminal with another."""

@@ -24,6 +24,7 @@ from amalia_mm.recipe_paths import read_recipe, recipe_options, recipes_folder
 TEXT_SUFFIXES = (".txt", ".tsv", ".jsonl")
 _MAKERS = (*("prepare/**/*", "portuguese/**/*", "audio/*", "data/*"), *("batch.py", "units.py", "variety.py"))
 _MAKER_SUFFIXES = (".py", ".yaml", ".tsv")
+EVALUATION = "30_evaluate"
 DEFAULT_RUN = Path("runs/quickstart")
 """The run folder that the recipes name; another `--output` is put in its place."""
 SMOKE_RUN = Path("runs/smoke")
@@ -42,6 +43,8 @@ class Options:
     """How many of the commonest words the built-in sentences keep; None keeps all."""
     text: tuple[Path, ...] = ()
     speech: tuple[Path, ...] = ()
+    dnsmos: Path | None = None
+    """Weights that foretell opinions of the voice; the evaluation alone reads them."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def plan(options: Options) -> list[Job]:
             command += _words(options)
         if stage.name == "00_corpus":
             recipe = {"made by": _makers_digest()}
+        if stage.name == EVALUATION and options.dnsmos is not None:
+            recipe = {"opinions": "DNSMOS"}
         command += stage.smoke if options.smoke else ()
         text = options.text if "text" in stage.takes else ()
         speech = options.speech if "speech" in stage.takes else ()
@@ -91,8 +96,8 @@ def plan(options: Options) -> list[Job]:
             [part.replace(str(recipes), "recipes") for part in command],
         ]
         # Nor does where the user's data lie: what is in them stands in the digest.
-        if stage.name == "30_evaluate":
-            command += ["--command", how_to_go_on(options)]
+        if stage.name == EVALUATION:
+            command += [*_opinions(options), "--command", how_to_go_on(options)]
         command += _own_data(text, speech)
         fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         jobs.append(
@@ -110,7 +115,12 @@ def how_to_go_on(options: Options) -> str:
         command.append("--smoke")
     if options.seed:
         command += ["--seed", str(options.seed)]
-    return shlex.join([*command, *_words(options), *_own_data(options.text, options.speech)])
+    own = _own_data(options.text, options.speech)
+    return shlex.join([*command, *_words(options), *own, *_opinions(options)])
+
+
+def _opinions(options: Options) -> list[str]:
+    return [] if options.dnsmos is None else ["--dnsmos", str(options.dnsmos)]
 
 
 def _words(options: Options) -> list[str]:
@@ -136,7 +146,8 @@ def _makers_digest() -> str:
 
 
 def _check_inputs(options: Options) -> None:
-    for name, paths in (("--text", options.text), ("--speech", options.speech)):
+    dnsmos = () if options.dnsmos is None else (options.dnsmos,)
+    for name, paths in (("--text", options.text), ("--speech", options.speech), ("--dnsmos", dnsmos)):
         for path in paths:
             if not path.exists():
                 wanted, remedy = "a file or folder that exists", "correct the path"

@@ -32,14 +32,24 @@ def resolve_model(path: Path | str | None = None) -> Path:
     remedy = "run `make quickstart` or give --model"
     if (run / "config.json").is_file():
         remedy = f"make one of this checkpoint: amalia export {run} --to folder"
+    elif (ears := _without_decoder(candidates)) is not None:
+        remedy = f"give the folder of a later stage; `amalia evaluate --spoken` measures {ears} as it is"
     raise InputError(
         run, found=_why_none(run, candidates), wanted="a model folder, or a run that has one", remedy=remedy
     )
 
 
+def _without_decoder(candidates: Sequence[Path]) -> Path | None:
+    """Return the first folder with ears and nothing that writes, as CTC training leaves it."""
+    whole = (folder for folder in candidates if (folder / WEIGHTS).is_file())
+    return next((folder for folder in whole if read_config(folder).get("encoder")), None)
+
+
 def _why_none(run: Path, candidates: Sequence[Path]) -> str:
     if not run.is_dir():
         return "a file" if run.is_file() else "no such folder"
+    if (ears := _without_decoder(candidates)) is not None:
+        return f"{ears}, an encoder without a decoder"
     without = next((folder for folder in candidates if (folder / CONFIG).is_file()), None)
     if without is not None and not (without / WEIGHTS).is_file():
         return f"{without / CONFIG}, and no {WEIGHTS} beside it"

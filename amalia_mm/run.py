@@ -1,6 +1,7 @@
 """A model folder, in and out: what training writes and what transcription, chat and evaluation read.
 
-    config.yaml           decoder sizes; encoder and projector as class_path + init_args; what made them
+    config.yaml           decoder sizes; encoder and projector as class_path + init_args, and a CTC head beside the
+                          projector where there is one; what made them
     weights.safetensors   every parameter, named as in `SpeechTextModel`
     tokenizer/            the tokenizer
     README.md             the card
@@ -27,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.ctc_head import CtcHead
 from amalia_mm.fusion.projectors import check_ctc_tokens, check_same_classes
 from amalia_mm.fusion.speech_text import SpeechTextModel
 from amalia_mm.hub import is_checkpoint
@@ -86,9 +88,9 @@ def save_model(
 
     Args:
         folder: Where to write; an older model folder there is replaced.
-        model: A module with any of the children `decoder`, `encoder`, `projector`, or a part of a voice; low-rank
-            changes are merged, but for the decoder's where the configuration has a `lora`: they act on what is heard
-            alone, and stay apart.
+        model: A module with any of the children `decoder`, `encoder`, `projector`, `ctc_head`, or a part of a voice;
+            low-rank changes are merged, but for those that the configuration has a `lora` for, which stay apart: the
+            decoder's, that act on what is heard alone, or the acoustic model's, that are one person's.
         config: The specification of each of those parts, and anything worth keeping (`made_by`, `sources`).
         tokenizer: The folder of the tokenizer, copied in; None for parts of a voice.
         card: The text of `README.md`.
@@ -99,7 +101,8 @@ def save_model(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     state = model.state_dict() if weights is None else weights
-    state = merged_weights(model, state, apart="decoder" if config.get("lora") else None)
+    apart = "acoustic" if config.get("acoustic") else "decoder"
+    state = merged_weights(model, state, apart=apart if config.get("lora") else None)
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, AudioEncoder) and config.get("encoder"):
         config = {**config, "encoder": encoder.portable(config["encoder"])}
@@ -129,7 +132,7 @@ def load_model(
 ) -> LoadedModel:
     """Return the model of a folder, in evaluation mode on `device`.
 
-    What is there of a projector without an encoder, such as `13_paths` writes, is left there.
+    What is there of a projector without an encoder, such as `13_paths` writes, is left there, and so is its CTC head.
 
     Args:
         folder: The model folder.
@@ -145,7 +148,8 @@ def load_model(
     model = build_model(config, str(folder / CONFIG))
     weights = read_weights(folder)
     if model.projector is None:
-        weights = {name: value for name, value in weights.items() if not name.startswith("projector.")}
+        without = ("projector.", "ctc_head.")
+        weights = {name: value for name, value in weights.items() if not name.startswith(without)}
     check_same(model.state_dict(), weights, where=str(folder / WEIGHTS))
     model.load_state_dict(weights)
     warm_start(model, init_from or {})
@@ -169,7 +173,7 @@ def warm_start(
     """Copy parts from model folders and Hugging Face checkpoints into a model.
 
     Args:
-        model: A module with any of the children `decoder`, `encoder`, `projector`.
+        model: A module with any of the children `decoder`, `encoder`, `projector`, `ctc_head`.
         init_from: Model folder -> the names of parts, or of what is inside one (`projector.head`). A folder with a
             `config.json`, or a Hub id, is a Hugging Face checkpoint and can give the whole decoder or encoder.
         changed: Fields in which the decoder differs from the folder's on purpose, such as `rope_theta`.
@@ -202,6 +206,8 @@ def warm_start(
             given |= dict.fromkeys(wanted, folder)
             if part in ("projector", "projector.head"):
                 check_same_classes(model.get_submodule("projector"), read_config(Path(folder)), folder)
+            if part == "ctc_head" and isinstance(head := model.get_submodule(part), CtcHead):
+                head.check_same(read_config(Path(folder)), f"{Path(folder) / CONFIG}")
             whole = model.get_submodule(part) if part in ("decoder", "encoder") else None
             if isinstance(whole, Decoder):
                 if is_checkpoint(folder):

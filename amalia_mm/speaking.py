@@ -21,6 +21,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.resolve import DEFAULT_RUN
 from amalia_mm.run import WEIGHTS
 from amalia_mm.voice.acoustic import AcousticModel, Manner
+from amalia_mm.voice.adapters import with_adapters
 from amalia_mm.voice.griffin_lim import GriffinLim
 from amalia_mm.voice.own_voice import SpeakerData
 from amalia_mm.voice.synthesis import Synthesiser
@@ -50,7 +51,25 @@ def encoder_folder(run: Path) -> Path:
 
 def encoder_hash(run: Path) -> str:
     """Return the hash by which a banked voice knows the speaker encoder that heard it; errors as `encoder_folder`."""
-    return hashlib.sha256((encoder_folder(run) / WEIGHTS).read_bytes()).hexdigest()
+    return _hash(encoder_folder(run))
+
+
+def acoustic_folder(run: Path) -> Path:
+    """Return the model folder of a run's acoustic model; `InputError` where it has none."""
+    folder = run / ACOUSTIC / "model"
+    if not (folder / WEIGHTS).is_file():
+        remedy = "amalia prepare voice, then amalia fit -c recipes/21_acoustic/recipe.yaml; or give --model"
+        raise InputError(run, found="no voice", wanted=f"a run with {ACOUSTIC}/model", remedy=remedy)
+    return folder
+
+
+def acoustic_hash(run: Path) -> str:
+    """Return the hash by which a person's adapters know the model that they change; errors as `acoustic_folder`."""
+    return _hash(acoustic_folder(run))
+
+
+def _hash(folder: Path) -> str:
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 class SpeechModel:
@@ -59,19 +78,20 @@ class SpeechModel:
     Args:
         run: The run folder; None is `$AMALIA_MODEL`, else `runs/quickstart`.
         vocoder: Folder of a vocoder in place of the run's; "griffin-lim" for the one that needs no training.
+        acoustic: Stage or model folder of an acoustic model in place of the run's, such as one adapted to a person.
 
     Raises:
         InputError: There is no acoustic model there, a file is damaged, or the vocoder reads other frames.
     """
 
-    def __init__(self, run: Path | str | None = None, vocoder: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        run: Path | str | None = None,
+        vocoder: Path | str | None = None,
+        acoustic: Path | str | None = None,
+    ) -> None:
         self.run = run_folder(run)
-        folder = self.run / ACOUSTIC / "model"
-        if not (folder / WEIGHTS).is_file():
-            remedy = (
-                "amalia prepare voice, then amalia fit -c recipes/21_acoustic/recipe.yaml; or give --model"
-            )
-            raise InputError(self.run, found="no voice", wanted=f"a run with {ACOUSTIC}/model", remedy=remedy)
+        self.folder = folder = acoustic_folder(self.run) if acoustic is None else _inside(Path(acoustic))
         self.acoustic, self.config = load_voice_part(folder, "acoustic", AcousticModel)
         self.acoustic.requires_grad_(False)
         self.vocoder = self._vocoder(vocoder)
@@ -125,7 +145,8 @@ class SpeechModel:
         """Return the vector (e) of a banked voice, that was made for this model.
 
         Raises:
-            InputError: The model is not told by a speaker encoder who speaks, or by another one.
+            InputError: The model is not told by a speaker encoder who speaks, or by another one; or what was learned of
+                the voice was learned with another acoustic model.
         """
         remedy = "give --model the run that the voice was enrolled with, or enrol it again"
         if not self.hears_speakers:
@@ -137,11 +158,28 @@ class SpeechModel:
         if made_for != own:
             field = "speaker encoder"
             raise InputError(self.run, field=field, found=own[:12], wanted=made_for[:12], remedy=remedy)
+        if data.adapters is not None or "acoustic" in data.made_for:
+            made_for, own = data.made_for.get("acoustic", "none"), _hash(self.folder)
+            if made_for != own:
+                field = "acoustic model"
+                raise InputError(
+                    self.folder, field=field, found=own[:12], wanted=made_for[:12], remedy=remedy
+                )
         return data.embedding
+
+    def own(self, data: SpeakerData, manner: Manner = _AS_IT_IS) -> Synthesiser:
+        """Return a banked voice, with what it changes of the model; errors as `checked` and `with_adapters`."""
+        speaker = torch.from_numpy(self.checked(data)).to(torch.float32)
+        acoustic = self.acoustic if data.adapters is None else with_adapters(self.acoustic, data.adapters)
+        return Synthesiser(acoustic, self.vocoder, speaker, manner)
 
     def voiced(self, speaker: Tensor, manner: Manner = _AS_IT_IS) -> Synthesiser:
         """Return the voice of a vector (e)."""
         return Synthesiser(self.acoustic, self.vocoder, speaker.to(torch.float32), manner)
+
+
+def _inside(folder: Path) -> Path:
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def _frames(mel: Any) -> Mapping[str, int]:

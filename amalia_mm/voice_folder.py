@@ -1,6 +1,7 @@
 """One part of a voice out of its model folder: a speaker encoder, an acoustic model or a vocoder, ready to use.
 
-The folder is written as every model folder is (`run.py`), without a tokenizer.
+The folder is written as every model folder is (`run.py`), without a tokenizer. Low-rank changes that it keeps apart are
+merged as it is read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from amalia_mm.errors import InputError
+from amalia_mm.lora import LoraConfig, add_lora, merge_lora
 from amalia_mm.model_config import CONFIG, build_part, fitting, read_config
 from amalia_mm.run import check_same, read_weights
 from amalia_mm.voice.vocoder import Vocoder
@@ -45,9 +47,12 @@ def load_voice_part(
         raise InputError(where, field=part, found=found or "nothing", wanted=f"a {part}", remedy=remedy)
     with fitting(where, part):
         module = build_part(config[part], kind, where)()
+        if config.get("lora"):
+            add_lora(module, LoraConfig(**config["lora"]))
     weights = {name.removeprefix(f"{part}."): value for name, value in read_weights(folder).items()}
     check_same(module.state_dict(), weights, where=f"{folder}: {part}")
     module.load_state_dict(weights)
+    merge_lora(module)
     return module.eval().to(device), config
 
 

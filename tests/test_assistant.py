@@ -108,6 +108,11 @@ def test_a_run_is_known_by_its_joint_stage_else_by_its_last_one_that_can_write(
     config = deaf / "config.yaml"
     config.write_text(config.read_text().replace("decoder:", "decoder_sizes:"))
     assert resolve_model(tmp_path) == tmp_path / "04_sft" / "model"
+    for asked in (tmp_path / "10_hearing", deaf):
+        with pytest.raises(
+            InputError, match=r"10_hearing/model, an encoder without a decoder.*evaluate --spoken"
+        ):
+            resolve_model(asked)
     make_model(tmp_path / "14_joint" / "model", tokenizer_folder)
     make_model(tmp_path / "20_speaker" / "model", tokenizer_folder)
     assert resolve_model(tmp_path) == tmp_path / "14_joint" / "model"

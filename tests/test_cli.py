@@ -56,6 +56,19 @@ def test_a_wrong_command_line_is_one_line(words, says, capsys):
     assert err.count("\n") == 1
 
 
+def test_a_file_that_looks_like_an_option_is_told_how_it_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-a.wav").write_bytes(b"")
+    for words in (["transcribe", "-a.wav"], ["transcribe", "-a.wav", "b.wav"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        assert "goes behind --: -- -a.wav" in capsys.readouterr().err
+    assert cli.build_parser().parse_args(["transcribe", "--ctc", "--", "-a.wav"]).audio == [Path("-a.wav")]
+    with pytest.raises(SystemExit):
+        cli.main(["transcribe", "-b.wav"])
+    assert "goes behind" not in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback_wherever_it_stands():
     for words in (["--debug", "shards", "stats", "gone"], ["shards", "stats", "gone", "--debug"]):
         with pytest.raises(InputError):

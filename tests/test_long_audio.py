@@ -10,11 +10,18 @@ import pytest
 import soundfile
 import soxr
 import torch
+import toy_recipe
+from ears import EARS
 from sound import said
 
 from amalia_mm.assistant import Assistant
+from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.audio.vad import chunk, speech_segments
+from amalia_mm.fusion.projectors import CtcPosterior
+from amalia_mm.fusion.speech_text import SpeechTextModel
+from amalia_mm.run import save_model
+from amalia_mm.text.decoder import Decoder, DecoderConfig
 
 SENTENCES = ("Preciso de ajuda.", "O autocarro parte às oito e meia.", "Onde fica a estação?")
 SECOND = 16_000
@@ -69,6 +76,70 @@ def test_every_piece_of_speech_is_heard_where_it_is(assistant, sentences, second
             segment.start_s - 0.1 <= word.start_s <= word.end_s <= segment.end_s + 0.1
             for word in segment.words
         )
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory, toy_data):
+    """A small decoder that reads half a minute at once, and writes something else of every clip."""
+    torch.manual_seed(1)
+    sizes = {**toy_recipe.DECODER, "dropout": 0.0, "max_position_embeddings": 2048}
+    sizes["tie_word_embeddings"] = False
+    config = DecoderConfig(**sizes)
+    parts = {
+        "decoder": sizes,
+        "encoder": {"class_path": "amalia_mm.audio.encoder.ConvTransformer", "init_args": EARS},
+        "projector": {"class_path": "amalia_mm.fusion.projectors.CtcPosterior"},
+    }
+    model = SpeechTextModel(ConvTransformer(**EARS), CtcPosterior(8, config), Decoder(config))
+    torch.nn.init.normal_(model.get_parameter("projector.head.weight"), std=2.0)
+    output = torch.nn.init.normal_(model.get_parameter("decoder.lm_head.weight"))
+    torch.nn.init.zeros_(output[:262])  # nothing but text, so that there is some; it never ends by itself
+    folder = tmp_path_factory.mktemp("writer") / "model"
+    save_model(folder, model, config=parts, tokenizer=toy_data / "tokenizer", card="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amalia_mm.assistant.transcript_limit", lambda num_samples: 12)
+        yield Assistant.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("seconds", [29.9, 30.0, 30.1, 61.0])
+def test_decoder_and_beams_lose_nothing_of_what_is_cut_at_pauses(writer, sentences, seconds):
+    """All pieces in one batch, and each by itself: the same texts, in order, where they are said."""
+    waveform = of_length(sentences, seconds)
+    found = writer.transcribe_timed([waveform], num_beams=3)[0]
+    speech = speech_segments(waveform, threshold=0.4, min_speech_ms=100)
+    pieces = chunk(waveform, 12.0, max_pause_seconds=0.6, segments=speech)
+    alone = [
+        writer.transcribe([waveform[p.start_samples : p.end_samples]], vad=False, num_beams=3)[0]
+        for p in pieces
+    ]
+    assert len(pieces) > 2 and len(set(alone)) > 2
+    assert found.text == " ".join(text for text in alone if text)
+    assert [(s.start_s, s.end_s, s.text) for s in found.segments] == [
+        (p.start_samples / SECOND, p.end_samples / SECOND, text)
+        for p, text in zip(pieces, alone, strict=True)
+        if text
+    ]
+    assert pieces[-1].end_samples == len(waveform) and found.duration_s == seconds
+    assert " ".join(word.text for word in found.words) == " ".join(found.text.split())
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize(("seconds", "num_windows"), [(29.9, 1), (30.0, 1), (30.1, 2), (61.0, 3)])
+def test_the_same_words_on_both_sides_of_a_border_are_written_on_both(
+    writer, sentences, monkeypatch, seconds, num_windows, num_beams
+):
+    """Windows of 30 s, as Whisper's, without a look for speech: the border is in the middle of what is said."""
+    monkeypatch.setitem(writer.config, "clip_s", 30.0)
+    num_samples = round(seconds * SECOND)
+    lengths = [(num_samples + place) // num_windows for place in reversed(range(num_windows))]
+    assert sum(lengths) == num_samples
+    spoken = torch.cat(sentences * 8)
+    windows = [spoken[:length] for length in lengths]
+    alone = [writer.transcribe([each], vad=False, num_beams=num_beams)[0] for each in windows]
+    assert all(alone) and len(set(alone[1:])) <= 1
+    for batch_size in (1, 16):
+        found = writer.transcribe([torch.cat(windows)], vad=False, num_beams=num_beams, batch_size=batch_size)
+        assert found == [" ".join(alone)]
 
 
 def test_ten_minutes_read_in_blocks_are_ten_minutes_read_whole(assistant, sentences, tmp_path):

@@ -18,12 +18,12 @@ from amalia_mm.quickstart_plan import Options, how_to_go_on, plan
 from amalia_mm.quickstart_stages import STAGES
 
 NAMES = [
-    *("00_corpus", "01_tokenizer", "02_pretrain", "04_sft", "09_speech"),
-    *("10_hearing", "13_paths", "14_joint", "30_evaluate"),
+    *("00_corpus", "01_tokenizer", "02_pretrain", "09_speech", "19_voice_clips", "20_speaker"),
+    *("21_acoustic", "04_sft", "10_hearing", "13_paths", "14_joint", "22_vocoder", "30_evaluate"),
 ]
 BEGUN = [
-    *("00_corpus", "01_tokenizer", "09_speech", "02_pretrain", "10_hearing", "04_sft"),
-    *("13_paths", "14_joint", "30_evaluate"),
+    *("00_corpus", "01_tokenizer", "09_speech", "02_pretrain", "19_voice_clips", "20_speaker"),
+    *("04_sft", "21_acoustic", "10_hearing", "13_paths", "22_vocoder", "14_joint", "30_evaluate"),
 ]
 """The order in which they begin where there is room for two, and the older one ends first."""
 AFTER_HEARING = ["10_hearing", "14_joint", "30_evaluate"]
@@ -61,11 +61,12 @@ class FakeChildren:
     def interrupt(self):
         self.was_told_to_end = True
 
-    def show(self, command, *, keep_open, to_stdout):
-        assert to_stdout and command[3:5] == ["evaluate", "--show"]
+    def show(self, command, *, keep_open, to_stdout, lets_signals_in):
+        assert to_stdout and lets_signals_in and command[3:5] == ["evaluate", "--show"]
         return Ended(0, 0.1, 0.1, False)
 
-    def start(self, name, command, *, keep_open, environment):
+    def start(self, name, command, *, keep_open, environment, lets_signals_in):
+        assert lets_signals_in, "Ctrl-C would be a traceback while it begins"
         assert all(isinstance(number, int) for number in keep_open)
         command = list(command)[3:]
         assert name == self._name(command)
@@ -100,7 +101,8 @@ class FakeChildren:
     def _name(self, command):
         if command[0] == "corpus":
             return {"text": "00_corpus", "speech": "09_speech"}[command[command.index("--part") + 1]]
-        word = {"tokenizer": "01_tokenizer", "evaluate": "30_evaluate"}.get(command[0])
+        words = {"tokenizer": "01_tokenizer", "prepare": "19_voice_clips", "evaluate": "30_evaluate"}
+        word = words.get(command[0])
         return word or Path(command[command.index("-c") + 1]).parent.name
 
     @property
@@ -208,17 +210,27 @@ def test_ctrl_c_between_two_children_says_how_to_go_on_too(children, options, ca
 
 def test_stages_that_need_nothing_of_each_other_run_side_by_side(children, options):
     decoder = ("02_pretrain", "04_sft", "13_paths")
-    children.first_to_end = ["01_tokenizer", "09_speech", *decoder]
+    # As they end where there is nothing else to do: hearing and the acoustic model take longest.
+    order = ["01_tokenizer", "09_speech", "02_pretrain", "19_voice_clips", "20_speaker", "04_sft"]
+    children.first_to_end = [*order, "21_acoustic", "13_paths", "10_hearing"]
     assert run(options) == 0
     assert children.beside["09_speech"] == {"01_tokenizer"}
     assert children.beside["02_pretrain"] == {"09_speech"}
-    assert children.beside["10_hearing"] == {"02_pretrain"}
-    assert children.beside["04_sft"] == children.beside["13_paths"] == {"10_hearing"}
-    assert children.beside["14_joint"] == set(), "it needs both"
-    assert {children.environments[name]["OMP_NUM_THREADS"] for name in (*decoder, "10_hearing")} == {"1"}
-    assert "OMP_NUM_THREADS" not in children.environments["14_joint"]
+    assert children.beside["19_voice_clips"] == {"02_pretrain"}
+    assert children.beside["20_speaker"] == {"19_voice_clips"}, "the voice has the longest way to go"
+    assert children.beside["04_sft"] == {"20_speaker"}
+    assert children.beside["21_acoustic"] == {"04_sft"}
+    assert children.beside["10_hearing"] == {"21_acoustic"}
+    assert children.beside["13_paths"] == {"10_hearing"}
+    assert children.beside["22_vocoder"] == {"10_hearing"}
+    assert children.beside["14_joint"] == {"22_vocoder"}
+    assert children.beside["30_evaluate"] == children.beside["00_corpus"] == set()
+    shared = [name for name in NAMES if name not in ("00_corpus", "30_evaluate")]
+    assert {children.environments[name]["OMP_NUM_THREADS"] for name in shared} == {"1"}
+    assert "OMP_NUM_THREADS" not in children.environments["30_evaluate"]
     lines = {name: children.environments[name]["TQDM_POSITION"] for name in (*decoder, "10_hearing")}
-    assert lines == {**dict.fromkeys(decoder, "0"), "10_hearing": "1"}, "each has a line of its own"
+    beside = {name: children.environments[name]["TQDM_POSITION"] for name in ("21_acoustic", "13_paths")}
+    assert lines["04_sft"] != beside["21_acoustic"] != lines["10_hearing"] != beside["13_paths"]
 
 
 def test_one_core_does_one_thing_at_a_time(children, options, monkeypatch):
@@ -229,17 +241,18 @@ def test_one_core_does_one_thing_at_a_time(children, options, monkeypatch):
 
 
 def test_a_stage_that_fails_stops_the_one_beside_it(children, options):
-    children.first_to_end = ["01_tokenizer", "09_speech", "02_pretrain", "04_sft"]
+    children.first_to_end = ["01_tokenizer", "09_speech", "02_pretrain", "19_voice_clips", "04_sft"]
     children.end["04_sft"] = Ended(3, 1.0, 0.1, False)
     assert run(options) == 3
     assert children.was_told_to_end
-    assert read_record(options.output / "10_hearing") is None
+    assert read_record(options.output / "20_speaker") is None
     children.again()
+    children.first_to_end = []
     assert run(options) == 0
-    assert children.called == ["04_sft", "10_hearing", *NAMES[6:]]
-    assert dict(children.calls)["10_hearing"][-2:] == [
+    assert children.called == ["20_speaker", "04_sft", *BEGUN[7:]]
+    assert dict(children.calls)["20_speaker"][-2:] == [
         "--ckpt_path",
-        str(options.output / "10_hearing" / "last.ckpt"),
+        str(options.output / "20_speaker" / "last.ckpt"),
     ]
 
 
@@ -249,7 +262,7 @@ def test_a_changed_text_recipe_leaves_the_hearing_as_it_is(children, options, re
     recipe = recipes / "recipes" / "04_sft" / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("max_steps: ", "max_steps: 1"))
     run(options)
-    assert children.called == ["04_sft", *NAMES[6:]]
+    assert children.called == ["04_sft", "13_paths", "14_joint", "30_evaluate"]
 
 
 def test_the_time_of_stages_side_by_side_counts_once(children, options):
@@ -278,12 +291,12 @@ def test_changed_text_of_the_users_runs_everything_again(children, tmp_path):
 def test_an_interrupted_stage_goes_on_from_its_checkpoint(children, options, capsys):
     children.end["10_hearing"] = Ended(130, 2.0, 0.5, True)
     assert run(options) == 130
-    assert children.called == BEGUN[:6], "what ran beside it is waited for, and nothing begins"
+    assert children.called == BEGUN[:10], "what ran beside it is waited for, and nothing begins"
     assert f"amalia quickstart --output {options.output}" in capsys.readouterr().err
     assert read_record(options.output / "10_hearing") is None
     children.again()
     assert run(options) == 0
-    assert children.called == ["10_hearing", "13_paths", "14_joint", "30_evaluate"]
+    assert children.called == ["10_hearing", *BEGUN[10:]]
     assert children.calls[0][1][-2:] == ["--ckpt_path", str(options.output / "10_hearing" / "last.ckpt")]
     record = read_record(options.output / "10_hearing")
     assert record.seconds == 3.5, "the time of both attempts"
@@ -295,7 +308,7 @@ def test_a_stage_that_ended_in_spite_of_ctrl_c_is_finished(children, options):
     assert run(options) == 130
     children.again()
     assert run(options) == 0
-    assert children.called == NAMES[6:]
+    assert children.called == BEGUN[8:]
 
 
 def test_a_failed_child_gives_its_exit_code_and_the_stage_stays_open(children, options):
@@ -440,7 +453,8 @@ def test_another_recording_under_the_same_name_is_noticed(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"another")
     after = plan(Options(speech=(manifest,)))
     changed = {a.stage.name for a, b in zip(after, before, strict=True) if a.fingerprint != b.fingerprint}
-    assert changed == {"09_speech", "10_hearing", "14_joint", "30_evaluate"}, "the text is as it was"
+    listens = {"09_speech", "10_hearing", "14_joint", "20_speaker", "21_acoustic", "30_evaluate"}
+    assert changed == listens, "the text is as it was"
 
 
 def test_the_endings_that_count_are_those_that_are_read():
@@ -464,6 +478,26 @@ def test_fewer_words_are_another_corpus():
     assert few[0].command[-2:] == ("--words", "330")
     assert few[0].fingerprint != plan(Options())[0].fingerprint
     assert how_to_go_on(Options(words=330)) == "amalia quickstart --words 330"
+
+
+def test_weights_that_foretell_opinions_decide_the_figures_alone(children, options, tmp_path):
+    run(options)
+    children.again()
+    with pytest.raises(InputError, match="--dnsmos: found no such file"):
+        run(replace(options, dnsmos=tmp_path / "dnsmos"))
+    (tmp_path / "dnsmos").mkdir()
+    heard = replace(options, dnsmos=tmp_path / "dnsmos")
+    assert run(heard) == 0
+    assert children.called == ["30_evaluate"]
+    command = children.calls[0][1]
+    assert command[command.index("--dnsmos") + 1] == str(tmp_path / "dnsmos")
+    assert (
+        command[command.index("--command") + 1] == f"{how_to_go_on(options)} --dnsmos {tmp_path / 'dnsmos'}"
+    )
+    (tmp_path / "dnsmos").rename(tmp_path / "elsewhere")
+    children.again()
+    assert run(replace(options, dnsmos=tmp_path / "elsewhere")) == 0
+    assert children.called == [], "where they lie decides nothing"
 
 
 def test_the_way_to_go_on_is_a_command_line_that_works_in_a_shell(tmp_path):

@@ -12,16 +12,20 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from amalia_mm.audio.io import channel_blocks, num_channels
+from amalia_mm.audio.io import channel_blocks, load_audio, num_channels
 from amalia_mm.audio.recording import Recording
 from amalia_mm.audio.vad import find_speech
 from amalia_mm.errors import InputError
-from amalia_mm.units import seconds_to_samples
+from amalia_mm.units import SAMPLE_RATE_HZ, seconds_to_samples
 
 Side = Literal["mix", "left", "right"]
 """What is heard of a file with two channels: their mean, or one of them."""
 Channels = Side | Literal["split"]
 """As `Side`, or each of two channels by itself."""
+KEEP_ONE = "keep one of them in the file, or leave it out"
+"""What can be done where a file has to be heard as it is."""
+CHOOSE = "choose --channels left or right for one of them"
+"""What can be done where a command has that option."""
 
 _STEP_S = 0.05
 _SAME_SCENE = 0.5
@@ -78,7 +82,7 @@ def open_recording(source: Path | str | bytes | Tensor, side: Side | None, min_s
     """
     if side is None and not isinstance(source, Tensor):
         check_channels(source)
-    recording = Recording(source, ("left", "right").index(side) if side in ("left", "right") else None)
+    recording = Recording(source, _number(side))
     if recording.num_samples < min_samples:
         raise InputError(
             str(source) if isinstance(source, (str, Path)) else "audio",
@@ -87,6 +91,36 @@ def open_recording(source: Path | str | bytes | Tensor, side: Side | None, min_s
             remedy="give a longer recording",
         )
     return recording
+
+
+def load_scene(
+    source: Path | str | bytes,
+    side: Side | None = None,
+    *,
+    where: str = "",
+    max_seconds: float | None = None,
+    remedy: str = KEEP_ONE,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+) -> Tensor:
+    """Return the sound of a file (n) as `load_audio` does, where its channels may be mixed, or of the side chosen.
+
+    Args:
+        source: A file, or the bytes of one.
+        side: What is heard of two channels; None: their mean, unless they are two speakers.
+        where: As `load_audio`.
+        max_seconds: As `load_audio`.
+        remedy: As `check_channels`.
+        sample_rate_hz: As `load_audio`.
+
+    Raises:
+        InputError: As `load_audio` and `check_channels`.
+    """
+    waveform = load_audio(
+        source, where=where, max_seconds=max_seconds, channel=_number(side), sample_rate_hz=sample_rate_hz
+    )
+    if side is None:
+        check_channels(source, where=where, remedy=remedy)
+    return waveform
 
 
 def sides_of(source: Path | str | bytes | Tensor, channels: Channels | None) -> tuple[Side | None, ...]:
@@ -105,14 +139,19 @@ def sides_of(source: Path | str | bytes | Tensor, channels: Channels | None) -> 
     raise InputError(where, field="channels", found=found, wanted="2 to split", remedy=remedy)
 
 
-def check_channels(source: Path | str | bytes) -> None:
+def check_channels(source: Path | str | bytes, *, where: str = "", remedy: str = "") -> None:
     """Raise `InputError` for a file whose two channels are two speakers, or cancel one another.
 
     One channel, more than two, and two of one scene pass; so do two of which one has no speech.
+
+    Args:
+        source: A file, or the bytes of one.
+        where: What to call it in errors; the path where empty.
+        remedy: What can be done; where empty, what the options of transcription do.
     """
     if num_channels(source) != 2:
         return
-    where = str(source) if isinstance(source, (str, Path)) else f"audio of {len(source)} bytes"
+    where = where or (str(source) if isinstance(source, (str, Path)) else f"audio of {len(source)} bytes")
     found = likeness(source)
     if found.of_samples < _CANCELLING:
         raise InputError(
@@ -120,7 +159,7 @@ def check_channels(source: Path | str | bytes) -> None:
             field="channels",
             found=f"two of opposite sign (correlation {found.of_samples:.2f}), which cancel when they are mixed",
             wanted="channels that may be mixed",
-            remedy="hear one of them: --channels left, or right",
+            remedy=remedy or CHOOSE,
         )
     if found.of_loudness >= _SAME_SCENE or not all(_has_speech(source, channel) for channel in (0, 1)):
         return
@@ -129,8 +168,13 @@ def check_channels(source: Path | str | bytes) -> None:
         field="channels",
         found=f"speech in both, at times of its own (loudness correlates {found.of_loudness:.2f}): two speakers",
         wanted="one scene",
-        remedy="choose --channels split for a transcript of each, left or right for one of them, or mix",
+        remedy=remedy or f"{CHOOSE}, or mix; `amalia transcribe --channels split` writes down each",
     )
+
+
+def _number(side: Side | None) -> int | None:
+    """Return the channel that is meant, counted from 0; None for the mean."""
+    return ("left", "right").index(side) if side in ("left", "right") else None
 
 
 def _has_speech(source: Path | str | bytes, channel: int) -> bool:

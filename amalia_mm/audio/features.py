@@ -62,7 +62,7 @@ class LogMel(nn.Module):
     def _log_mel(self, padded: Tensor, valid: Tensor) -> Tensor:
         """Return (k m f) of waveforms (k n+400) with mirrored edges; `valid` (k f) bool is True on a clip's frames."""
         windows = padded.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)[:, : valid.shape[1]]
-        window, filters = _window(padded.device), _mel_filters(self.num_mels, padded.device)
+        window, filters = _window(padded.device), mel_filters(self.num_mels, padded.device)
         # On a processor the frames that fit its cache go all the way before the next ones begin, and where every clip
         # fills the batch nothing is hidden; a GPU would have to be waited for to know that.
         at_once = valid.shape[1] if padded.is_cuda else max(1, _CACHED_FRAMES // len(padded))
@@ -97,7 +97,7 @@ class LogMel(nn.Module):
         spectrum = torch.fft.rfft(windows * _window(padded.device))
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         power = rearrange(power, "k f w -> k w f")
-        return (_mel_filters(self.num_mels, padded.device) @ power).clamp(min=1e-10).log10()
+        return (mel_filters(self.num_mels, padded.device) @ power).clamp(min=1e-10).log10()
 
 
 def _scaled(log_mel: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def _window(device: torch.device) -> Tensor:
 
 
 @lru_cache
-def _mel_filters(num_mels: int, device: torch.device) -> Tensor:
+def mel_filters(num_mels: int, device: torch.device) -> Tensor:
     """Return the Slaney filters (m w), each of unit area, from 0 to 8,000 Hz."""
     # Imported here: torchaudio loads its own libraries, which only this needs.
     from torchaudio.functional import melscale_fbanks

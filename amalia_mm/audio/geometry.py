@@ -58,17 +58,17 @@ class LengthStage:
 def centre_samples(stages: tuple[LengthStage, ...], position: float) -> float:
     """Return the sample that a frame is centred on; a position between two frames lies between their samples.
 
-    Args:
-        stages: From samples to frames, one frame for each window.
-        position: Counted in frames from the first one, which is 0.
+    Several positions that a stage emits for a window share its time evenly.
 
-    Raises:
-        ValueError: A stage emits several positions for a window, which have no centre of their own.
+    Args:
+        stages: From samples to frames.
+        position: Counted in frames from the first one, which is 0.
     """
     for stage in reversed(stages):
-        if stage.emits != 1:
-            raise ValueError(f"{stage} emits {stage.emits} positions for one window")
-        position = position * stage.stride - stage.pad_left + (stage.kernel - 1) / 2
+        # Each has `stride / emits` inputs for itself, and half of what windows reach beyond that lies on either side.
+        share = Fraction(stage.stride, stage.emits)
+        position = float((Fraction(position) + Fraction(1, 2)) * share) - 0.5
+        position += (stage.kernel - stage.stride) / 2 - stage.pad_left
     return position
 
 

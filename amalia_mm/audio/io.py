@@ -31,6 +31,16 @@ _BLOCK_VALUES = (
 )  # floats decoded at a time over all channels: 0.5 MB, which stay in a processor's cache
 _RATES_HZ = range(1_000, 768_001)  # a header outside it is damaged, and resampling it would fill the memory
 _MAX_KNOWN_FRAMES = 1 << 62  # libsndfile's "unknown" is 2**63 - 1
+_HAS_MEMFD = hasattr(os, "memfd_create")  # Linux
+_INTEGERS = (
+    "PCM_S8",
+    "PCM_U8",
+    "PCM_16",
+    "PCM_24",
+    "PCM_32",
+    "ULAW",
+    "ALAW",
+)  # they hold finite numbers only
 _MP3_SLACK_FRAMES = 2 * 1152  # the lengths in MP3 headers are good to a codec frame or two, not to the sample
 
 
@@ -59,8 +69,8 @@ def load_audio(
             `max_seconds`, has samples that are not finite numbers, or fewer channels.
     """
     where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
-    # libsndfile reads bytes, which are a record and short, through callbacks; files it reads itself.
-    shield = uninterrupted() if isinstance(source, bytes) else nullcontext()
+    # Where bytes have no descriptor libsndfile reads them, which are a record and short, through callbacks.
+    shield = uninterrupted() if isinstance(source, bytes) and not _HAS_MEMFD else nullcontext()
     with shield, _opened(source, where) as (sound, promised):
         if max_seconds is not None and promised is not None:
             _check_seconds(promised / sound.samplerate, max_seconds, where)
@@ -106,6 +116,14 @@ def num_channels(source: Path | str | bytes) -> int:
     where = f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, where) as (sound, _):
         return sound.channels
+
+
+def own_rate_hz(source: Path | str | bytes, *, where: str = "") -> int:
+    """Return the sample rate that a file has itself, in Hz; errors as `load_audio`, of what its header tells."""
+    where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
+    shield = uninterrupted() if isinstance(source, bytes) else nullcontext()
+    with shield, _opened(source, where) as (sound, _):
+        return sound.samplerate
 
 
 def audio_seconds(path: Path | str) -> float:
@@ -189,7 +207,15 @@ def _opened(source: Path | str | bytes, where: str) -> Iterator[tuple[soundfile.
 @contextmanager
 def _binary(source: Path | str | bytes, where: str) -> Iterator[io.BytesIO | io.FileIO]:
     if isinstance(source, bytes):
-        yield io.BytesIO(source)
+        if not _HAS_MEMFD:
+            yield io.BytesIO(source)
+            return
+        # A file in memory: libsndfile reads it by itself, without a call into Python for every few kilobytes.
+        with os.fdopen(os.memfd_create("audio"), "r+b", buffering=0) as file:
+            left = memoryview(source)
+            while left:
+                left = left[file.write(left) :]
+            yield file
         return
     try:
         # Without a buffer: libsndfile goes on reading where the descriptor, not the buffer, stands.
@@ -216,18 +242,18 @@ def _blocks(
     sound: soundfile.SoundFile, promised: int | None, where: str, max_seconds: float | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the sound in blocks (n c) float32; raise where it ends too early."""
-    decoded, problem = 0, ""
+    decoded, problem, may_be_infinite = 0, "", sound.subtype not in _INTEGERS
     block_frames = max(_BLOCK_VALUES // sound.channels, 1)
     while True:
         try:
             block = sound.read(block_frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             problem = f" ({_reason(error)})"
+            decoded = max(decoded, sound.tell())  # the block that fails may hold some
             break
         if len(block) == 0:
             break
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
+        if may_be_infinite and not (finite := np.isfinite(block).all(axis=1)).all():
             at_s = (decoded + int(finite.argmin())) / sound.samplerate
             found = f"a sample that is not a finite number, at {at_s:.3f} s"
             raise InputError(where, field="samples", found=found, wanted="finite samples", remedy=_CONVERT)

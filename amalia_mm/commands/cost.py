@@ -6,8 +6,10 @@ It imports its room only when it is called.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
+from amalia_mm.errors import InputError
 from amalia_mm.terminal import result
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
@@ -29,6 +31,9 @@ def _cost(options: argparse.Namespace) -> int:
     from amalia_mm.recipe_paths import read_recipe
     from amalia_mm.train.cost import Machine, cost_of, model_of
 
+    for name, value in (("--hours", options.hours), ("--clip-s", options.clip_s)):
+        if not 0 < value < math.inf:
+            raise InputError(name, found=value, wanted="a number above 0", remedy="correct it")
     recipe = read_recipe(options.config)
     machine = Machine(options.gpus, options.gigabytes, options.mfu)
     model = model_of(recipe, str(options.config))

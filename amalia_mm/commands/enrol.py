@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from amalia_mm.commands.own_voice import WAYS_HELP
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, path_column, result
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from amalia_mm.voice.quality import QualityGate
 
 Actions = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
+UNCOMPARED = (
+    "ninguém comparou o que se diz na gravação do consentimento com a declaração. Ouça-a antes de usar a voz, ou "
+    "registe de novo com --ears. Fica escrito no registo do consentimento (amalia voice show)."
+)
 LEAST_S = 10.0
 """Speech of a person below which no voice is made."""
 
@@ -51,6 +56,9 @@ def add_enrol(actions: Actions) -> argparse.ArgumentParser:
     enrol.add_argument(
         "--ears", type=Path, metavar="MODEL", help="with it, words are compared with what was to be said"
     )
+    enrol.add_argument(
+        "--adapt", metavar="WAY", help=f"the run's model learns the voice, inside the pack alone: {WAYS_HELP}"
+    )
     enrol.set_defaults(run=_enrol)
     return enrol
 
@@ -63,40 +71,56 @@ def _day(text: str) -> date:
 
 
 def _enrol(options: argparse.Namespace) -> int:
-    import numpy as np
-
     from amalia_mm.audio.io import load_audio
+    from amalia_mm.commands.own_voice import adapter, told, voice_recipe
     from amalia_mm.commands.voice import open_bank, read_passphrase
     from amalia_mm.commands.voice_script import gate_of
-    from amalia_mm.evaluate.speaker_trials import load_verifier
-    from amalia_mm.speaking import encoder_folder, encoder_hash, run_folder
-    from amalia_mm.voice.own_voice import SpeakerData
-    from amalia_mm.voice.recordings import read_recordings
+    from amalia_mm.evaluate.speaker_trials import load_verifier, threshold_of
+    from amalia_mm.resolve import resolve_model
+    from amalia_mm.speaking import encoder_folder, run_folder
+    from amalia_mm.voice.own_voice import check_consent_clip
+    from amalia_mm.voice.recordings import other_sounds, read_recordings
     from amalia_mm.voice.speaker import embed_clips, enrolled
 
+    # What is cheap to find out comes before the passphrase, and both before minutes of listening.
     consent = _consent(options)
-    consent_clip = _consent_clip(options, consent)
     bank = open_bank(options)
+    bank.check_new(options.name, consent)
+    if not options.folder.is_dir():
+        remedy = "check the path"
+        raise InputError(options.folder, found="no such folder", wanted="recordings", remedy=remedy)
+    consent_clip = _consent_clip(options, consent)
+    recordings = read_recordings(options.folder, leave_out=consent_clip)
+    for other in other_sounds(options.folder):
+        note(f"{other.name}: fica de fora, porque só se leem .wav e .flac: converta-a primeiro")
+    said = _bytes(consent_clip)
+    check_consent_clip(said, [clip for _, clip in recordings])
     run = run_folder(options.model)
+    if options.adapt is not None:
+        voice_recipe(options.adapt)
+    threshold_of(encoder_folder(run))
+    if options.ears is not None:
+        resolve_model(options.ears)
+    passphrase = read_passphrase(options, is_new=True)
+    passphrase.check_new()
     verifier = load_verifier(encoder_folder(run))
     gate = gate_of(encoder_folder(run), options.ears)
     _check_statement(consent_clip, consent, gate)
-    clips = _good(read_recordings(options.folder, leave_out=consent_clip), gate)
+    clips = _good(recordings, gate)
     vectors = embed_clips(verifier.embedder, [load_audio(clip.audio) for clip in clips])
     embedding = enrolled(vectors)
     _check_one_person(clips, vectors, gate.same_person)
-    path = bank.enrol(
-        options.name,
-        speaker=SpeakerData(
-            embedding.numpy().astype(np.float32), None, {"speaker_encoder": encoder_hash(run)}
-        ),
-        clips=clips,
-        consent=consent,
-        consent_clip=_bytes(consent_clip),
-        verify=lambda audio: verifier.similarity(embedding, load_audio(audio)),
-        min_similarity=verifier.threshold,
-        passphrase=read_passphrase(options, is_new=True),
-    )
+    wanted: dict[str, Any] = {
+        "clips": clips,
+        "consent": consent,
+        "consent_clip": said,
+        "verify": lambda audio: verifier.similarity(embedding, load_audio(audio)),
+        "min_similarity": verifier.threshold,
+        "passphrase": passphrase,
+    }
+    bank.check_person(options.name, **wanted)
+    speaker = told(embedding, run) if options.adapt is None else adapter(options.adapt, run)(clips)
+    path = bank.enrol(options.name, speaker=speaker, **wanted)
     note(f"{len(clips)} recordings")
     result(path_column(path))
     return 0
@@ -112,7 +136,8 @@ def _consent(options: argparse.Namespace) -> Consent:
         raise InputError("--use", found=min(unknown), wanted=wanted, remedy="choose one of these")
     uses = frozenset(Use(name) for name in named)
     given = options.given or date.today()
-    return Consent(options.person, uses, given, options.until, options.decides_later)
+    is_compared = options.ears is not None
+    return Consent(options.person, uses, given, options.until, options.decides_later, is_compared)
 
 
 def _consent_clip(options: argparse.Namespace, consent: Consent) -> Path:
@@ -141,7 +166,7 @@ def _check_statement(consent_clip: Path, consent: Consent, gate: QualityGate) ->
             remedy="record it again",
         )
     if gate.transcribe is None:
-        note("amalia: without --ears nobody compared what the consent clip says with the statement")
+        note(f"ATENÇÃO: {UNCOMPARED}")
 
 
 def _bytes(path: Path) -> bytes:
@@ -156,7 +181,7 @@ def _good(recordings: Sequence[tuple[Path, Clip]], gate: QualityGate) -> list[Cl
     """Return the recordings a voice can be learned from; what is wrong with the others is told, file by file."""
     good, speech_s = [], 0.0
     for path, clip in recordings:
-        examined = gate.examine(clip.audio, clip.text)
+        examined = gate.examine(path, clip.text)
         for advice in examined.advice:
             note(f"{path.name}: {advice}")
         if examined.is_good:

@@ -64,7 +64,8 @@ def live(assistant: Assistant, options: argparse.Namespace) -> int:
     listener = Live(assistant, num_beams=num_beams)
     is_json = options.format == "json"
     note(_MODES[listener.mode])
-    latencies = _Latencies(options.speed)
+    speed = options.speed or 1.0
+    latencies = _Latencies(speed)
     began_s = time.monotonic()
 
     def show(events: list[Event]) -> None:
@@ -81,7 +82,7 @@ def live(assistant: Assistant, options: argparse.Namespace) -> int:
     heard = 0
     for samples in _steps(recording.blocks()):
         heard += len(samples)
-        time.sleep(max(samples_to_seconds(heard) / options.speed - (time.monotonic() - began_s), 0.0))
+        time.sleep(max(samples_to_seconds(heard) / speed - (time.monotonic() - began_s), 0.0))
         show(listener.push(samples))
     show(listener.flush())
     summary = latencies.summary()

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amalia_mm.commands.copying import add_copying, evaluate_copying
-from amalia_mm.commands.round_trip import add_round_trip, evaluate_says
+from amalia_mm.commands.own_voice import add_own_voice, evaluate_people
+from amalia_mm.commands.round_trip import add_round_trip, check_sentences, evaluate_says
 from amalia_mm.commands.transcribe import add_transcribe, nobody
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, piece, result
@@ -35,8 +36,11 @@ def add_model_commands(commands: Commands) -> None:
     )
     what = ask.add_mutually_exclusive_group()
     what.add_argument("--task", help="answer, continue, summarise, transcribe, translate_en or translate_pt")
-    what.add_argument(
-        "--instruction", default="", help="anything to be done with what is said, in your words"
+    what.add_argument("--instruction", help="anything to be done with what is said, in your words")
+    ask.add_argument(
+        "--channels",
+        choices=("mix", "left", "right"),
+        help="of two channels: their mean, or one (default: mix, but two speakers are refused)",
     )
     ask.add_argument("--model", help=MODEL_HELP)
     ask.set_defaults(run=_ask)
@@ -81,6 +85,7 @@ def _add_evaluate(commands: Commands) -> None:
     _add_hearing(evaluate)
     add_copying(evaluate)
     add_round_trip(evaluate)
+    add_own_voice(evaluate)
     evaluate.add_argument("--quiet", action="store_true", help="write the report and print nothing")
     evaluate.add_argument(
         "--against", type=Path, help="folder of an earlier report: ends with 3 where written skills fell"
@@ -136,10 +141,17 @@ def _load(path: str | None) -> Assistant:
 
 
 def _ask(options: argparse.Namespace) -> int:
+    from amalia_mm.audio.channels import open_recording
     from amalia_mm.text.chat import instruction
 
-    has_answer, asked = False, instruction(options.task) if options.task else options.instruction
-    for part in _load(options.model).listen(options.audio, direct=options.direct, instruction=asked):
+    if options.instruction is not None and not options.instruction.strip():
+        remedy = "say what is to be done, or leave it out for an answer"
+        raise InputError("--instruction", found="no words", wanted="an instruction", remedy=remedy)
+    asked = instruction(options.task) if options.task else options.instruction or ""
+    assistant = _load(options.model)
+    question = open_recording(options.audio, options.channels, assistant.min_samples).whole()
+    has_answer = False
+    for part in assistant.listen(question, direct=options.direct, instruction=asked):
         has_answer = True
         piece(part)
     result("")
@@ -160,6 +172,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         return evaluate_copying(options)
     if options.says is not None:
         return evaluate_says(options)
+    if options.own_voice is not None:
+        return evaluate_people(options)
     if options.spoken or options.vocabulary:
         return _evaluate_hearing(options)
     from amalia_mm.evaluate.table import read_report, table
@@ -180,6 +194,10 @@ def _evaluate(options: argparse.Namespace) -> int:
             wanted="a folder of test sets",
             remedy="add --data, for example --data runs/quickstart",
         )
+    if options.data and (options.dnsmos or options.sentences is not None):
+        found, wanted = "--dnsmos or --sentences with --data", "a run that speaks, or --says"
+        raise InputError("evaluate", found=found, wanted=wanted, remedy="name the run folder instead")
+    check_sentences(options.sentences)
     if not options.show:
         from amalia_mm.evaluate.harness import evaluate, evaluate_run
 
@@ -188,7 +206,9 @@ def _evaluate(options: argparse.Namespace) -> int:
             command, data = options.command, options.data
             evaluate(options.model, data, output, num_processes=2, command=command, began_s=began_s)
         else:
-            evaluate_run(output, num_processes=2, command=options.command, began_s=began_s)
+            spoken = {} if options.sentences is None else {"num_sentences": options.sentences}
+            command, dnsmos = options.command, options.dnsmos
+            evaluate_run(output, num_processes=2, command=command, began_s=began_s, dnsmos=dnsmos, **spoken)
         for reason in read_report(output).get("skipped", []):
             note(f"não se mede {reason}")
     if not options.quiet:
@@ -204,7 +224,7 @@ def _compare(before: Path, after: Path, tolerance: float) -> int:
         raise InputError(
             "--tolerance", found=tolerance, wanted="a share, from 0 to below 1", remedy="correct it"
         )
-    changes = text_changes(read_report(before), read_report(after), before)
+    changes = text_changes(read_report(before), read_report(after), before, after)
     result(regression_table(changes, tolerance).rstrip())
     return REGRESSED if any(change.is_worse(tolerance) for change in changes) else 0
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amalia_mm.commands.distil import add_distil
+from amalia_mm.commands.shards import EARS_HZ, RATE_HELP
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note, result
 
@@ -94,11 +95,26 @@ def _add_prepare(commands: Commands) -> None:
     )
     voice.add_argument("--clips", type=int, default=3000, help="most clips to train on")
     voice.add_argument("--val-clips", type=int, default=48, help="most clips to validate on")
+    voice.add_argument(
+        "--rate-hz",
+        type=int,
+        default=EARS_HZ,
+        help="samples a second: 16000 (default) to 22050, the synthesiser's own; recordings alone have more",
+    )
+    voice.add_argument(
+        "--held-out",
+        type=float,
+        metavar="MINUTES",
+        help="instead: so much of each voice that nothing was trained on, as shards/held-out, to adapt to",
+    )
     voice.add_argument("--seed", type=int, default=0)
     voice.set_defaults(run=_voice)
     listen = jobs.add_parser("listen", help="a page to hear and see what augmentation does to a clip")
     listen.add_argument("clip", type=Path)
     listen.add_argument("--augment", type=Path, required=True, help="a recipe or data fragment that augments")
+    listen.add_argument(
+        "--encoder", type=Path, help="an encoder fragment that masks (default: the recipe's encoder)"
+    )
     listen.add_argument("--output", type=Path, default=Path("runs/listen.html"))
     listen.add_argument("--seed", type=int, default=0)
     listen.set_defaults(run=_listen)
@@ -139,6 +155,12 @@ def _add_corpus_job(jobs: Commands) -> None:
     job.add_argument("--max-s", type=float, help="longest clip, in seconds")
     job.add_argument("--min-chars-per-s", type=float, help="fewest letters a second")
     job.add_argument("--max-chars-per-s", type=float, help="most letters a second")
+    job.add_argument("--rate-hz", type=int, help=RATE_HELP)
+    job.add_argument(
+        "--channels",
+        choices=("mix", "left", "right"),
+        help="of two channels: their mean, or one (default: mix, but clips of two speakers are quarantined)",
+    )
     job.add_argument("--processes", type=int, help="that decode; one a core where left out")
     job.set_defaults(run=_corpus_job)
 
@@ -183,12 +205,22 @@ def _corpus(options: argparse.Namespace) -> int:
 
 
 def _voice(options: argparse.Namespace) -> int:
-    from amalia_mm.prepare.voice_shards import write_voice
+    from amalia_mm.prepare.voice_shards import write_held_out, write_voice
 
+    if options.held_out is not None:
+        held_out = write_held_out(
+            options.output, minutes=options.held_out, seed=options.seed, rate_hz=options.rate_hz
+        )
+        note(f"{options.output}: hours {held_out['hours']}, voices {held_out['voices']}")
+        return 0
     made = write_voice(
-        options.output, num_clips=options.clips, num_val_clips=options.val_clips, seed=options.seed
+        options.output,
+        num_clips=options.clips,
+        num_val_clips=options.val_clips,
+        seed=options.seed,
+        rate_hz=options.rate_hz,
     )
-    note(f"{options.output}: {made['clips']} clips, {made['hours']} hours")
+    note(f"{options.output}: {made['clips']} clips, {made['hours']} hours, {made['rate_hz']} Hz")
     return 0
 
 
@@ -254,7 +286,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
 
     given = {
         name: value
-        for name in ("min_s", "max_s", "min_chars_per_s", "max_chars_per_s")
+        for name in ("min_s", "max_s", "min_chars_per_s", "max_chars_per_s", "rate_hz")
         if (value := getattr(options, name)) is not None
     }
     wishes = Wishes(
@@ -267,6 +299,7 @@ def _corpus_job(options: argparse.Namespace) -> int:
         limits=Limits(**given),
         same_sentence=options.same_sentence,
         keep_odd_rates=options.keep_odd_rates,
+        channels=options.channels,
     )
     summary = write_corpus(
         options.path,
@@ -284,10 +317,13 @@ def _corpus_job(options: argparse.Namespace) -> int:
 
 def _listen(options: argparse.Namespace) -> int:
     from amalia_mm.evaluate.listening import augment_of, write_listening_page
+    from amalia_mm.evaluate.masked import spec_augment_of
     from amalia_mm.recipe_paths import read_recipe
 
     augment = augment_of(read_recipe(options.augment), str(options.augment))
-    num_players = write_listening_page(options.clip, augment, options.output, options.seed)
+    masking = options.encoder or options.augment
+    masks = spec_augment_of(read_recipe(masking), str(masking))
+    num_players = write_listening_page(options.clip, augment, options.output, options.seed, masks)
     result(f"{options.output}\t{num_players} clips")
     return 0
 

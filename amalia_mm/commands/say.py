@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amalia_mm.commands.voice import PASSPHRASE, open_bank, read_passphrase
-from amalia_mm.errors import InputError, writing
+from amalia_mm.errors import InputError
 from amalia_mm.terminal import note
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from amalia_mm.voice.bank import Opened
     from amalia_mm.voice.phrases import Clip
-    from amalia_mm.voice.synthesis import Synthesiser
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 ENDINGS = (".wav", ".flac")
+_SEEDS = 2**62
+"""Torch counts to 2^63, and each sentence has a seed of its own."""
 
 
 def add_say(commands: Commands) -> None:
@@ -37,6 +37,9 @@ def add_say(commands: Commands) -> None:
     say.add_argument("--speaker", help="a voice that the model learned; a wrong name lists them")
     say.add_argument("--voice", metavar="NAME", help="a person's own voice out of the bank")
     say.add_argument("--vocoder", help="a vocoder's folder, or griffin-lim (default: the run's own)")
+    say.add_argument(
+        "--acoustic", help="a folder of recipes/21_acoustic or 23_own_voice (default: the run's own)"
+    )
     say.add_argument("--rate", type=float, default=1.0, help="times as fast (0.5 to 2)")
     say.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower")
     say.add_argument("--seed", type=int, default=0)
@@ -55,39 +58,69 @@ def add_say(commands: Commands) -> None:
 def _say(options: argparse.Namespace) -> int:
     _check(options)
     text = sys.stdin.read() if options.text is None else options.text
+    read = _read(text)
     bank, opened = open_bank(options), None
     if options.voice is not None:
         from amalia_mm.voice.consent import Use
 
+        bank.check_may_speak(options.voice)
         opened = bank.open(options.voice, read_passphrase(options), Use.SPEECH)
         clip = opened.replay(text)
         if clip is not None:
             _tell_ignored(options)
             return _replay(clip, options)
+    from amalia_mm.voice.acoustic import Manner
     from amalia_mm.voice.spoken_file import write_speech
+    from amalia_mm.voices import Voices
 
-    voice = _voice(options, opened)
-    text = _read(text)
+    voice = Voices(options.model, options.vocoder, options.acoustic).voice(
+        opened or options.speaker, Manner(rate=options.rate, pitch_semitones=options.pitch)
+    )
+    pieces = voice.stream(read, options.seed, progress=not options.stream)
     if options.stream:
-        return _stream(voice.stream(text, options.seed), voice.sample_rate_hz)
+        return _stream(pieces, voice.sample_rate_hz)
     consent = opened.consent_id if opened else ""
-    waveform = voice.say(text, options.seed)
-    write_speech(options.output, waveform, voice.sample_rate_hz, bank.signing_folder, consent)
-    note(f"{options.output}: {len(waveform) / voice.sample_rate_hz:.2f} s")
+    num_samples = write_speech(options.output, pieces, voice.sample_rate_hz, bank.signing_folder, consent)
+    note(f"{options.output}: {num_samples / voice.sample_rate_hz:.2f} s")
     return 0
 
 
 def _read(text: str) -> str:
-    """Return a text as it is read out; what has no reading is told."""
+    """Return a text as it is read out; what has no reading is told. `InputError` where nothing can be said."""
+    from amalia_mm.portuguese.read_aloud import read_aloud
     from amalia_mm.portuguese.spoken import reading
 
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        remedy = "save it as UTF-8, or convert it: iconv -f latin1 -t utf-8"
+        raise InputError("text", found="bytes that are no UTF-8", wanted="text in UTF-8", remedy=remedy)
     found = reading(text)
     if found.told:
         note(f"amalia: {found.told}")
+    read_aloud(found.text)
     return found.text
 
 
 def _check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be, before a passphrase is asked for and before anything is loaded."""
+    _check_options(options)
+    if options.output is not None:
+        from amalia_mm.voice.private_files import check_place
+
+        check_place(options.output)
+    elif sys.stdout.isatty():
+        remedy = "send it to a player or a file: amalia say ... --stream | aplay"
+        raise InputError("--stream", found="a terminal", wanted="a place for sound", remedy=remedy)
+    # What a person recorded needs no run: with --voice its absence is told where nothing is recorded.
+    if options.acoustic is None and (options.model is not None or options.voice is None):
+        from amalia_mm.speaking import acoustic_folder, run_folder
+
+        acoustic_folder(run_folder(options.model))
+    if options.vocoder not in (None, "griffin-lim") and not Path(options.vocoder).is_dir():
+        wanted, remedy = "a vocoder's folder, or griffin-lim", "check the path"
+        raise InputError("--vocoder", found=options.vocoder, wanted=wanted, remedy=remedy)
+
+
+def _check_options(options: argparse.Namespace) -> None:
     if (options.output is None) == (not options.stream):
         found = "both" if options.stream else "neither"
         raise InputError("say", found=found, wanted="--output FILE or --stream", remedy="give one of them")
@@ -96,24 +129,13 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--output", found=found, wanted=wanted, remedy="choose one of these endings")
     if options.speaker is not None and options.voice is not None:
         raise InputError("say", found="--speaker and --voice", wanted="one of them", remedy="leave one out")
+    if not -_SEEDS < options.seed < _SEEDS:
+        raise InputError("--seed", found=options.seed, wanted=f"below {_SEEDS}", remedy="choose another")
     if not 0.5 <= options.rate <= 2.0:
         raise InputError("--rate", found=options.rate, wanted="0.5 to 2", remedy="choose one in between")
     if not abs(options.pitch) <= 12.0:
         wanted = "-12 to 12 semitones"
         raise InputError("--pitch", found=options.pitch, wanted=wanted, remedy="choose one in between")
-
-
-def _voice(options: argparse.Namespace, opened: Opened | None) -> Synthesiser:
-    import torch
-
-    from amalia_mm.speaking import SpeechModel
-    from amalia_mm.voice.acoustic import Manner
-
-    model = SpeechModel(options.model, options.vocoder)
-    manner = Manner(rate=options.rate, pitch_semitones=options.pitch)
-    if opened is None:
-        return model.learned(options.speaker, manner)
-    return model.voiced(torch.from_numpy(model.checked(opened.voice.speaker)), manner)
 
 
 def _tell_ignored(options: argparse.Namespace) -> None:
@@ -128,7 +150,8 @@ def _replay(clip: Clip, options: argparse.Namespace) -> int:
     """Give the person's own recording of exactly this text: no model made it, so nothing marks it as one's."""
     import torch
 
-    from amalia_mm.audio.io import encode_wav, write_audio
+    from amalia_mm.audio.io import encode_flac, encode_wav
+    from amalia_mm.voice.private_files import write_whole
 
     note("amalia: the person's own recording")
     samples, rate_hz = clip.samples()
@@ -136,8 +159,8 @@ def _replay(clip: Clip, options: argparse.Namespace) -> int:
     if options.stream:
         sys.stdout.buffer.write(encode_wav(waveform, rate_hz))
         return 0
-    with writing(options.output.parent):
-        write_audio(options.output, waveform, rate_hz)
+    encode = encode_flac if options.output.suffix.lower() == ".flac" else encode_wav
+    write_whole(options.output, encode(waveform, rate_hz))
     return 0
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 BAD_RECORDS = 2
+EARS_HZ = 16_000
+"""`units.SAMPLE_RATE_HZ`, which is not imported for a number."""
+RATE_HELP = "samples a second of the clips that are kept: 16000 to be heard (default), 24000 for a voice"
 
 
 def add_shards(commands: Commands) -> None:
@@ -34,6 +37,7 @@ def add_shards(commands: Commands) -> None:
     write.add_argument(
         "--copies", type=int, default=0, help="changed copies of each: other vocal tracts, another pace"
     )
+    write.add_argument("--rate-hz", type=int, default=EARS_HZ, help=RATE_HELP)
     write.set_defaults(run=_write_shards)
 
     text = actions.add_parser("write-text", help="documents and conversations, as a folder of shards")
@@ -90,7 +94,9 @@ def _verify(options: argparse.Namespace) -> int:
         for error in found.bad:
             note(f"amalia: {error}")
         num_bad += len(found.bad)
-        result(f"{folder}\t{found.num_shards} shards\t{found.num_records} records\t{len(found.bad)} bad")
+        rates = ", ".join(f"{count} clips at {rate_hz} Hz" for rate_hz, count in found.rates_hz.items())
+        counts = f"{found.num_shards} shards\t{found.num_records} records\t{len(found.bad)} bad"
+        result(f"{folder}\t{counts}" + (f"\t{rates}" if rates else ""))
     return BAD_RECORDS if num_bad else 0
 
 
@@ -168,6 +174,7 @@ def _write_shards(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from amalia_mm.data.shards import ShardWriter
+    from amalia_mm.prepare.kept_rate import check_rate
     from amalia_mm.prepare.own_speech import decode_own_speech, read_own_speech
     from amalia_mm.prepare.respoken import copies_of
 
@@ -180,20 +187,22 @@ def _write_shards(options: argparse.Namespace) -> int:
             remedy = "give rows that split, or leave --split out"
             found = f"no row of {options.manifest} in it"
             raise InputError("--split", found=found, wanted=f"recordings for {options.split}", remedy=remedy)
+    check_rate(options.rate_hz)
     _check_new(options.output)
     num_written, seconds = 0, 0.0
     with (
         ShardWriter(options.output) as writer,
         tqdm(total=len(speech.recordings), unit="clip", desc="shards", dynamic_ncols=True) as bar,
     ):
-        for clip in decode_own_speech(speech, bar.update):
+        for clip in decode_own_speech(speech, bar.update, options.rate_hz):
             for one in (clip, *copies_of(clip, options.copies)):
                 writer.write(one.record, one.flac)
                 num_written += 1
                 seconds += one.record.seconds or 0.0
     for reason, count in speech.notes.items():
         note(f"{options.manifest}: {reason}: {count} rows")
-    result(f"{options.output}\t{num_written} records\t{seconds / 3600:.3f} hours\t{len(speech.bad)} left out")
+    counts = f"{num_written} records\t{seconds / 3600:.3f} hours\t{options.rate_hz} Hz"
+    result(f"{options.output}\t{counts}\t{len(speech.bad)} left out")
     return 0
 
 

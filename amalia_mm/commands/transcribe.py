@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -52,9 +53,7 @@ def add_transcribe(commands: Commands, model_help: str, load: Callable[[str | No
     transcribe.add_argument(
         "--live", action="store_true", help="as if the file were spoken into a microphone just now"
     )
-    transcribe.add_argument(
-        "--speed", type=float, default=1.0, help="with --live: how many times as fast (default: 1)"
-    )
+    transcribe.add_argument("--speed", type=float, help="with --live: how many times as fast (default: 1)")
     transcribe.set_defaults(run=partial(_transcribe, load))
 
 
@@ -102,8 +101,14 @@ def _check(options: argparse.Namespace) -> None:
             wanted="one recording, or a folder for the files",
             remedy="add --output runs/subtitles, for example",
         )
-
     if not options.live:
+        if options.speed is not None:
+            raise InputError(
+                "--speed",
+                found=f"{options.speed:g} without --live",
+                wanted="both, or neither",
+                remedy="add --live",
+            )
         return
     if (
         len(options.audio) > 1
@@ -117,8 +122,8 @@ def _check(options: argparse.Namespace) -> None:
             wanted="one recording, on stdout as txt or json",
             remedy="leave --live out",
         )
-    if not options.speed > 0:
-        raise InputError("--speed", found=options.speed, wanted="more than 0", remedy="change it")
+    if options.speed is not None and not 0 < options.speed < math.inf:
+        raise InputError("--speed", found=options.speed, wanted="a number above 0", remedy="change it")
 
 
 def _hear(assistant: Assistant, options: argparse.Namespace, paths: list[Path]) -> list[list[Transcript]]:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 Actions = argparse._SubParsersAction  # pyright: ignore[reportPrivateUsage]
 PASSPHRASE = "AMALIA_PASSPHRASE"
+_COMPARED = {
+    True: "ears heard the statement in it",
+    False: "nobody compared it with the statement",
+    None: "not known whether it was compared with the statement",
+}
 NOT_FOUND = 1
 _BANK_HELP = "the bank folder (default: $AMALIA_BANK, else one in your own data folder)"
 _NAME_HELP = "a voice as `list` names it, or the path of a .voice file"
@@ -124,7 +129,7 @@ def read_passphrase(options: argparse.Namespace, is_new: bool = False) -> Passph
 
 def _first_line(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin a file with a mark
         mode = path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         found = getattr(error, "strerror", None) or "bytes that are no text"
@@ -151,6 +156,7 @@ def _show(options: argparse.Namespace) -> int:
     from amalia_mm.voice.consent import Use
 
     bank = open_bank(options)
+    bank.find(options.name)
     opened = bank.look(options.name, read_passphrase(options))
     voice, consent = opened.voice, opened.voice.consent
     adapters = voice.speaker.adapters
@@ -163,6 +169,7 @@ def _show(options: argparse.Namespace) -> int:
         "from": consent.given.isoformat(),
         "until": consent.until.isoformat(),
         "decides later": consent.decides_later,
+        "consent clip": _COMPARED[consent.is_compared],
         "recordings": f"{len(voice.clips)}, {voice.seconds() / 60:.1f} minutes",
         "embedding": f"{len(voice.speaker.embedding)} numbers",
         "adapters": size,
@@ -177,8 +184,11 @@ def _show(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from amalia_mm.voice.own_voice import EMBEDDING
+    from amalia_mm.voice.private_files import check_new_folder
 
     bank = open_bank(options)
+    bank.find(options.name)
+    check_new_folder(options.to)
     files = bank.export(options.name, read_passphrase(options), options.to)
     result(f"{options.to}\t{len(files)} files")
     if EMBEDDING not in files:

@@ -82,6 +82,8 @@ def _script(options: argparse.Namespace) -> int:
             raise InputError("--check", found="no folder", wanted="recordings", remedy=remedy)
         _show(prompts)
         return 0
+    if not options.folder.is_dir():
+        note(f"{options.folder}: esta pasta ainda não existe")
     files = recorded(options.folder, prompts)
     good = _checked(files, prompts, gate_of(options.speaker, options.ears)) if options.check else set(files)
     left = next_session(prompts, good)

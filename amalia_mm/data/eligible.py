@@ -14,7 +14,7 @@ from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.audio.speed import num_samples_at
 from amalia_mm.data.conversation import TooLong
 from amalia_mm.data.ctc_paths import CtcPaths
-from amalia_mm.data.index import Integers
+from amalia_mm.data.index import Integers, ShardIndex
 from amalia_mm.data.parts import Parts
 from amalia_mm.data.reader import Folder
 from amalia_mm.data.visits import Source
@@ -157,8 +157,40 @@ def eligible_speech(
     return replace(found, source=replace(found.source, **spoken_at))
 
 
+def kept_at_least(index: ShardIndex, sample_rate_hz: int) -> np.ndarray:
+    """Return (r) which records a voice of a rate can learn from: not those kept at less, which are told.
+
+    Their clips have nothing in the upper part of the spectrum, and people would be learned to have nothing there. What
+    an older index does not say is taken to be right.
+
+    Raises:
+        InputError: No clip is kept at that rate or more.
+    """
+    is_low = (index.rate_hz > 0) & (index.rate_hz < sample_rate_hz)
+    has_clip = index.num_samples > 0
+    if not is_low.any():
+        return ~is_low
+    rates = ", ".join(f"{rate_hz} Hz" for rate_hz in np.unique(index.rate_hz[is_low]).tolist())
+    if is_low.sum() == has_clip.sum():
+        raise InputError(
+            index.folder,
+            field="rate_hz",
+            found=f"clips of {rates} alone",
+            wanted=f"{sample_rate_hz} Hz or more, the rate of the model",
+            remedy=f"write them again with --rate-hz {sample_rate_hz}, from recordings that have it",
+        )
+    told = "%s: %d of %d clips are kept at %s, less than the %d Hz of the model, and left out"
+    _LOG.warning(told, index.folder, int(is_low.sum()), int(has_clip.sum()), rates, sample_rate_hz)
+    return ~is_low
+
+
 def eligible_voice(
-    folder: Folder, weight: float, num_frames: Integers, max_frames: int, max_phones: int
+    folder: Folder,
+    weight: float,
+    num_frames: Integers,
+    max_frames: int,
+    max_phones: int,
+    is_kept: np.ndarray | None = None,
 ) -> Eligible:
     """Return the records of a folder that say something, and whose clip and phones fit a batch.
 
@@ -171,6 +203,7 @@ def eligible_voice(
         num_frames: (r) of each clip.
         max_frames: Most of a batch.
         max_phones: Most of a batch.
+        is_kept: (r) the records to choose from, from `kept_at_least`; None is all.
     """
     num_phones = folder.counts.num_tokens
     says_nothing = num_phones < 0
@@ -186,7 +219,8 @@ def eligible_voice(
         ("text", num_phones > max_phones, "too long a text", f"at most {max_phones} phones (max_phones)"),
         ("audio", num_frames < num_phones, "fewer frames than phones", "a frame for each phone"),
     )
-    return _eligible(folder, weight, num_frames, problems, passed_over=says_nothing)
+    passed_over = says_nothing if is_kept is None else says_nothing | ~is_kept
+    return _eligible(folder, weight, num_frames, problems, passed_over=passed_over)
 
 
 _Problem = tuple[str, np.ndarray, str, str]

@@ -25,7 +25,10 @@ INDEX_NAME = "index.json"
 INDEX_VERSION = 1
 
 _STRINGS = ("key", "id")
-_INTEGERS = ("json_offset", "json_bytes", "audio_offset", "audio_bytes", "num_samples")
+_OFFSETS = ("json_offset", "json_bytes", "audio_offset", "audio_bytes")
+_INTEGERS = (*_OFFSETS, "num_samples")
+_LATER_INTEGERS = ("rate_hz",)
+"""Columns that indices of earlier versions lack; there they are 0."""
 _CODED = ("suffix", "task", "source", "speaker", "variety")
 
 Integers = npt.NDArray[np.int64]
@@ -41,12 +44,14 @@ class Entry(NamedTuple):
     audio_offset: int
     audio_bytes: int
     num_samples: int
-    """Samples of the decoded clip at 16 kHz; 0 is no audio."""
+    """Samples of the decoded clip at 16 kHz, whatever rate it is kept at; 0 is no audio."""
     suffix: str
     task: str
     source: str
     speaker: str
     variety: str
+    rate_hz: int = 0
+    """The rate that the clip is kept at; 0 is no audio, or not known."""
 
 
 class Shard(NamedTuple):
@@ -81,7 +86,7 @@ class ShardIndex:
         folder: Where the tars lie.
         shards: The tars in order.
         shard_of: (r) the tar of each record.
-        integers: (r) each: json_offset, json_bytes, audio_offset, audio_bytes, num_samples.
+        integers: (r) each: json_offset, json_bytes, audio_offset, audio_bytes, num_samples, rate_hz.
         strings: key and id of each record.
         coded: suffix, task, source, speaker and variety of each record.
     """
@@ -98,8 +103,13 @@ class ShardIndex:
 
     @property
     def num_samples(self) -> Integers:
-        """(r) samples of each clip at 16 kHz, 0 where there is none."""
+        """(r) samples of each clip at 16 kHz, at which all is heard and counted; 0 where there is none."""
         return self.integers["num_samples"]
+
+    @property
+    def rate_hz(self) -> Integers:
+        """(r) the rate that each clip is kept at; 0 where there is none, or where an older index does not say."""
+        return self.integers["rate_hz"]
 
     @property
     def fingerprint(self) -> str:
@@ -175,9 +185,8 @@ def save_index(folder: Path, shards: Sequence[Shard], entries: Sequence[Sequence
 
 
 def _columns(records: Sequence[Entry]) -> dict[str, object]:
-    columns: dict[str, object] = {
-        name: [getattr(entry, name) for entry in records] for name in _STRINGS + _INTEGERS
-    }
+    plain = _STRINGS + _INTEGERS + _LATER_INTEGERS
+    columns: dict[str, object] = {name: [getattr(entry, name) for entry in records] for name in plain}
     for name in _CODED:
         words = [getattr(entry, name) for entry in records]
         values = sorted(set(words))
@@ -201,11 +210,16 @@ def _from_json(folder: Path, content: dict[str, Any]) -> ShardIndex:
         _check_size(folder, shard)
     sizes = np.array([shard.num_records for shard in shards], dtype=np.int64)
     records = [row["records"] for row in rows]
+    for columns in records:
+        for name in _LATER_INTEGERS:
+            columns.setdefault(name, [0] * len(columns["num_samples"]))
     index = ShardIndex(
         folder=folder,
         shards=shards,
         shard_of=np.repeat(np.arange(len(shards), dtype=np.int64), sizes),
-        integers={name: _joined([columns[name] for columns in records]) for name in _INTEGERS},
+        integers={
+            name: _joined([columns[name] for columns in records]) for name in _INTEGERS + _LATER_INTEGERS
+        },
         strings={name: [word for columns in records for word in columns[name]] for name in _STRINGS},
         coded={name: _joined_codes([columns[name] for columns in records]) for name in _CODED},
     )
@@ -252,8 +266,8 @@ def read_record(index: ShardIndex, record: int, *, with_audio: bool = True) -> t
         InputError: The tar cannot be read there, or the record is not what the schema says.
     """
     where = index.where(record)
-    json_offset, json_bytes, audio_offset, audio_bytes, _ = (
-        int(index.integers[name][record]) for name in _INTEGERS
+    json_offset, json_bytes, audio_offset, audio_bytes = (
+        int(index.integers[name][record]) for name in _OFFSETS
     )
     try:
         # Opened each time: 10 us beside a clip's decoding, and nothing is shared between processes.

@@ -260,10 +260,9 @@ class BudgetOrder(Order):
         record stands among shorter ones, so many fit as if they were all as long.
         """
         refs, text, audio = self._records()
-        rows = np.minimum(self.max_rows, self.max_text_tokens // np.maximum(text, 1))
-        rows = np.minimum(
-            rows, np.where(audio > 0, self.max_audio_tokens // np.maximum(audio, 1), self.max_rows)
-        )
+        rows = np.full(len(refs), self.max_rows)
+        for most, tokens in ((self.max_text_tokens, text), (self.max_audio_tokens, audio)):
+            rows = np.minimum(rows, np.where(tokens > 0, most // np.maximum(tokens, 1), self.max_rows))
         chosen = {
             "the most audio": int((rows * audio).argmax()),
             "the most positions": int((rows * (text + audio)).argmax()),
@@ -273,7 +272,7 @@ class BudgetOrder(Order):
         batches = {name: _copies(refs[number], int(rows[number])) for name, number in chosen.items()}
         clip, said = chosen["the longest clip"], chosen["the longest text"]
         both = int(min(rows[clip], rows[said]))
-        if both > 1:
+        if both > 1 and clip != said and text[said] > 0:
             batches["the longest clip and text"] = _copies(refs[clip], both - 1) + _copies(refs[said], 1)
         return {name: rows for name, rows in batches.items() if _is_first(name, batches)}
 

@@ -1,8 +1,9 @@
 """What a shard record says about one example: the schema, and the check every record passes.
 
-A record is a JSON object, beside which stands at most one clip of audio. Version 2 adds `rejected`, version 3
-`written`; a record without them is written as version 1, which older readers take. It knows nothing of tars, tokens
-or models.
+A record is a JSON object, beside which stands at most one clip of audio, at whatever rate it was written; models that
+hear take it at 16 kHz, and at that rate the index counts its samples (`num_samples` beside `rate_hz`). Version 2 adds
+`rejected`, version 3 `written`; a record without them is written as version 1, which older readers take. It knows
+nothing of tars, tokens or models.
 """
 
 from __future__ import annotations

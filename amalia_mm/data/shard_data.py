@@ -15,7 +15,7 @@ from amalia_mm.audio.speed import num_samples_at
 from amalia_mm.data.bad_records import BadRecords, check_left_out
 from amalia_mm.data.eligible import Eligible
 from amalia_mm.data.index import ShardIndex
-from amalia_mm.data.order import Order
+from amalia_mm.data.order import Order, Row
 from amalia_mm.data.reader import Folder
 from amalia_mm.data.steps import BatchT, Collate, Loader, Reads, Steps, endless_loader, finite_loader
 from amalia_mm.data.token_ids import load_token_ids
@@ -129,6 +129,12 @@ class ShardData(L.LightningDataModule, Generic[BatchT]):
         """The options that say how large a global micro-batch is, and their values."""
         name, most = self._most_rows
         return {name: most}
+
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return the largest global batches that training can meet, by what is large in them."""
+        if self.steps is None:
+            raise ValueError("the largest batches are those of training: train_dataloader() must run before")
+        return self.steps.order.largest()
 
     @property
     @abstractmethod

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.io import load_audio, own_rate_hz
 from amalia_mm.data.index import INDEX_NAME, Entry, Shard, ShardIndex, local_folder, read_record, save_index
 from amalia_mm.data.schema import AUDIO_SUFFIXES, Record, validate
 from amalia_mm.data.tars import Members, members_of, sha256
@@ -74,7 +74,7 @@ class ShardWriter:
         self._max_records, self._max_bytes, self._max_seconds = max_records, max_bytes, max_seconds
         self._shards: list[Shard] = []
         self._entries: list[list[Entry]] = []
-        self._pending: list[tuple[Record, int]] = []
+        self._pending: list[tuple[Record, int, int]] = []
         self._ids: set[str] = set()
         self._file: BinaryIO | None = None
         self._tar: _Tar | None = None
@@ -96,7 +96,7 @@ class ShardWriter:
         """Add one record, and the encoded clip that stands beside it (`suffix` says its format).
 
         `num_samples` are those of the clip at 16 kHz, where the caller has just encoded it; without them it is
-        decoded, to count them and to see that it can be.
+        decoded, to count them and to see that it can be. A clip is kept as it is given, at its own rate.
         """
         where = f"{self.folder}: record {len(self._ids)}"
         fields = record.to_json() if isinstance(record, Record) else record
@@ -121,7 +121,8 @@ class ShardWriter:
             assert self._tar is not None and self._file is not None
             self._tar.write(members)
             self._ids.add(checked.id)
-            self._pending.append((checked, num_samples))
+            rate_hz = 0 if audio is None else own_rate_hz(audio, where=where)
+            self._pending.append((checked, num_samples, rate_hz))
             if len(self._pending) >= self._max_records or self._file.tell() >= self._max_bytes:
                 self._close_tar()
 
@@ -189,7 +190,7 @@ class ShardWriter:
             (self.folder / shard.name).unlink(missing_ok=True)
 
 
-def _entry(members: Members, record: Record, num_samples: int) -> Entry:
+def _entry(members: Members, record: Record, num_samples: int, rate_hz: int) -> Entry:
     return Entry(
         key=members.key,
         id=record.id,
@@ -203,6 +204,7 @@ def _entry(members: Members, record: Record, num_samples: int) -> Entry:
         source=record.source,
         speaker=record.speaker,
         variety=record.variety.value,
+        rate_hz=rate_hz,
     )
 
 
@@ -237,4 +239,6 @@ def _entry_from_tar(path: Path, members: Members) -> Entry:
         remedy = "write the shard again"
         raise InputError(where, field="json", found=error, wanted="a JSON object", remedy=remedy) from error
     record = validate(content, where, has_audio=members.audio_bytes > 0)
-    return _entry(members, record, len(load_audio(audio, where=where)) if audio else 0)
+    if not audio:
+        return _entry(members, record, 0, 0)
+    return _entry(members, record, len(load_audio(audio, where=where)), own_rate_hz(audio, where=where))

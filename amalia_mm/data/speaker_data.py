@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import lightning as L
 
@@ -17,11 +18,14 @@ from amalia_mm.audio.speed import check_speeds
 from amalia_mm.batch import SpeakerBatch
 from amalia_mm.data.bad_records import BadRecords
 from amalia_mm.data.index import ShardIndex
+from amalia_mm.data.order import Ref, Row
 from amalia_mm.data.shard_data import require
 from amalia_mm.data.speakers import SpeakerOrder, SpeakerReader, Speakers, collate_speakers, speakers_of
 from amalia_mm.data.steps import Loader, Steps, endless_loader, finite_loader
 
 _LOG = logging.getLogger(__name__)
+_STEPS_LOOKED_AT = 4096
+"""Of so many draws of a length the longest is as good as the longest there can be."""
 
 
 class SpeakerData(L.LightningDataModule):
@@ -124,10 +128,30 @@ class SpeakerData(L.LightningDataModule):
             wanted = f"at least {self.trainer.world_size} clips, one for each process: it is global"
             require("speakers_per_batch", most, most >= self.trainer.world_size, wanted)
             first = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        reader = SpeakerReader(self._folders, self._speakers, self.seed, self.crop_s, self.augment)
         self.bad_records = BadRecords(self.shards, self.max_bad_fraction, self.num_workers)
-        self.steps = self._steps(self._speakers, reader, self.bad_records, self.seed)
+        self.steps = self._steps(self._speakers, self._reader(), self.bad_records, self.seed)
         return endless_loader(self.steps, first, self.num_workers)
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """The option that says how large a global micro-batch is, and its value."""
+        return {"speakers_per_batch": self.speakers_per_batch}
+
+    def largest(self) -> dict[str, tuple[Row, ...]]:
+        """Return as many copies of the longest clip as a global batch has rows, at a step that hears much of each."""
+        if self.steps is None or self._speakers is None:
+            raise ValueError("the largest batches are those of training: train_dataloader() must run before")
+        longest = max((ref for clips in self._speakers.clips for ref in clips), key=self._samples_heard)
+        step = max(range(_STEPS_LOOKED_AT), key=self._reader().num_samples)
+        num_rows = len(self.steps.order.batch(0))
+        return {"the longest stretches": ((replace(longest, appearance=step),),) * num_rows}
+
+    def _samples_heard(self, ref: Ref) -> float:
+        return float(self._folders[ref.source].num_samples[ref.record]) / ref.speed
+
+    def _reader(self) -> SpeakerReader:
+        assert self._speakers is not None
+        return SpeakerReader(self._folders, self._speakers, self.seed, self.crop_s, self.augment)
 
     def val_dataloader(self) -> Loader[SpeakerBatch] | list[Loader[SpeakerBatch]]:
         """Return whole clips of the speakers to validate on, always the same; an empty list without any."""

@@ -208,14 +208,20 @@ class SpeakerReader:
         """Return a stretch of a clip at the reference's speed, as long as those of its batch where the clip is."""
         if self.crop_s is None:
             return at_speed(waveform, ref.speed)
-        length_s = np.random.default_rng([self.seed, _LENGTH, ref.appearance]).uniform(*self.crop_s)
-        num_samples = round(length_s * SAMPLE_RATE_HZ)
+        num_samples = self.num_samples(ref.appearance)
         # Only what is heard is resampled.
         needed = math.ceil(num_samples * ref.speed)
         if len(waveform) > needed:
             start = int(self._rng(_START, ref).integers(len(waveform) - needed + 1))
             waveform = waveform[start : start + needed]
         return at_speed(waveform, ref.speed)[:num_samples]
+
+    def num_samples(self, step: int) -> int:
+        """Return how long the stretches in the batch of a step are; what reads whole clips has no such length."""
+        if self.crop_s is None:
+            raise ValueError("whole clips are read: their stretches have no length in common")
+        length_s = np.random.default_rng([self.seed, _LENGTH, step]).uniform(*self.crop_s)
+        return round(length_s * SAMPLE_RATE_HZ)
 
     def _rng(self, use: int, ref: Ref) -> np.random.Generator:
         percent = round(ref.speed * 100)

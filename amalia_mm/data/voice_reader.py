@@ -75,24 +75,52 @@ class VoiceReader:
             remedy = f"delete {folder.index.folder}/phones-*.npy, which another version of the rules has left"
             wanted = f"{counted} phones, as counted in the index"
             raise StaleCountsError(where, field="text", found=f"{len(phones)}", wanted=wanted, remedy=remedy)
-        waveform = self._heard(audio, where)
-        num_frames = len(waveform) // self.hop_samples + 1
-        if num_frames < len(phones) or len(waveform) <= self.fft_samples // 2:
-            raise too_fast(where, num_frames, len(phones))
+        rates = self.sample_rate_hz, self.hop_samples, self.fft_samples
+        waveform = _heard(phones, audio, where, *rates, self.level_db)
         names = self.speaker_names
         speaker = names.index(record.speaker) if record.speaker in names else -1
         return Spoken(record.id, phones, waveform, speaker, where)
 
-    def _heard(self, audio: bytes | None, where: str) -> Tensor:
-        if audio is None:
-            remedy = "give shards with audio"
-            raise InputError(where, field="audio", found="no clip", wanted="the spoken clip", remedy=remedy)
-        waveform = load_audio(audio, where=where, sample_rate_hz=self.sample_rate_hz)
-        rms = float(waveform.square().mean().sqrt())
-        if rms < _LEAST_RMS:
-            remedy = "leave the record out"
-            raise InputError(where, field="audio", found="silence", wanted="speech", remedy=remedy)
-        return waveform if self.level_db is None else waveform * (10.0 ** (self.level_db / 20) / rms)
+
+def spoken_of(
+    identity: str,
+    text: str,
+    audio: bytes,
+    where: str,
+    *,
+    sample_rate_hz: int,
+    hop_samples: int,
+    fft_samples: int,
+    level_db: float | None,
+) -> Spoken:
+    """Return a recording that lies in no shard, by the only speaker; arguments and errors as `VoiceReader` has them."""
+    phones = read_aloud(text, where)
+    waveform = _heard(phones, audio, where, sample_rate_hz, hop_samples, fft_samples, level_db)
+    return Spoken(identity, phones, waveform, 0, where)
+
+
+def _heard(
+    phones: ReadAloud,
+    audio: bytes | None,
+    where: str,
+    sample_rate_hz: int,
+    hop_samples: int,
+    fft_samples: int,
+    level_db: float | None,
+) -> Tensor:
+    """Return the waveform (n) of a clip in which so many phones are said."""
+    if audio is None:
+        remedy = "give shards with audio"
+        raise InputError(where, field="audio", found="no clip", wanted="the spoken clip", remedy=remedy)
+    waveform = load_audio(audio, where=where, sample_rate_hz=sample_rate_hz)
+    rms = float(waveform.square().mean().sqrt())
+    if rms < _LEAST_RMS:
+        remedy = "leave the record out"
+        raise InputError(where, field="audio", found="silence", wanted="speech", remedy=remedy)
+    num_frames = len(waveform) // hop_samples + 1
+    if num_frames < len(phones) or len(waveform) <= fft_samples // 2:
+        raise too_fast(where, num_frames, len(phones))
+    return waveform if level_db is None else waveform * (10.0 ** (level_db / 20) / rms)
 
 
 def too_fast(where: str, num_frames: int, num_phones: int) -> InputError:

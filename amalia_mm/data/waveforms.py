@@ -15,7 +15,7 @@ from torch import Tensor
 
 from amalia_mm.audio.io import load_audio
 from amalia_mm.batch import WaveformBatch
-from amalia_mm.data.eligible import Eligible
+from amalia_mm.data.eligible import Eligible, kept_at_least
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.data.order import BudgetOrder, Order, Ref
 from amalia_mm.data.reader import Folder
@@ -118,7 +118,8 @@ class WaveformData(ShardData[WaveformBatch]):
     """Windows of speech, the same number of them in every batch.
 
     Args:
-        shards: Folder -> weight, the visits of each of its records in an epoch.
+        shards: Folder -> weight, the visits of each of its records in an epoch. Clips kept at a lower rate than the
+            windows' are left out and told.
         val_shards: Folders to validate on, one window of each record.
         sample_rate_hz: Of the windows; linked from the model.
         window_samples: Their length, of training and validation; shorter clips are left out and counted.
@@ -164,8 +165,9 @@ class WaveformData(ShardData[WaveformBatch]):
         index = folder.index
         # The index counts at 16 kHz, rounded; a sample more makes up for that.
         needed = -(-self.window_samples * SAMPLE_RATE_HZ // self.sample_rate_hz) + 1
-        good = np.flatnonzero(index.num_samples >= needed)
-        num_short, window_s = len(index) - len(good), self.window_samples / self.sample_rate_hz
+        is_kept = kept_at_least(index, self.sample_rate_hz)
+        good = np.flatnonzero(is_kept & (index.num_samples >= needed))
+        num_short, window_s = int(is_kept.sum()) - len(good), self.window_samples / self.sample_rate_hz
         if num_short:
             told = "%s: %d of %d records are shorter than a window of %.2f s (window_samples) and left out"
             _LOG.warning(told, index.folder, num_short, len(index), window_s)

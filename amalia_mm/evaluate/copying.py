@@ -24,6 +24,7 @@ from amalia_mm.evaluate.dnsmos import Dnsmos, mean_opinion
 from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 from amalia_mm.voice.griffin_lim import GriffinLim
 from amalia_mm.voice.vocoder import Vocoder
+from amalia_mm.voice.watermark import mark
 from amalia_mm.voice_folder import load_vocoder
 
 REPORT = "copies.json"
@@ -144,7 +145,9 @@ def _measured(vocoder: Vocoder, paths: Sequence[Path], judge: Dnsmos | None, pla
             total_s += samples_to_seconds(len(waveform), rate_hz)
             for copy in (Copy(_REAL, waveform, 0.0, 0.0), *copies(vocoders, waveform)):
                 heard[copy.by].append(copy)
-                write_audio(place / f"{number:03}-{path.stem}.{copy.by}.flac", copy.waveform, rate_hz)
+                # Judged as it is; what leaves the machine is marked, as all speech that a model makes.
+                kept = copy.waveform if copy.by == _REAL else mark(copy.waveform, rate_hz)
+                write_audio(place / f"{number:03}-{path.stem}.{copy.by}.flac", kept, rate_hz)
     figures: dict[str, Any] = {"clips": len(paths), "seconds": round(total_s, 1), _REAL: {}}
     for name, those in heard.items():
         row = {}

@@ -107,7 +107,7 @@ def alignment(mel: Tensor, log_probs: Tensor, spans: Sequence[TokenSpan], second
     below.set_ylabel("1 − p(vazio)")
     below.set_xlabel("segundos")
     below.set_xlim(0, seconds)
-    return _png(figure, above, below)
+    return as_png(figure, above, below)
 
 
 def spectrogram(mel: Tensor, seconds: float) -> str:
@@ -119,7 +119,7 @@ def spectrogram(mel: Tensor, seconds: float) -> str:
     )
     axes.set_xlabel("segundos")
     axes.set_ylabel("banda mel")
-    return _png(figure, axes)
+    return as_png(figure, axes)
 
 
 def _robust_top(values: np.ndarray) -> float:
@@ -147,7 +147,8 @@ def _svg(figure: Figure, axes: Axes) -> str:
     return data_uri(buffer.getvalue(), "image/svg+xml")
 
 
-def _png(figure: Figure, *axes: Axes) -> str:
+def as_png(figure: Figure, *axes: Axes) -> str:
+    """Return a figure as an address, its axes in the report's style."""
     for each in axes:
         _style(each)
     buffer = io.BytesIO()

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.errors import InputError
+from amalia_mm.evaluate.dnsmos import Dnsmos
 from amalia_mm.evaluate.environment import Environment, own_peak_rss_gb, read_environment
 from amalia_mm.evaluate.items import read_texts
 from amalia_mm.evaluate.measured import PAIRS, QUESTIONS, SPOKEN, Job, Measured, measure
 from amalia_mm.evaluate.own_data import own_data_lines
+from amalia_mm.evaluate.own_voice_players import own_voice_table, read_own_voice
 from amalia_mm.evaluate.report import draw, render_report
 from amalia_mm.evaluate.scores import Scores, scores
 from amalia_mm.evaluate.shares import measure_in_shares
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
+from amalia_mm.evaluate.voice import NUM_SENTENCES, MeasuredVoice, has_voice, measure_voice, voice_scores
+from amalia_mm.evaluate.voice_section import render_voice
+from amalia_mm.evaluate.voice_shown import shown_sentences
 from amalia_mm.model_config import read_config
 from amalia_mm.portuguese.normalise import NORMALISER, words
 from amalia_mm.resolve import resolve_model
@@ -66,17 +72,24 @@ def evaluate_run(
     num_processes: Literal[1, 2] = 1,
     command: str | None = None,
     began_s: float | None = None,
+    num_sentences: int = NUM_SENTENCES,
+    dnsmos: Path | None = None,
 ) -> Scores:
     """Return the figures of a whole run, with its stages and earlier models; the reports go into the run.
 
     The data are the run's own test files. `wer_frozen` is from the model that `14_joint` began with, and the
-    written questions are asked once more to that of `04_sft`. Arguments as `evaluate`.
+    written questions are asked once more to that of `04_sft`. A run that speaks says `num_sentences` of each group of
+    the test set, into `30_evaluate/voice`; with the weights in `dnsmos` opinions are foretold of them. Clips of own
+    voices that lie in the run are in the page. Other arguments as `evaluate`.
 
     Raises:
         InputError: As `evaluate`.
     """
     began_s = began_s or time.time()
     run = Path(run)
+    own = own_voice_table(read_own_voice(run))
+    speaks = has_voice(run) and (run / SPOKEN).is_file()
+    _check_dnsmos(run, dnsmos, speaks)
     assistant = Assistant.load(resolve_model(run))
     before_joint = run / BEFORE_JOINT_STAGE / "model"
     job = Job(
@@ -87,8 +100,30 @@ def evaluate_run(
         batch_size=batch_size,
     )
     measured = measure_in_shares(assistant, job) if num_processes == 2 else measure(assistant, job)
+    voice = None
+    if speaks and assistant.has_ears:
+        said = run / EVALUATION / "voice"
+        voice = measure_voice(run, assistant, said, num_sentences=num_sentences, dnsmos=dnsmos)
     stages = [stage for stage in read_stages(run) if stage.name != EVALUATION]
-    return _write(assistant, measured, run, run, stages, command, began_s)
+
+    def section() -> str:
+        shown = [] if voice is None else shown_sentences(run, voice.model, assistant, voice.speakers)
+        return render_voice(voice, shown, own)
+
+    return _write(assistant, measured, run, run, stages, command, began_s, voice, section)
+
+
+def _check_dnsmos(run: Path, dnsmos: Path | None, speaks: bool) -> None:
+    """Raise `InputError` before any work where opinions are asked for that nobody can give."""
+    if dnsmos is None:
+        return
+    if not speaks:
+        wanted, remedy = (
+            "a run with a voice and its sentences",
+            "leave it out, or run recipes/21_acoustic first",
+        )
+        raise InputError("--dnsmos", found=f"{run}, which does not speak", wanted=wanted, remedy=remedy)
+    Dnsmos(dnsmos)
 
 
 def _parts_before_joint(model: Path) -> dict[str, list[str]] | None:
@@ -129,27 +164,35 @@ def _write(
     stages: list[Stage],
     command: str | None,
     began_s: float,
+    voice: MeasuredVoice | None = None,
+    section: Callable[[], str] = str,
 ) -> Scores:
     environment = read_environment(command)
     output.mkdir(parents=True, exist_ok=True)
 
     def write_figures() -> tuple[list[Stage], Scores]:
         done = [*stages, _this_stage(measured, began_s, environment)]
-        figures = {**_summary(assistant, done, environment, data), **scores(measured)}
+        figures = {**_summary(assistant, done, environment, data), **_all_scores(measured, voice)}
         _replace(output / "report.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
         return done, figures
 
     write_figures()  # what was measured is kept whatever becomes of the pictures
-    drawn = draw(assistant, measured, stages)
+    drawn, voice_section = draw(assistant, measured, stages), section()
     stages, report = write_figures()  # now with the time that they took
     configurations = {
         path.parent.name: path.read_text(encoding="utf-8") for path in sorted(output.glob("*/config.yaml"))
     }
     _replace(
         output / "report.html",
-        render_report(drawn, report, stages, environment, configurations),
+        render_report(drawn, report, stages, environment, configurations, voice_section),
     )
     return report
+
+
+def _all_scores(measured: Measured, voice: MeasuredVoice | None) -> Scores:
+    values = scores(measured)
+    spoken, counts = voice_scores(voice)
+    return {**values, **spoken, "counts": {**cast(Scores, values["counts"]), **counts}}
 
 
 def _summary(assistant: Assistant, stages: list[Stage], environment: Environment, data: Path) -> Scores:
@@ -162,7 +205,8 @@ def _summary(assistant: Assistant, stages: list[Stage], environment: Environment
         "vocabulary": len({word for text in read_texts(train) for word in words(text)})
         if train.is_file()
         else None,
-        "total_seconds": round(wall_seconds(stages), 1),
+        # Of a model by itself there is no way from nothing to here.
+        "total_seconds": round(wall_seconds(stages), 1) if len(stages) > 1 else None,
         "peak_rss_gb": peak_rss_gb(stages),
         "data_wait_fraction": waits.get("10_hearing"),
         "stages": [stage.summary() for stage in stages],

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from amalia_mm.audio.io import load_audio
+from amalia_mm.audio.channels import load_scene
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.ears import Ears
@@ -144,7 +144,7 @@ def _writer(ears: Ears, text: TextModel) -> Write:
 def _heard(ears: Ears, manifest: Path, split: str) -> tuple[list[SpokenItem], list[Tensor]]:
     """Return the rows of a manifest, and the frames (f v+1) of each."""
     items = read_recordings(manifest, split)
-    clips = [load_audio(item.audio) for item in items]
+    clips = [load_scene(item.audio) for item in items]
     for item, clip in zip(items, clips, strict=True):
         try:
             ears.geometry.num_audio_tokens(len(clip))

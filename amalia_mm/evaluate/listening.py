@@ -1,7 +1,7 @@
 """A page on which each augmentation of a data fragment can be heard and seen, before it is trained with.
 
 One player and one picture for the clip as it is, for each thing that may happen to it alone, at both ends of its range,
-and for a few clips as training hears them.
+and for a few clips as training hears them. Masks are an encoder's: their picture is of what it hears (masked.py).
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from jinja2 import StrictUndefined
 from torch import Tensor
 
 from amalia_mm.audio.augment import Augment, band
+from amalia_mm.audio.channels import load_scene
 from amalia_mm.audio.codecs import through
-from amalia_mm.audio.features import LogMel
-from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.audio.io import encode_flac
 from amalia_mm.audio.noise import add_noise
 from amalia_mm.audio.rooms import reverberate
+from amalia_mm.audio.spec_augment import SpecAugment
 from amalia_mm.audio.speed import at_speed
 from amalia_mm.errors import InputError, writing
 from amalia_mm.evaluate import figures
+from amalia_mm.evaluate.masked import masked, mel_of, sound_of
 from amalia_mm.units import samples_to_seconds
 
 MAX_CLIP_S = 30.0
 _MOST_RECORDINGS = 8
 _NUM_DRAWS = 4
+_MASKS = "Máscaras de tempo e frequência (SpecAugment)"
 _COLOURS = {"white": "branco", "pink": "rosa", "brown": "castanho"}
 
 
@@ -41,9 +44,13 @@ class Heard:
     group: str
     name: str
     waveform: Tensor
+    mel: Tensor | None = None
+    """(m f), where the picture is of something else than the waveform."""
 
 
-def write_listening_page(clip: Path, augment: Augment, output: Path, seed: int = 0) -> int:
+def write_listening_page(
+    clip: Path, augment: Augment, output: Path, seed: int = 0, masks: SpecAugment | None = None
+) -> int:
     """Write the page of a clip and return how many players it has; it needs no other file and no network.
 
     Args:
@@ -51,20 +58,21 @@ def write_listening_page(clip: Path, augment: Augment, output: Path, seed: int =
         augment: What training does to clips.
         output: The HTML file.
         seed: Of the clips as training hears them.
+        masks: What the encoder hides of its mel frames in training; None hides nothing.
 
     Raises:
         InputError: The clip, or a recording to mix in, cannot be read, or the page not be written.
     """
-    waveform = load_audio(clip, max_seconds=MAX_CLIP_S)
+    waveform = load_scene(clip, max_seconds=MAX_CLIP_S)
     augment.check_sounds()
-    players = list(variants(waveform, augment, seed))
+    players = [*variants(waveform, augment, seed), *(of_masks(waveform, masks, seed) if masks else ())]
     groups: dict[str, list[dict[str, str]]] = {}
     for one in players:
         groups.setdefault(one.group, []).append(
             {
                 "name": one.name,
                 "sound": figures.data_uri(encode_flac(one.waveform), "audio/flac"),
-                "picture": _picture(one.waveform),
+                "picture": _picture(one),
             }
         )
     templates = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -115,6 +123,15 @@ def variants(waveform: Tensor, augment: Augment, seed: int = 0) -> Iterator[Hear
         yield Heard("Como no treino", f"sorteio {seed + number}", drawn)
 
 
+def of_masks(waveform: Tensor, masks: SpecAugment, seed: int = 0) -> Iterator[Heard]:
+    """Yield the clip (n) as sound made of its mel frames, and of those with masks; pictures are of the frames."""
+    mel = mel_of(waveform)
+    yield Heard(_MASKS, "sem máscaras, reconstruído", sound_of(mel), mel)
+    seeds = range(seed, seed + _NUM_DRAWS)
+    for drawn, hidden in zip(seeds, masked(mel, masks, seeds), strict=True):
+        yield Heard(_MASKS, f"sorteio {drawn}, reconstruído", sound_of(hidden), hidden)
+
+
 def _of_recordings(waveform: Tensor, augment: Augment) -> Iterator[Heard]:
     """Yield the clip in the first rooms, and over the first noises at both ends of their range."""
     if augment.rooms is not None:
@@ -151,9 +168,9 @@ def _of_signals(waveform: Tensor, augment: Augment, seed: int) -> Iterator[Heard
             yield Heard("Volume", f"{gain_db:+g} dB", waveform * 10.0 ** (gain_db / 20.0))
 
 
-def _picture(waveform: Tensor) -> str:
-    mel, _ = LogMel(80)(waveform[None], torch.tensor([len(waveform)]))
-    return figures.spectrogram(mel[0], samples_to_seconds(len(waveform)))
+def _picture(one: Heard) -> str:
+    mel = mel_of(one.waveform) if one.mel is None else one.mel
+    return figures.spectrogram(mel, samples_to_seconds(len(one.waveform)))
 
 
 def _seeded(seed: int) -> torch.Generator:

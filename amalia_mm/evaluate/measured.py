@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from amalia_mm.assistant import Assistant
+from amalia_mm.audio.channels import KEEP_ONE, check_channels
 from amalia_mm.evaluate.environment import own_peak_rss_gb
 from amalia_mm.evaluate.items import SpokenItem, read_pairs, read_questions, read_spoken
 from amalia_mm.evaluate.suites import asr, no_speech, preference, spoken_qa, text_qa
@@ -110,6 +111,8 @@ def measure(
     said = share.part([item for item in clips if item.task == "transcribe"])
     asked = share.part([item for item in clips if item.task != "transcribe"])
     main = share.part([item for item in clips if item.task == "transcribe" and is_main_test(item)])
+    for item in (*said, *asked):
+        check_channels(item.audio, remedy=KEEP_ONE)
     questions = share.part(read_questions(data / QUESTIONS)) if (data / QUESTIONS).is_file() else []
     pairs = share.part(read_pairs(data / PAIRS)) if (data / PAIRS).is_file() else []
     with tqdm(total=8, unit="teste", dynamic_ncols=True, disable=not share.is_first) as bar:

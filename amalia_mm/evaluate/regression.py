@@ -28,22 +28,32 @@ class Change:
         return round(self.before - self.after - tolerance, 6) > 0
 
 
-def text_changes(before: Mapping[str, Any], after: Mapping[str, Any], where: Path) -> list[Change]:
-    """Return the text figures that both reports have.
+def text_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], where: Path, where_after: Path
+) -> list[Change]:
+    """Return the text figures of the earlier report, before and after; what the later one has beside them is new.
 
     Args:
         before: The earlier `report.json`.
         after: The later one.
         where: The folder of the earlier one, for messages.
+        where_after: That of the later one.
 
     Raises:
-        InputError: They have none in common, or one of them was measured on other questions.
+        InputError: The later one lacks a figure of the earlier, one of them was measured on other questions, or they
+            have none in common.
     """
     changes: list[Change] = []
     for key in TEXT_FIGURES:
         old, new = before.get(key), after.get(key)
-        if old is None or new is None:
+        if old is None:
             continue
+        if new is None:
+            wanted, remedy = (
+                f"the figure, as {where} has it",
+                "give --data that measures it, as the earlier did",
+            )
+            raise InputError(where_after, field=key, found="none", wanted=wanted, remedy=remedy)
         totals = [report["counts"][key]["total"] for report in (before, after)]
         if totals[0] != totals[1]:
             found, wanted = f"{totals[0]:g} questions", f"the same {totals[1]:g} as in the other report"

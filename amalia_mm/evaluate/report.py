@@ -26,7 +26,7 @@ from amalia_mm.evaluate.stages import Stage
 from amalia_mm.evaluate.suites.asr import AsrResult, Transcript
 from amalia_mm.evaluate.suites.preference import PairScore, PreferenceResult
 from amalia_mm.evaluate.suites.questions import Answer, QuestionResult
-from amalia_mm.evaluate.targets import TARGETS, counted, written
+from amalia_mm.evaluate.targets import counted, shown, written
 
 NUM_SAMPLES = 12
 NUM_WORST = 6
@@ -62,6 +62,10 @@ STAGES = {
     "10_hearing": "treino do codificador (CTC)",
     "13_paths": "o descodificador aprende a ler caminhos CTC",
     "14_joint": "o descodificador aprende a ler o codificador",
+    "19_voice_clips": "frases sem ruído, para a voz",
+    "20_speaker": "treino de quem distingue vozes",
+    "21_acoustic": "treino do modelo acústico",
+    "22_vocoder": "treino do vocoder",
     "30_evaluate": "avaliação",
 }
 
@@ -108,6 +112,7 @@ def render_report(
     stages: Sequence[Stage],
     environment: Environment,
     configurations: Mapping[str, str],
+    voice_section: str = "",
 ) -> str:
     """Return the HTML of a report.
 
@@ -117,6 +122,7 @@ def render_report(
         stages: The stages of the run.
         environment: Where it was measured.
         configurations: The resolved YAML of each stage.
+        voice_section: What is told of its voice, as HTML; "" where it has none.
     """
     templates = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     templates.filters.update(share=lambda value: written(value, "share"), counted=counted, kind=_kind)
@@ -128,7 +134,7 @@ def render_report(
         report=report,
         date=time.strftime("%d/%m/%Y %H:%M"),
         environment=environment,
-        results=[_result(target, report) for target in TARGETS],
+        results=[_result(target, report) for target in shown(report)],
         voices=_voices(report["wer_by_voice"]),
         sources=_sources(report),
         tasks=_tasks(report["spoken_tasks"]),
@@ -136,6 +142,7 @@ def render_report(
         written_kinds=report["text_qa_by_kind"],
         stages=[(_stage_label(stage), stage, _stage_cells(stage)) for stage in stages],
         configurations=configurations,
+        voice_section=voice_section,
     )
 
 

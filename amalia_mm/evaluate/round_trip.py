@@ -21,13 +21,14 @@ from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.errors import InputError, writing
 from amalia_mm.evaluate.copying import at_16_khz
 from amalia_mm.evaluate.dnsmos import Dnsmos, mean_opinion
+from amalia_mm.evaluate.items import SYNTHETIC
 from amalia_mm.evaluate.metrics import character_errors, word_errors
 from amalia_mm.json_rows import json_rows
 from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import samples_to_seconds
 
 REPORT = "round_trip.json"
-_SAID, _REFERENCE = "said", "reference"
+SAID, REFERENCE = "said", "reference"
 
 
 def evaluate_round_trip(
@@ -75,7 +76,7 @@ def evaluate_round_trip(
             "first_audio_s": sorted(first_s)[len(first_s) // 2],
             "seconds": round(spoken_s, 1),
         }
-        for name, clips in ((_SAID, said), (_REFERENCE, references)):
+        for name, clips in ((SAID, said), (REFERENCE, references)):
             figures[name] = _understood(rows, ears.transcribe(clips))
             if judge is not None:
                 figures[name] |= {"dnsmos": asdict(mean_opinion([judge(clip) for clip in clips]))}
@@ -84,8 +85,10 @@ def evaluate_round_trip(
     return figures
 
 
-def sentences(run: Path, most: int) -> list[dict[str, str]]:
+def sentences(run: Path, most: int, *, is_built_in: bool = False) -> list[dict[str, str]]:
     """Return the sentences of a run's test set, as many of each group (`heldout`) at most, with where their clip lies.
+
+    With `is_built_in` they are of the built-in corpus alone, without the user's own.
 
     Raises:
         InputError: There is none.
@@ -93,7 +96,8 @@ def sentences(run: Path, most: int) -> list[dict[str, str]]:
     listed = run / "test.jsonl"
     groups: dict[str, list[dict[str, str]]] = {}
     for _, row in json_rows(listed):
-        if row.get("task") == "transcribe":
+        is_meant = not is_built_in or str(row.get("source") or SYNTHETIC).startswith(SYNTHETIC)
+        if row.get("task") == "transcribe" and is_meant:
             clip = {"id": str(row["id"]), "text": str(row["text"]), "audio": str(run / str(row["audio"]))}
             groups.setdefault(str(row.get("heldout")), []).append({**clip, "group": str(row.get("heldout"))})
     chosen = [row for rows in groups.values() for row in _spread(rows, most)]
@@ -106,7 +110,7 @@ def sentences(run: Path, most: int) -> list[dict[str, str]]:
 def lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures for a terminal, a line for each group of what was said and of the reference."""
     told = [f"{figures['real_time']:.3f} x tempo real, primeiro som {1000 * figures['first_audio_s']:.0f} ms"]
-    for name in (_SAID, _REFERENCE):
+    for name in (SAID, REFERENCE):
         for group, row in figures[name].items():
             if group == "dnsmos":
                 told.append(f"{name}\tDNSMOS\t{row['ovr']:.2f}")

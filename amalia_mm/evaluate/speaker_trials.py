@@ -70,8 +70,8 @@ def load_embedder(folder: Path | str) -> SpeakerEmbedder:
     return load_voice_part(place, "speaker", SpeakerEncoder)[0]
 
 
-def load_verifier(folder: Path | str) -> Verifier:
-    """Return the check of a model folder with the threshold that trials found; `InputError` where none is written."""
+def threshold_of(folder: Path | str) -> float:
+    """Return the threshold that trials found for a model folder; `InputError` where none is written."""
     path = model_folder(folder)
     threshold = read_config(path).get(THRESHOLD)
     if not isinstance(threshold, float):
@@ -79,7 +79,12 @@ def load_verifier(folder: Path | str) -> Verifier:
         raise InputError(
             path / CONFIG, field=THRESHOLD, found=threshold, wanted="a similarity", remedy=remedy
         )
-    return Verifier(load_embedder(path), threshold)
+    return threshold
+
+
+def load_verifier(folder: Path | str) -> Verifier:
+    """Return the check of a model folder with its threshold; errors as `threshold_of`."""
+    return Verifier(load_embedder(folder), threshold_of(folder))
 
 
 def measure(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amalia_mm.errors import InputError
-from amalia_mm.evaluate.targets import TARGETS, written
+from amalia_mm.evaluate.targets import TARGETS, shown, written
 
 _MARKS = {True: "sim", False: "não", None: ""}
 
@@ -35,7 +35,7 @@ def _no_report(folder: Path, found: object) -> InputError:
 def table(report: Mapping[str, Any]) -> str:
     """Return one line a figure: its name, value and bound, and whether the bound is kept."""
     rows = [("medida", "valor", "objetivo", "cumprido")]
-    for target in TARGETS:
+    for target in shown(report):
         value = report.get(target.key)
         rows.append((target.label, written(value, target.unit), target.bound, _MARKS[target.is_met(value)]))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

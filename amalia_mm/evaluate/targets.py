@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Unit = Literal["share", "seconds", "gigabytes", "count"]
+Unit = Literal["share", "seconds", "milliseconds", "gigabytes", "count", "ratio", "points", "difference"]
+_TWO_DECIMALS = {"ratio": ".2f", "points": ".2f", "difference": "+.2f"}
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,25 @@ TARGETS = (
     Target("no_speech_words_without_vad", "Os mesmos, sem deteção de fala", "count"),
     Target("music_words", "Clipes de música que deram palavras", "count"),
     Target("music_words_without_vad", "Os mesmos, sem deteção de fala", "count"),
-    Target("total_seconds", "Tempo de todas as etapas", "seconds", at_most=900),
+    Target("voice_wer", "WER do que a voz diz, moldes conhecidos", at_most=0.15),
+    Target("voice_wer_templates", "WER do que a voz diz, moldes novos", at_most=0.15),
+    Target("voice_wer_reference", "WER da fala de referência, as mesmas frases, moldes conhecidos"),
+    Target("voice_wer_reference_templates", "WER da fala de referência, as mesmas frases, moldes novos"),
+    Target("voice_first_audio_s", "Da frase ao primeiro som, dez palavras", "milliseconds", at_most=0.3),
+    Target("voice_real_time", "Tempo que demora a fazer um segundo de fala", "ratio", at_most=0.3),
+    Target("voice_dnsmos_difference", "DNSMOS da voz, acima da referência", "difference", at_least=-0.2),
+    Target("total_seconds", "Tempo de todas as etapas", "seconds", at_most=1320),
     Target("peak_rss_gb", "Memória máxima", "gigabytes", at_most=6),
     Target("data_wait_fraction", "Espera por dados no treino do codificador", at_most=0.05, strictly=True),
 )
+
+OF_RUNS = ("total_seconds", "data_wait_fraction")
+"""Figures of how a model came to be; of a model by itself there are none."""
+
+
+def shown(report: Mapping[str, Any]) -> list[Target]:
+    """Return the figures that a report has to show: how long all stages took is one of whole runs alone."""
+    return [target for target in TARGETS if target.key not in OF_RUNS or report.get(target.key) is not None]
 
 
 def written(value: float | None, unit: Unit) -> str:
@@ -75,8 +91,12 @@ def written(value: float | None, unit: Unit) -> str:
     if unit == "seconds":
         minutes, seconds = divmod(round(value), 60)
         return f"{minutes}\u202fmin {seconds:02d}\u202fs" if minutes else f"{seconds}\u202fs"
+    if unit == "milliseconds":
+        return f"{1000 * value:.0f}\u202fms"
     if unit == "gigabytes":
         return f"{value:.2f}\u202fGB".replace(".", ",")
+    if unit in _TWO_DECIMALS:
+        return format(value, _TWO_DECIMALS[unit]).replace(".", ",") + ("\u202fs" if unit == "ratio" else "")
     return f"{value:g}"
 
 
@@ -86,6 +106,8 @@ def counted(counts: Mapping[str, float] | None) -> str:
         return ""
     if "errors" not in counts:
         return f"{counts['hits']:g} de {counts['total']:g}".replace(".", ",")
+    if "substitutions" not in counts:
+        return f"{counts['errors']:g} em {counts['total']:g}"
     return (
         f"{counts['errors']} em {counts['total']} ({counts['substitutions']} trocas, "
         f"{counts['deletions']} omissões, {counts['insertions']} acrescentos)"

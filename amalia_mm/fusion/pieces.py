@@ -150,6 +150,9 @@ def timed_transcript(
             for word in words
         )
         start_s, end_s = (samples_to_seconds(piece.start_samples + n) for n in astuple(piece.speech))
+        # CTC hears a word from its first sound on, which may be too soft for the detector of speech.
+        start_s = min([start_s, *(word.start_s for word in moved)])
+        end_s = max([end_s, *(word.end_s for word in moved)])
         segments.append(TimedText(written.text, start_s, end_s, moved))
     return Transcript(joined(pieces), duration_s, tuple(segments), word_source, channel)
 

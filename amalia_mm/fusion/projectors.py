@@ -224,10 +224,7 @@ class CtcPosterior(Projector):
 
         A decoder's spare rows, which stand for no token, have no share in it.
         """
-        logits = self.ctc_logits(features).float()
-        if classes.blank != self.blank_id:
-            logits = torch.cat([logits[..., : classes.blank], logits[..., self.blank_id :]], dim=-1)
-        return logits.log_softmax(dim=-1)
+        return without_spare(self.ctc_logits(features).float(), classes).log_softmax(dim=-1)
 
     def mix(self, logits: Tensor, embed_expected: EmbedExpected) -> Tensor:
         """Return embeddings (k a d) for the CTC logits (k a v+1)."""
@@ -254,6 +251,14 @@ class CtcPosterior(Projector):
     def _tokens(self, classes: Tensor) -> Tensor:
         """Return the decoder's tokens of classes."""
         return classes if self.vocabulary is None else self.get_buffer("token_ids")[classes]
+
+
+def without_spare(logits: Tensor, classes: CtcClasses) -> Tensor:
+    """Return logits (... v+1), the blank last, without the rows that stand for none of the classes."""
+    blank = logits.shape[-1] - 1
+    if classes.blank == blank:
+        return logits
+    return torch.cat([logits[..., : classes.blank], logits[..., blank:]], dim=-1)
 
 
 def _vocabulary(given: str | dict[str, int] | None, decoder: DecoderConfig) -> CtcVocabulary | None:

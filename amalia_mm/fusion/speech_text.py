@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import SpeechTextBatch
+from amalia_mm.fusion.ctc_head import CtcHead
 from amalia_mm.fusion.projectors import CtcPosterior, Projector, geometry_between
 from amalia_mm.fusion.splice import splice
 from amalia_mm.text.decoder import Decoder
@@ -42,13 +43,23 @@ class SpeechTextOutput:
 
 
 class SpeechTextModel(nn.Module):
-    """A decoder with ears; without encoder and projector, a decoder."""
+    """A decoder with ears; without encoder and projector, a decoder.
 
-    def __init__(self, encoder: AudioEncoder | None, projector: Projector | None, decoder: Decoder) -> None:
+    A CTC head beside the projector takes no part in `forward`: its loss and the times of words are asked of it.
+    """
+
+    def __init__(
+        self,
+        encoder: AudioEncoder | None,
+        projector: Projector | None,
+        decoder: Decoder,
+        ctc_head: CtcHead | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self.decoder = decoder
+        self.ctc_head = ctc_head
 
     @property
     def geometry(self) -> AudioGeometry | None:

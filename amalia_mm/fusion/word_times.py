@@ -1,7 +1,8 @@
 """When each written word is said: the text, in the form that CTC knows, aligned with what CTC heard.
 
-A head over letters gives the finer times; one over the decoder's tokens does where there is none. The written words
-keep their capitals and signs: each is followed by the words it is said with, none or several.
+A head over letters gives the finer times, the encoder's own or one beside the projector (ctc_head.py); one over the
+decoder's tokens does where there is none. The written words keep their capitals and signs: each is followed by the
+words it is said with, none or several.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from amalia_mm.audio.alignment import Alignment, align
-from amalia_mm.audio.geometry import centre_samples
+from amalia_mm.audio.geometry import LengthStage, centre_samples
 from amalia_mm.audio.vad import Segment
 from amalia_mm.fusion.projectors import CtcPosterior, own_vocabulary
 from amalia_mm.fusion.responder import Responder, Written
@@ -26,7 +27,8 @@ from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
 _LEAD_FRAMES: dict[WordSource, float] = {"letters": 1.0, "tokens": 0.5}
 """CTC writes a class once it has heard it. Measured on synthetic words, whose times are known: with this the beginning
-of a word is off by 18 ms (letters) and 23 ms (tokens) in the median, without it by 60 and 35; ends need none."""
+of a word is off by 18 ms (letters) and 23 ms (tokens) in the median, without it by 60 and 35; ends need none. A head
+beside the projector, whose frames are as long, is taken to be as late."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Said:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What a CTC head makes of a clip: log p (f*s c), the blank last, and its slots s in a frame of the encoder."""
+    """What a CTC head makes of a clip: log p (f*s c), the blank last, its slots s in a frame, and what a frame is."""
 
     log_probs: Tensor
     slots: int
+    stages: tuple[LengthStage, ...]
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,14 @@ class WordTimes:
     @property
     def source(self) -> WordSource | None:
         """What the times are from; None where the model has no CTC head."""
-        if self._model.encoder is not None and self._model.encoder.num_letters == NUM_LETTERS:
+        head = self._model.ctc_head
+        if self._has_own_letters or (head is not None and head.config.units == "letters"):
             return "letters"
-        return "tokens" if isinstance(self._model.projector, CtcPosterior) else None
+        return "tokens" if head is not None or isinstance(self._model.projector, CtcPosterior) else None
+
+    @property
+    def _has_own_letters(self) -> bool:
+        return self._model.encoder is not None and self._model.encoder.num_letters == NUM_LETTERS
 
     def place(
         self, waveforms: Sequence[Tensor], texts: Sequence[str], speech: Sequence[Segment]
@@ -139,18 +147,25 @@ class WordTimes:
 
     @torch.no_grad()
     def _hear(self, waveforms: Sequence[Tensor]) -> list[_Heard]:
-        encoder, projector = self._model.encoder, self._model.projector
-        assert encoder is not None
-        features, num_frames, letters = encoder.hear_letters(*self._responder.pad_waveforms(waveforms))
-        if self.source == "letters" and letters is not None:
-            log_probs = letters.float().log_softmax(dim=-1).cpu()
+        encoder, projector, head = self._model.encoder, self._model.projector, self._model.ctc_head
+        assert encoder is not None and projector is not None
+        frames, num_frames, letters = encoder.hear_letters(*self._responder.pad_waveforms(waveforms))
+        stages = encoder.stages
+        if self._has_own_letters and letters is not None:
+            log_probs = letters.float().log_softmax(dim=-1)
+        elif isinstance(projector, CtcPosterior) and self.source == "tokens":
+            log_probs = projector.log_probs(frames, self._classes)
         else:
-            assert isinstance(projector, CtcPosterior)
-            log_probs = projector.log_probs(features, self._classes).cpu()
-        slots = log_probs.shape[1] // features.shape[1]
+            assert head is not None
+            if head.config.reads == "projector":
+                frames = projector(frames, num_frames, self._model.decoder.embed_expected)
+                num_frames = projector.num_audio_tokens(num_frames)
+            stages = head.stages(encoder, projector)
+            log_probs = head.log_probs(frames, self._classes)
+        slots = log_probs.shape[1] // frames.shape[1]
         return [
-            _Heard(row[: slots * frames], slots)
-            for row, frames in zip(log_probs, num_frames.tolist(), strict=True)
+            _Heard(row[: slots * length], slots, stages)
+            for row, length in zip(log_probs.cpu(), num_frames.tolist(), strict=True)
         ]
 
     def _words(self, heard: _Heard, said: list[Said], speech: Segment) -> tuple[Word, ...]:
@@ -165,7 +180,7 @@ class WordTimes:
         placed: list[_Place | None] = [None] * len(said)
         if found:
             alignment, targets = max(found, key=lambda one: one[0].log_p)
-            placed = self._places(alignment, targets, heard.slots, len(said))
+            placed = self._places(alignment, targets, heard, len(said))
         return tuple(
             Word(each.written, place.start_s, max(place.end_s, place.start_s), place.confidence)
             for each, place in zip(said, _filled(said, placed, speech), strict=True)
@@ -196,10 +211,11 @@ class WordTimes:
         return _Targets(tuple(ids), tuple(owners))
 
     def _places(
-        self, alignment: Alignment, targets: _Targets, slots: int, num_words: int
+        self, alignment: Alignment, targets: _Targets, heard: _Heard, num_words: int
     ) -> list[_Place | None]:
         """Return where each written word is; None where it has no target."""
         assert self.source is not None
+        slots = heard.slots
         lead = _LEAD_FRAMES[self.source] * slots
         places: list[_Place | None] = [None] * num_words
         spans = list(zip(alignment.spans, targets.owners, strict=True))
@@ -214,16 +230,16 @@ class WordTimes:
                 earliest = float(before.start_frame if of is None else before.end_frame)
             start = max(first.start_frame - lead, earliest)
             confidence = sum(spans[place][0].confidence for place in own) / len(own)
-            places[owner] = _Place(
-                self._seconds(start / slots), self._seconds(last.end_frame / slots), confidence
+            start_s, end_s = (
+                _seconds(heard.stages, border / slots) for border in (start, float(last.end_frame))
             )
+            places[owner] = _Place(start_s, end_s, confidence)
         return places
 
-    def _seconds(self, border: float) -> float:
-        """Return the time of the border before a frame, counted from 0: half a step before the frame's centre."""
-        encoder = self._model.encoder
-        assert encoder is not None
-        return max(centre_samples(encoder.stages, border - 0.5), 0.0) / SAMPLE_RATE_HZ
+
+def _seconds(stages: tuple[LengthStage, ...], border: float) -> float:
+    """Return the time of the border before a frame, counted from 0: half a step before the frame's centre."""
+    return max(centre_samples(stages, border - 0.5), 0.0) / SAMPLE_RATE_HZ
 
 
 def _filled(said: Sequence[Said], places: Sequence[_Place | None], speech: Segment) -> list[_Place]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.phonology.foreign import in_our_letters
-from amalia_mm.portuguese.phonology.homographs import is_homograph, reading
+from amalia_mm.portuguese.phonology.foreign import in_our_letters, is_one_word
+from amalia_mm.portuguese.phonology.homographs import Beside, is_homograph, reading
 from amalia_mm.portuguese.phonology.phonemes import BREAKS, Phone, ipa, sampa
 from amalia_mm.portuguese.phonology.pronunciation import (
     CLITICS,
@@ -105,14 +105,15 @@ def _pieces(tokens: Sequence[str], i: int) -> Iterator[tuple[bool, str]]:
     if len(pieces) == 1:
         word = pieces[0]
         if is_homograph(word):
-            before = tokens[i - 1] if i and tokens[i - 1] not in BREAKS else None
-            after = tokens[i + 1] if tokens[i + 1] not in BREAKS else None
-            yield True, spelt_sounds(reading(word, before, after))
+            yield True, spelt_sounds(reading(word, _beside(tokens, i)))
         else:
             yield from _whole(word)
         return
     if all(piece in LETTER_NAMES for piece in pieces):
         yield from ((True, spelt_sounds(LETTER_NAMES[piece])) for piece in pieces)
+        return
+    if is_one_word(pieces):
+        yield from _whole("".join(pieces))
         return
     is_split_future = len(pieces) == 3 and pieces[1] in CLITICS and pieces[2] in _FUTURE_ENDINGS
     for j, piece in enumerate(pieces):
@@ -124,6 +125,17 @@ def _pieces(tokens: Sequence[str], i: int) -> Iterator[tuple[bool, str]]:
             yield True, spelt_sounds(reading(piece, pos="V"))
         else:
             yield from _whole(piece)
+
+
+def _beside(tokens: Sequence[str], i: int) -> Beside:
+    """Return the two words on either side of the i-th, as far as its phrase goes."""
+    before, after = _word_at(tokens, i - 1), _word_at(tokens, i + 1)
+    before_that = _word_at(tokens, i - 2) if before else None
+    return Beside(before, after, before_that, _word_at(tokens, i + 2) if after else None)
+
+
+def _word_at(tokens: Sequence[str], i: int) -> str | None:
+    return tokens[i] if 0 <= i < len(tokens) and tokens[i] not in BREAKS else None
 
 
 def _whole(word: str) -> Iterator[tuple[bool, str]]:

@@ -23,6 +23,8 @@ from amalia_mm.portuguese.reading import (
     clock,
     codes,
     dates,
+    fractions,
+    messages,
     money,
     quantities,
     roman,
@@ -31,6 +33,7 @@ from amalia_mm.portuguese.reading import (
 )
 from amalia_mm.portuguese.reading.cleaning import PUNCTUATION, cleaned, tidied
 from amalia_mm.portuguese.reading.rules import LETTER, Rule
+from amalia_mm.portuguese.tables import words_of
 
 _AT_DIGITS: tuple[Rule, ...] = (
     *dates.RULES,
@@ -38,17 +41,17 @@ _AT_DIGITS: tuple[Rule, ...] = (
     *quantities.RULES,
 )
 _AT_LETTERS: tuple[Rule, ...] = (
-    *(codes.IBAN, money.SIGN_FIRST),
+    *(codes.IBAN, money.SIGN_FIRST, dates.WEEK, *messages.RULES),
     *(*addresses.RULES, *abbreviations.RULES),
     *(*roman.RULES, quantities.UNIT_ALONE, *spelled.RULES),
 )
 _AT_SIGNS: tuple[Rule, ...] = (
-    *(codes.COUNTRY_CODE, money.SIGN_FIRST, quantities.SIGN, quantities.SIGN_FRACTION),
+    messages.OTHER_GENDER,
+    *(codes.COUNTRY_CODE, money.SIGN_FIRST, quantities.SIGN, *fractions.ALONE),
     *(quantities.UNIT_ALONE, *symbols.RULES),
 )
-_PLAIN = re.compile(
-    r"(?!(?:[vV]s|[eE]tc|[sS]éc|km|kg|cm|mm)\b)[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{2,}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +"
-)
+_PLAIN = re.compile(r"[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]{2,}(?=[ ,;!?»”]|$)|[aeoàéó](?= [a-zß-öø-ÿ])| +")
+_NOT_PLAIN = words_of("vs Vs etc Etc séc Séc km kg cm mm dto Dto esq Esq") | messages.SHORT
 _WORD = re.compile(rf"[{LETTER}]+(?:['’-][a-zß-öø-ÿ][{LETTER}]*)*")
 _OTHER_WORD = re.compile(r"[^\W\d_]+")
 _KEPT = frozenset(PUNCTUATION + "'’-–—")
@@ -110,7 +113,7 @@ def _pieces(text: str, left_out: list[str]) -> Iterator[str]:
     place = 0
     while place < len(text):
         plain = _PLAIN.match(text, place)
-        if plain:
+        if plain and plain[0] not in _NOT_PLAIN:
             yield plain[0]
             place = plain.end()
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -21,7 +21,7 @@ from amalia_mm.audio.no_speech import NoSpeech, no_speech_clip
 from amalia_mm.errors import InputError
 from amalia_mm.prepare.espeak import SpeakerPool, Utterance
 from amalia_mm.prepare.lines import Line
-from amalia_mm.units import samples_to_seconds, seconds_to_samples
+from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds, seconds_to_samples
 
 _SILENCE_S = (0.05, 0.3)
 _LEVEL_DB = (-32.0, -16.0)
@@ -46,11 +46,12 @@ class Clip:
     line: Line
     flac: bytes
     num_samples: int
+    rate_hz: int = SAMPLE_RATE_HZ
 
     @property
     def seconds(self) -> float:
         """How long it is."""
-        return samples_to_seconds(self.num_samples)
+        return samples_to_seconds(self.num_samples, self.rate_hz)
 
 
 def speak_lines(
@@ -59,20 +60,22 @@ def speak_lines(
     seed: int,
     prosody: Prosody = Prosody(),
     recorded: Callable[[Tensor, Generator], Tensor] | None = None,
+    rate_hz: int = SAMPLE_RATE_HZ,
 ) -> Iterator[Clip | InputError]:
     """Yield the clip of each line, in order, or the error where it cannot be said.
 
     Rate, pitch, size, silence, level and noise are drawn from the seed and the line's id alone, so a clip is
     the same in whatever order and by however many processes it is made. Only training clips change in size:
-    held-out voices are heard as they are. `recorded` makes a clip of what is said, `dress` where it is None.
+    held-out voices are heard as they are. `recorded` makes a clip of what is said, `dress` where it is None,
+    which knows 16 kHz only.
     """
     finished = dress if recorded is None else recorded
 
     def finish(number: int, waveform: Tensor) -> Clip:
         clip = finished(waveform, _generator(seed, lines[number].id))
-        return Clip(lines[number], encode_flac(clip), len(clip))
+        return Clip(lines[number], encode_flac(clip, rate_hz), len(clip), rate_hz)
 
-    return pool.speak((_utterance(line, seed, prosody) for line in lines), finish)
+    return pool.speak((replace(_utterance(line, seed, prosody), rate_hz=rate_hz) for line in lines), finish)
 
 
 def dress(waveform: Tensor, generator: Generator) -> Tensor:

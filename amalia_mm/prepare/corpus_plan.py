@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from amalia_mm.audio.channels import Side
 from amalia_mm.data.schema import Split
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
@@ -41,6 +42,7 @@ class Wishes:
         limits: What clips and transcripts must keep to.
         same_sentence: A sentence of one speaker is the same utterance, in whatever clip.
         keep_odd_rates: Learn from clips that sound as if their header lied about the sample rate (`odd_rates.py`).
+        channels: What is heard of two channels; None: their mean, and clips of two speakers cannot be used.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -52,6 +54,7 @@ class Wishes:
     limits: Limits = field(default_factory=Limits)
     same_sentence: bool = False
     keep_odd_rates: bool = False
+    channels: Side | None = None
 
 
 @dataclass(frozen=True, slots=True)

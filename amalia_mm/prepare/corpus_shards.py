@@ -88,7 +88,7 @@ def write_corpus(
     work = output / _WORK
     with writing(output):
         work.mkdir(parents=True, exist_ok=True)
-    chunks = chunks_of(plan.rows, wishes.limits, work)
+    chunks = chunks_of(plan.rows, wishes.limits, work, wishes.channels)
     decode_chunks(chunks, wishes.limits, num_processes, progress)
     clips, refused = _sorted_out(chunks)
     plan.refused += refused
@@ -97,7 +97,8 @@ def write_corpus(
         plan.refused += refused
     _check_any(clips, plan.refused, path)
     splits = [split for split in _SPLITS if any(clip.row.split == split for clip in clips)]
-    summary = {"corpus": name, "format": layout, "path": str(path), **_counts(clips, plan, reading)}
+    about = {"corpus": name, "format": layout, "path": str(path), "rate_hz": wishes.limits.rate_hz}
+    summary = {**about, **_counts(clips, plan, reading)}
     with staged(output, _STAGING, (*splits, QUARANTINE, SUMMARY)) as staging:
         _write_shards(staging, clips, name, progress)
         write_jsonl(staging / QUARANTINE, (one.to_json() for one in plan.refused))
@@ -119,7 +120,8 @@ def _check_any(usable: Sequence[object], refused: Sequence[Refused], path: Path)
     first = refused[0] if refused else None
     example = f"; the first: {first.row.where}: {first.fault.value}" if first else ""
     remedy = "check the path, --format and --where, or change the limits"
-    raise InputError(path, found=found + example, wanted="at least one", remedy=remedy)
+    wanted = f"at least one (of the first: {first.fault.limit})" if first else "at least one"
+    raise InputError(path, found=found + example, wanted=wanted, remedy=remedy)
 
 
 def _sorted_out(chunks: Sequence[Chunk]) -> tuple[list[Decoded], list[Refused]]:

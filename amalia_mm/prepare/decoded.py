@@ -22,16 +22,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from amalia_mm.audio.channels import CHOOSE, Side, load_scene
 from amalia_mm.audio.io import encode_flac, load_audio
 from amalia_mm.errors import InputError, writing
+from amalia_mm.prepare.kept_rate import recorded_enough
 from amalia_mm.prepare.odd_rates import bands_of
 from amalia_mm.prepare.plausible import Limits, clip_fault
 from amalia_mm.prepare.readers.row import CorpusRow, Embedded, Fault
-from amalia_mm.units import samples_to_seconds
+from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
 CHUNK_ROWS = 128
 """Rows that one process decodes before it writes them down: what a killed run loses at most, per process."""
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Chunk:
     rows: Sequence[CorpusRow]
     folder: Path
     name: str
+    side: Side | None = None
+    """What is heard of two channels; None: their mean, and two speakers are a fault."""
 
     @property
     def index(self) -> Path:
@@ -55,13 +59,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A clip that can be learned from, as 16 kHz mono flac in the file of its chunk."""
+    """A clip that can be learned from, as mono flac of the rate that is wanted in the file of its chunk."""
 
     row: CorpusRow
     file: Path
     offset: int
     num_bytes: int
     num_samples: int
+    """As it is heard: at 16 kHz."""
     sha256: str
     """Of its samples in 16 bits: the same sound has the same, in whatever container it came."""
     bands: Sequence[int]
@@ -78,13 +83,16 @@ class Decoded:
             return os.pread(file.fileno(), self.num_bytes, self.offset)
 
 
-def chunks_of(rows: Sequence[CorpusRow], limits: Limits, folder: Path) -> list[Chunk]:
+def chunks_of(
+    rows: Sequence[CorpusRow], limits: Limits, folder: Path, side: Side | None = None
+) -> list[Chunk]:
     """Return the rows in chunks, each named by a hash of what it is made from."""
     chunks = []
     for start in range(0, len(rows), CHUNK_ROWS):
         part = rows[start : start + CHUNK_ROWS]
-        key = hashlib.sha256(json.dumps([_VERSION, asdict(limits), [_trace(row) for row in part]]).encode())
-        chunks.append(Chunk(part, folder, f"{start // CHUNK_ROWS:06d}-{key.hexdigest()[:16]}"))
+        made_from = [_VERSION, asdict(limits), side, [_trace(row) for row in part]]
+        key = hashlib.sha256(json.dumps(made_from).encode())
+        chunks.append(Chunk(part, folder, f"{start // CHUNK_ROWS:06d}-{key.hexdigest()[:16]}", side))
     return chunks
 
 
@@ -123,7 +131,7 @@ def decode_chunk(chunk: Chunk, limits: Limits) -> None:
     """Decode the rows of one chunk and write them down; the same rows give the same bytes."""
     lines, clips = [], []
     for row in chunk.rows:
-        found = _decode(row, limits)
+        found = _decode(row, limits, chunk.side)
         if isinstance(found, Fault):
             lines.append(asdict(found))
         else:
@@ -135,7 +143,7 @@ def decode_chunk(chunk: Chunk, limits: Limits) -> None:
         _put(chunk.index, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def _decode(row: CorpusRow, limits: Limits) -> tuple[bytes, dict[str, object]] | Fault:
+def _decode(row: CorpusRow, limits: Limits, side: Side | None) -> tuple[bytes, dict[str, object]] | Fault:
     assert row.audio is not None and row.text is not None
     where = f"{row.where}: {row.audio}" if isinstance(row.audio, Path) else row.where
     source = row.audio
@@ -147,17 +155,31 @@ def _decode(row: CorpusRow, limits: Limits) -> tuple[bytes, dict[str, object]] |
             return Fault("no_audio", "no bytes", "a clip")
         source = content
     try:
-        waveform = load_audio(source, where=where, max_seconds=limits.max_s)
+        recorded_enough(source, limits.rate_hz, where)
+        waveform = load_scene(
+            source,
+            side,
+            where=where,
+            max_seconds=limits.max_s,
+            remedy=CHOOSE,
+            sample_rate_hz=limits.rate_hz,
+        )
     except InputError as error:
-        return Fault("duration" if error.field == "duration" else "audio", str(error.found), error.wanted)
+        if error.field == "channels":
+            return Fault("channels", str(error.found), f"{error.wanted}; {error.remedy}")
+        reason = {"duration": "duration", "rate_hz": "recorded_rate"}.get(error.field, "audio")
+        return Fault(reason, str(error.found), error.wanted)
     peak = float(waveform.abs().max())
-    fault = clip_fault(row.text, samples_to_seconds(len(waveform)), peak, row.promised_s, limits)
+    fault = clip_fault(
+        row.text, samples_to_seconds(len(waveform), limits.rate_hz), peak, row.promised_s, limits
+    )
     if fault is not None:
         return fault
     samples = (waveform.numpy() / max(peak, 1.0) * 32767).round().astype(np.int16)
     digest = hashlib.sha256(samples.tobytes()).hexdigest()
-    about = {"num_samples": len(waveform), "sha256": digest, "bands": bands_of(waveform)}
-    return encode_flac(waveform), about
+    flac = encode_flac(waveform, limits.rate_hz)
+    heard = waveform if limits.rate_hz == SAMPLE_RATE_HZ else load_audio(flac, where=where)
+    return flac, {"num_samples": len(heard), "sha256": digest, "bands": bands_of(heard)}
 
 
 def _trace(row: CorpusRow) -> list[object]:

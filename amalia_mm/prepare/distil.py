@@ -6,6 +6,7 @@ decoder's, by the text path: how well it hears has no part in them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from amalia_mm.batch import Turn
 from amalia_mm.data.pipeline import spoken_of
 from amalia_mm.data.schema import TRANSCRIBE, Record
 from amalia_mm.data.shards import ShardIndex, ShardWriter, read_record
+from amalia_mm.data.tars import sha256
 from amalia_mm.errors import InputError, writing
 from amalia_mm.portuguese.contrast import find_markers, load_contrasts, markers
 from amalia_mm.prepare.staging import write_summary
@@ -28,6 +30,7 @@ from amalia_mm.text.chat import instruction, read_in_place
 from amalia_mm.text.sampling import Sampling
 
 SUMMARY = "distil.json"
+_CARD = "README.md"
 BLOCK_RECORDS = 128
 """Records answered before they are kept: what an interruption costs, and what draws are counted by."""
 CUT, EMPTY, BRAZILIAN = "met the limit of their length", "empty", "with Brazilian forms"
@@ -111,7 +114,12 @@ def write_distilled(
     assistant = Assistant.load(model)
     kept = _Kept(
         output.with_name(output.name + ".answers.jsonl"),
-        {"model": str(assistant.folder.resolve()), "shards": index.fingerprint, **asdict(options)},
+        {
+            "model": str(assistant.folder.resolve()),
+            "model_sha256": _content_of(assistant.folder),
+            "shards": index.fingerprint,
+            **asdict(options),
+        },
     )
     blocks = [numbers[start : start + BLOCK_RECORDS] for start in range(0, len(numbers), BLOCK_RECORDS)]
     answers = kept.answers
@@ -130,6 +138,14 @@ def write_distilled(
         write_summary(output / SUMMARY, counts)
         kept.path.unlink(missing_ok=True)
     return counts
+
+
+def _content_of(folder: Path) -> str:
+    """Return sha256 over the files of a model folder, but for its card: a model trained anew is another one."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _CARD):
+        whole.update(f"{path.relative_to(folder)} {sha256(path)}\n".encode())
+    return whole.hexdigest()
 
 
 class _Kept:

@@ -56,6 +56,8 @@ class Utterance:
     rate_wpm: int | None = None
     pitch: int | None = None
     tract_scale: float = 1.0
+    rate_hz: int = SAMPLE_RATE_HZ
+    """Of the waveform that is wanted."""
 
 
 class _ChildLostError(Exception):
@@ -142,11 +144,11 @@ class Speaker:
         self._child: _Child | None = None
 
     def speak(self, utterance: Utterance) -> Tensor:
-        """Return the sentence as heard: (n) float32, mono, 16 kHz, about 5-40 ms of silence around it.
+        """Return the sentence as heard: (n) float32, mono, at the rate wanted, about 5-40 ms of silence around it.
 
         Raises:
-            InputError: The synthesiser is not installed, refuses the request, says nothing, or was lost twice
-                over the same sentence.
+            InputError: The synthesiser is not installed, refuses the request, says nothing, was lost twice over the
+                same sentence, or has a lower rate than is wanted (`kept_rate.py`).
         """
         return self._waveform(utterance, *self._ask(_request(utterance)))
 
@@ -163,7 +165,7 @@ class Speaker:
         starts = struct.unpack_from(f"<{num_words}I", body, 4)
         waveform = self._waveform(utterance, b"PCM1", rate_hz, body[4 * (1 + num_words) :])
         own_rate_hz = rate_hz * utterance.tract_scale
-        return waveform, [round(start * SAMPLE_RATE_HZ / own_rate_hz) for start in starts]
+        return waveform, [round(start * utterance.rate_hz / own_rate_hz) for start in starts]
 
     def phonemes(self, text: str) -> str:
         """Return the sounds of a text in IPA as the synthesiser knows them, a space between words.
@@ -180,11 +182,19 @@ class Speaker:
         text, voice = utterance.text, utterance.voice
         if kind != b"PCM1":
             raise _unspoken(text, body.decode(errors="replace"))
+        if utterance.rate_hz > max(sample_rate_hz, SAMPLE_RATE_HZ):
+            raise InputError(
+                "espeak-ng",
+                field="rate_hz",
+                found=f"{sample_rate_hz} Hz, its own rate",
+                wanted=f"{utterance.rate_hz} Hz or more, for clips of {utterance.rate_hz} Hz",
+                remedy=f"ask for at most {sample_rate_hz} Hz; for more give recordings (`amalia prepare corpus`)",
+            )
         samples = np.frombuffer(body, dtype="<i2").astype(np.float32) / 32768
         if not samples.size or np.abs(samples).max() < _SILENCE:
             raise _unspoken(text, f"no sound from voice {voice.variant}")
         return torch.from_numpy(
-            soxr.resample(samples, sample_rate_hz * utterance.tract_scale, SAMPLE_RATE_HZ)
+            soxr.resample(samples, sample_rate_hz * utterance.tract_scale, utterance.rate_hz)
         )
 
     def info(self) -> dict[str, str]:

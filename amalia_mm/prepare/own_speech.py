@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amalia_mm.audio.io import encode_flac, load_audio
+from amalia_mm.audio.channels import load_scene
+from amalia_mm.audio.io import encode_flac
 from amalia_mm.data.schema import TRANSCRIBE, Record
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.prepare.corpora import Recording, read_speech_manifest
+from amalia_mm.prepare.kept_rate import recorded_enough
 from amalia_mm.prepare.said import Said
-from amalia_mm.units import samples_to_seconds
+from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
 MAX_RECORDING_S = 30.0
 """Longer recordings have one text for several breaths, and do not fit a batch."""
@@ -61,21 +63,26 @@ def read_own_speech(manifests: Sequence[Path]) -> OwnSpeech:
 
 @dataclass(frozen=True)
 class OwnClip:
-    """One recording of the user's, decoded, as 16 kHz mono flac."""
+    """One recording of the user's, decoded, as mono flac of `rate_hz`."""
 
     record: Record
     flac: bytes
+    rate_hz: int = SAMPLE_RATE_HZ
 
 
-def decode_own_speech(own: OwnSpeech, advance: Callable[[], object]) -> Iterator[OwnClip]:
+def decode_own_speech(
+    own: OwnSpeech, advance: Callable[[], object], rate_hz: int = SAMPLE_RATE_HZ
+) -> Iterator[OwnClip]:
     """Yield the recordings that can be used, and note those that cannot; `advance` is called once for each.
+
+    Above 16 kHz those recorded at less than `rate_hz` cannot (`kept_rate.py`).
 
     Raises:
         InputError: More than a tenth of the recordings cannot be used; it names the first of them.
     """
     for number, recording in enumerate(own.recordings):
         try:
-            clip = _decoded(f"own-{number:06d}-{recording.id}", recording)
+            clip = _decoded(f"own-{number:06d}-{recording.id}", recording, rate_hz)
         except InputError as error:
             own.bad.append(error)
             _log.warning("left out: %s", error)
@@ -95,13 +102,14 @@ def decode_own_speech(own: OwnSpeech, advance: Callable[[], object]) -> Iterator
         )
 
 
-def _decoded(identity: str, recording: Recording) -> OwnClip:
+def _decoded(identity: str, recording: Recording, rate_hz: int) -> OwnClip:
     where = f"{recording.where}: {recording.audio}"
     if not spoken_form(recording.text):
         remedy = "set it to null, or write down what is said"
         raise InputError(where, field="text", found=repr(recording.text), wanted="words", remedy=remedy)
-    waveform = load_audio(recording.audio, where=where, max_seconds=MAX_RECORDING_S)
-    seconds = samples_to_seconds(len(waveform))
+    recorded_enough(recording.audio, rate_hz, where)
+    waveform = load_scene(recording.audio, where=where, max_seconds=MAX_RECORDING_S, sample_rate_hz=rate_hz)
+    seconds = samples_to_seconds(len(waveform), rate_hz)
     if seconds < MIN_RECORDING_S:
         wanted = f"at least {MIN_RECORDING_S:g} s"
         raise InputError(
@@ -118,4 +126,4 @@ def _decoded(identity: str, recording: Recording) -> OwnClip:
         text=recording.text,
         seconds=round(seconds, 3),
     )
-    return OwnClip(record, encode_flac(waveform))
+    return OwnClip(record, encode_flac(waveform, rate_hz), rate_hz)

@@ -11,7 +11,9 @@ from itertools import permutations
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.normalise import spoken_form
+from amalia_mm.prepare.kept_rate import check_rate
 from amalia_mm.prepare.readers.row import Fault
+from amalia_mm.units import SAMPLE_RATE_HZ
 
 _RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _SAME_RATIO = 0.005
@@ -31,9 +33,10 @@ class Limits:
         max_chars_per_s: Most letters and digits a second; Portuguese is read at 10 to 20.
         max_foreign_share: Most letters of other scripts than Latin, of all letters.
         max_length_error: How far a clip may be from the length its corpus promises, as a share of that.
+        rate_hz: What clips are kept at; above 16 kHz those recorded at less are refused (`kept_rate.py`).
 
     Raises:
-        InputError: A range is upside down, or a share outside 0 to 1.
+        InputError: A range is upside down, a share outside 0 to 1, or clips cannot be kept at that rate.
     """
 
     min_s: float = 0.1
@@ -42,6 +45,7 @@ class Limits:
     max_chars_per_s: float = 30.0
     max_foreign_share: float = 0.1
     max_length_error: float = 0.05
+    rate_hz: int = SAMPLE_RATE_HZ
 
     def __post_init__(self) -> None:
         for low, high in (("min_s", "max_s"), ("min_chars_per_s", "max_chars_per_s")):
@@ -49,6 +53,7 @@ class Limits:
                 found = f"{getattr(self, low):g} to {getattr(self, high):g}"
                 wanted, remedy = "from 0 on, the first below the second", "correct the limits"
                 raise InputError(f"{low}, {high}", found=found, wanted=wanted, remedy=remedy)
+        check_rate(self.rate_hz)
         for name in ("max_foreign_share", "max_length_error"):
             if not 0 <= getattr(self, name) <= 1:
                 remedy = "correct the limit"

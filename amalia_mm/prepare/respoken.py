@@ -17,6 +17,9 @@ from amalia_mm.audio.io import encode_flac, load_audio
 from amalia_mm.prepare.own_speech import OwnClip
 from amalia_mm.units import SAMPLE_RATE_HZ, samples_to_seconds
 
+_WINDOW_S = 0.032
+"""Of the phase vocoder: 512 samples at 16 kHz."""
+
 
 @dataclass(frozen=True)
 class Respeaking:
@@ -36,26 +39,28 @@ class Respeaking:
             if not 0 < low <= high:
                 raise ValueError(f"{name} goes from {low} to {high}: it must be above 0, and not upside down")
 
-    def copy(self, waveform: Tensor, seed: int, identity: str, number: int) -> Tensor:
+    def copy(
+        self, waveform: Tensor, seed: int, identity: str, number: int, rate_hz: int = SAMPLE_RATE_HZ
+    ) -> Tensor:
         """Return copy `number` of a recording (n): the same for the same seed and identity."""
         rng = random.Random(f"{seed} {identity} copy {number}")
-        return respoken(waveform, rng.uniform(*self.tract_scale), rng.uniform(*self.tempo))
+        return respoken(waveform, rng.uniform(*self.tract_scale), rng.uniform(*self.tempo), rate_hz)
 
 
 def copies_of(clip: OwnClip, num: int, seed: int = 0, change: Respeaking = Respeaking()) -> Iterator[OwnClip]:
     """Yield changed copies of a recording, each with an id of its own."""
-    waveform = load_audio(clip.flac) if num else torch.empty(0)
+    waveform = load_audio(clip.flac, sample_rate_hz=clip.rate_hz) if num else torch.empty(0)
     for number in range(1, num + 1):
-        copy = change.copy(waveform, seed, clip.record.id, number)
+        copy = change.copy(waveform, seed, clip.record.id, number, clip.rate_hz)
         record = replace(
             clip.record,
             id=f"{clip.record.id}~{number}",
-            seconds=round(samples_to_seconds(len(copy)), 3),
+            seconds=round(samples_to_seconds(len(copy), clip.rate_hz), 3),
         )
-        yield OwnClip(record, encode_flac(copy))
+        yield OwnClip(record, encode_flac(copy, clip.rate_hz), clip.rate_hz)
 
 
-def respoken(waveform: Tensor, tract_scale: float, tempo: float) -> Tensor:
+def respoken(waveform: Tensor, tract_scale: float, tempo: float, rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
     """Return the clip (n / tempo) float32 with formants and pitch `tract_scale` times as high.
 
     It is resampled, which moves pitch, formants and pace together (vocal tract length perturbation: Jaitly and Hinton
@@ -64,5 +69,6 @@ def respoken(waveform: Tensor, tract_scale: float, tempo: float) -> Tensor:
     # Imported here: librosa compiles as it loads, which only this needs.
     from librosa.effects import time_stretch
 
-    scaled = soxr.resample(waveform.numpy(), SAMPLE_RATE_HZ * tract_scale, SAMPLE_RATE_HZ)
-    return torch.from_numpy(time_stretch(scaled, rate=tempo / tract_scale, n_fft=512))
+    scaled = soxr.resample(waveform.numpy(), rate_hz * tract_scale, rate_hz)
+    num_fft = 4 * round(_WINDOW_S * rate_hz / 4)
+    return torch.from_numpy(time_stretch(scaled, rate=tempo / tract_scale, n_fft=num_fft))

@@ -132,7 +132,7 @@ def render_document(text: str, tokenizer: Tokenizer) -> Rendered:
 
 
 def _opening(role: str, tokenizer: Tokenizer) -> list[int]:
-    return tokenizer.encode_inside(f"{role}\n")
+    return tokenizer.encode_recurring(f"{role}\n")
 
 
 def _parts(turn: Turn, has_audio: bool, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -143,7 +143,7 @@ def _parts(turn: Turn, has_audio: bool, tokenizer: Tokenizer) -> tuple[list[int]
     """
     opening = _opening(turn.role, tokenizer)
     if has_audio:
-        return opening, tokenizer.encode_inside(turn.text)
+        return opening, tokenizer.encode_recurring(turn.text)
     ids = tokenizer.encode_inside(f"{turn.role}\n{turn.text}")
     pairs = zip(ids, opening, strict=False)
     num_given = next((place for place, (a, b) in enumerate(pairs) if a != b), len(opening))

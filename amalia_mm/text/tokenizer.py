@@ -29,6 +29,7 @@ SPACE = "▁"
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _ALPHABET = (SPACE, *"\n0123456789abcdefghijklmnopqrstuvwxyzàáâãçéêíóôõú.,?!-")
 _ROLES = "system user assistant"
+_MOST_RECURRING = 1024
 _OWN_BESIDE = (ChatFormat(), "never", BOS)
 """Chat format, first space and beginning of a tokenizer that is made here."""
 
@@ -66,6 +67,7 @@ class Tokenizer:
         """Special tokens and single bytes lie below this id, tokens of text from here on."""
         self.chat_format: ChatFormat = files.chat_format
         """What the checkpoint's chat template adds to plain ChatML."""
+        self._recurring: dict[str, tuple[int, ...]] = {}
         self.newline_ids: tuple[int, ...] = tuple(self.encode_inside("\n"))
         """The tokens of the line break between two turns."""
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((self.im_end_id, self.eos_id, *files.stop_ids)))
@@ -164,6 +166,15 @@ class Tokenizer:
         They differ from those of `encode` where a tokenizer puts a space before a whole text and nowhere else.
         """
         return self._inside.encode(self._begun(text, is_inside=True), add_special_tokens=False).ids
+
+    def encode_recurring(self, text: str) -> list[int]:
+        """Return what `encode_inside` gives; of texts that come again and again, such as roles and instructions."""
+        ids = self._recurring.get(text)
+        if ids is None:
+            if len(self._recurring) >= _MOST_RECURRING:
+                self._recurring.clear()
+            ids = self._recurring[text] = tuple(self.encode_inside(text))
+        return list(ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of many texts at once, each as `encode` gives them."""

@@ -8,14 +8,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import one_hot
 
 from amalia_mm.batch import VoiceBatch
 from amalia_mm.data.voice import VoiceData
 from amalia_mm.errors import InputError
+from amalia_mm.lora import LoraConfig
 from amalia_mm.run import warm_start
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.losses import Loss
+from amalia_mm.train.one_person import (
+    OnePersonsClips,
+    add_to_acoustic,
+    begin_row,
+    check_own_voice,
+    without_speakers,
+)
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.voice_hearing import Heard, Listener, hear
@@ -23,6 +32,7 @@ from amalia_mm.voice.acoustic import AcousticModel, Encoded, Outline, Phones, no
 from amalia_mm.voice.alignment import (
     diagonal_prior,
     frames_of_phones,
+    likeness,
     mean_over_phones,
     monotonic_alignment,
     spread,
@@ -84,6 +94,10 @@ class Acoustic(SummedStep[_Voice]):
             standard deviation off.
         init_from: Model folder -> parts to start from (`acoustic`).
         freeze: Regular expressions over parameter names; each must match one.
+        own_voice: The clips are one person's: the table has one row, which begins as the middle of what the encoder
+            tells of all the clips, and is learned.
+        lora: Low-rank changes to train in place of the weights that `init_from` gives. The model folder keeps them
+            apart.
     """
 
     parts = (PART,)
@@ -99,8 +113,11 @@ class Acoustic(SummedStep[_Voice]):
         alignment_width: float = 0.2,
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
+        own_voice: bool = False,
+        lora: LoraConfig | None = None,
     ) -> None:
         super().__init__(optim)
+        self.own_voice, self.lora_apart = own_voice, lora
         self.build_acoustic = acoustic
         self.speaker_encoder = speaker_encoder
         self.duration_weight, self.pitch_weight = duration_weight, pitch_weight
@@ -109,6 +126,11 @@ class Acoustic(SummedStep[_Voice]):
         self.freeze_patterns = freeze or []
         self._listener: Listener | None = None
         self.model: _Voice | None = None
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of the clips to learn from."""
+        return self.voice_frames["sample_rate_hz"]
 
     @property
     def voice_frames(self) -> dict[str, int]:
@@ -129,11 +151,27 @@ class Acoustic(SummedStep[_Voice]):
         if self.speaker_encoder is not None:
             self._listener = Listener(self.speaker_encoder)
         self._check_speakers(model.acoustic)
-        if self._listener is not None and model.acoustic.speakers is not None:
+        init_from = self.init_from
+        if self.own_voice:
+            init_from = without_speakers(model.acoustic, init_from)
+        elif self._listener is not None and model.acoustic.speakers is not None:
             _keep_only(model.acoustic.speakers)
-        warm_start(model, self.init_from)
+        warm_start(model, init_from)
+        if self.lora_apart is not None:
+            add_to_acoustic(model.acoustic, self.lora_apart, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
+        if self.own_voice:
+            check_own_voice(model.acoustic, self._listener is not None, self.init_from)
         self.model = model
+
+    def on_train_start(self) -> None:
+        """Begin a person's row, where it is one person's voice that is learned and the run begins."""
+        if not self.own_voice or self.trainer.global_step > 0:
+            return
+        assert self.model is not None and self._listener is not None
+        data = getattr(self.trainer, "datamodule", None)
+        assert isinstance(data, OnePersonsClips)
+        begin_row(self.model.acoustic, self._listener, data)
 
     def _check_speakers(self, acoustic: AcousticModel) -> None:
         """Refuse a model whose speakers come from nowhere, or as vectors of another length."""
@@ -225,7 +263,7 @@ class Acoustic(SummedStep[_Voice]):
         """Return (b e), the vector of each clip's speaker; zeros where nobody is named."""
         assert self.model is not None
         table = self.model.acoustic.speakers
-        if self._listener is not None:
+        if self._listener is not None and not self.own_voice:
             vectors = self._listener.vectors(batch, self.model.acoustic.mel.sample_rate_hz)
             if table is not None and self.training:
                 self._check_table(table, batch)
@@ -233,7 +271,10 @@ class Acoustic(SummedStep[_Voice]):
             return vectors
         assert table is not None
         self._check_table(table, batch)
-        return table(batch.speakers.clamp(min=0)).masked_fill((batch.speakers < 0)[:, None], 0.0)
+        vectors = table(batch.speakers.clamp(min=0))
+        if self.own_voice:  # the length of what an encoder tells
+            vectors = functional.normalize(vectors, dim=-1)
+        return vectors.masked_fill((batch.speakers < 0)[:, None], 0.0)
 
     def _check_table(self, table: nn.Embedding, batch: VoiceBatch) -> None:
         if len(batch.speaker_names) > table.num_embeddings:
@@ -242,17 +283,15 @@ class Acoustic(SummedStep[_Voice]):
                 field="num_speakers",
                 found=f"{table.num_embeddings} for {len(batch.speaker_names)} speakers in the shards",
                 wanted="a row for each speaker",
-                remedy="raise num_speakers, or give a speaker_encoder",
+                remedy="name one in data.speaker"
+                if self.own_voice
+                else "raise num_speakers, or give a speaker_encoder",
             )
 
     @torch.no_grad()
     def aligned(self, encoded: Encoded, heard: Heard, batch: VoiceBatch) -> Tensor:
         """Return (b p), the frames of each phone, as the model finds them."""
-        num_mels, mean = heard.mel.shape[1], encoded.mean
-        # -1/2 of the mean squared difference, without the part that is the same for every phone; lower precision would
-        # make phones equal that are not.
-        with torch.autocast(mean.device.type, enabled=False):
-            scores = (mean @ heard.mel - 0.5 * mean.square().sum(-1, keepdim=True)) / num_mels
+        scores = likeness(encoded.mean, heard.mel)
         scores = scores + diagonal_prior(batch.num_phones, heard.num_frames, self.alignment_width)
         return monotonic_alignment(scores, batch.num_phones, heard.num_frames)
 

@@ -168,7 +168,7 @@ def main(argv: Sequence[str]) -> None:
         InputError: An option is unknown or has a value that does not fit; one line, before any work.
         KeyboardInterrupt: The run was stopped by a signal; its checkpoint is written.
     """
-    _quieten()
+    quieten()
     kwargs: dict[str, Any] = {"exit_on_error": False}
     stop = GracefulStop()
     try:
@@ -206,12 +206,13 @@ def _one_line(argv: Sequence[str], error: ArgumentError) -> InputError:
     )
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Silence the notes of Lightning that are wrong here: warnings of our own making still come through."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*`IterableDataset` has `__len__` defined.*",

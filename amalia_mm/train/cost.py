@@ -6,6 +6,7 @@ data comes beside it, and decides where an adapter alone is trained.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Machine:
     def __post_init__(self) -> None:
         for name, value, holds, wanted in (
             ("gpus", self.num_gpus, self.num_gpus >= 1, "at least 1"),
-            ("gigabytes", self.gigabytes, self.gigabytes > 0, "above 0"),
+            ("gigabytes", self.gigabytes, 0 < self.gigabytes < math.inf, "a number above 0"),
             ("mfu", self.mfu, 0 < self.mfu <= 1, "above 0 and at most 1"),
         ):
             if not holds:
@@ -128,6 +129,8 @@ def cost_of(
     if geometry is None or model.encoder is None or model.projector is None:
         raise ValueError("the cost of a model that cannot hear")
     parts = {"encoder": model.encoder, "projector": model.projector, "decoder": model.decoder}
+    if model.ctc_head is not None:
+        parts["ctc_head"] = model.ctc_head
     sizes = {name: _count(part.parameters()) for name, part in parts.items()}
     trained = {name: _count(p for p in part.parameters() if p.requires_grad) for name, part in parts.items()}
     tokens_per_s = _a_second(geometry, clip_s)
@@ -143,6 +146,9 @@ def cost_of(
     flop += 2 * multiplied * 2 * TEXT_TOKENS_PER_S if is_distilled else 0
     flop += (6 if trained["encoder"] else 2) * sizes["encoder"] * frames_per_s
     flop += 6 * sizes["projector"] * tokens_per_s
+    if model.ctc_head is not None:
+        of_projector = model.ctc_head.config.reads == "projector"
+        flop += 6 * sizes["ctc_head"] * (tokens_per_s if of_projector else frames_per_s)
     weights = sum(p.numel() * p.element_size() for part in parts.values() for p in part.parameters())
     training = 3 * _FLOAT * sum(trained.values())
     each_s = config.num_hidden_layers * kept_bytes(config, is_trained=is_own) * positions_per_s

@@ -9,16 +9,18 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from amalia_mm.data.order import Row
 from amalia_mm.data.shard_data import ShardData
+from amalia_mm.data.speaker_data import SpeakerData
 from amalia_mm.errors import InputError
 from amalia_mm.train.strategy import Sharded
 from amalia_mm.train.summed import SummedStep
@@ -29,6 +31,7 @@ _FILLED = 0.9
 _STATE_BYTES = 8
 """Of an optimiser with two numbers for each weight, in float32."""
 _GB = 1e9
+Data = ShardData[Any] | SpeakerData
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ class DryRun(Callback):
         """
         enabled = pl_module.device.type == "cuda" if self.enabled is None else self.enabled
         data: Any = getattr(trainer, "datamodule", None)
-        if not enabled or not isinstance(data, ShardData) or not isinstance(pl_module, SummedStep):
+        is_known = isinstance(data, (ShardData, SpeakerData))
+        if not enabled or not is_known or not isinstance(pl_module, SummedStep):
             return
         peaks = []
         with _untouched(pl_module):
-            for name, rows in _largest(data).items():
+            for name, rows in data.largest().items():
                 peak = _peak(trainer, pl_module, data, name, rows)
                 if peak is None:
                     fitting = _most_that_fit(trainer, pl_module, data, rows)
@@ -74,14 +78,8 @@ class DryRun(Callback):
             _LOG.warning("dry run: %s fit", ", ".join(peak.name for peak in peaks))
 
 
-def _largest(data: ShardData[Any]) -> dict[str, tuple[Row, ...]]:
-    if data.steps is None:
-        raise ValueError("the dry run needs the training batches, which train_dataloader() makes")
-    return data.steps.order.largest()
-
-
 def _peak(
-    trainer: Trainer, module: SummedStep[Any], data: ShardData[Any], name: str, rows: Sequence[Row]
+    trainer: Trainer, module: SummedStep[Any], data: Data, name: str, rows: Sequence[Row]
 ) -> Peak | None:
     """Return what a batch took; None where it did not fit, on this or another process."""
     device = module.device
@@ -108,15 +106,20 @@ def _peak(
     return Peak(name, before, highest) if fits else None
 
 
-def _forward_and_back(
-    trainer: Trainer, module: SummedStep[Any], data: ShardData[Any], rows: Sequence[Row]
-) -> None:
+def _forward_and_back(trainer: Trainer, module: SummedStep[Any], data: Data, rows: Sequence[Row]) -> None:
     assert data.steps is not None
     batch = data.steps.batch_of(rows).to(module.device)
-    with trainer.precision_plugin.train_step_context():
-        loss = module.loss_terms(batch)["loss"].sum
-    if not loss.requires_grad:
-        return
+    with closing(module.tried_losses(batch)) as losses:
+        while True:
+            with trainer.precision_plugin.train_step_context():
+                loss = next(losses, None)
+            if loss is None:
+                return
+            if loss.requires_grad:
+                _back(trainer, module, loss)
+
+
+def _back(trainer: Trainer, module: SummedStep[Any], loss: Tensor) -> None:
     if isinstance(trainer.strategy, Sharded):
         loss.backward()  # slices of gradients are put together where they are kept
         module.zero_grad(set_to_none=True)
@@ -126,9 +129,7 @@ def _forward_and_back(
     torch.autograd.grad(loss, trained, allow_unused=True)
 
 
-def _most_that_fit(
-    trainer: Trainer, module: SummedStep[Any], data: ShardData[Any], rows: Sequence[Row]
-) -> int:
+def _most_that_fit(trainer: Trainer, module: SummedStep[Any], data: Data, rows: Sequence[Row]) -> int:
     """Return how many of the rows fit, found by halving; 0 where not even one does."""
     fit, too_many = 0, len(rows)
     while too_many - fit > 1:

@@ -9,9 +9,15 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from amalia_mm.batch import PreferenceBatch, SpeakerBatch, SpeechTextBatch, TextBatch
+from amalia_mm.batch import (
+    PreferenceBatch,
+    SpeakerBatch,
+    SpeechTextBatch,
+    TextBatch,
+    VoiceBatch,
+    WaveformBatch,
+)
 from amalia_mm.train.summed import SummedStep
-from amalia_mm.units import SAMPLE_RATE_HZ
 
 _KINDS = ("audio", "text")
 
@@ -19,17 +25,21 @@ _KINDS = ("audio", "text")
 class Padding(Callback):
     """Adds `padding_audio`, `padding_text` and `audio_seconds` to the figures of each step, over all processes.
 
-    The first two are shares, of the samples of clips and of the positions of rows; the third is audio without padding.
+    The first two are shares, of the samples of clips and of the positions of rows (of a voice: of its phones); the
+    third is audio without padding.
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, Tensor] = {}
         self._step = 0
+        self._rate_hz = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count where the run does."""
         self._step = trainer.global_step
         self._counts = {}
+        if isinstance(pl_module, SummedStep):
+            self._rate_hz = pl_module.sample_rate_hz
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -51,7 +61,7 @@ class Padding(Callback):
             if computed > 0:
                 pl_module.step_losses[f"padding_{kind}"] = 1 - used / computed
             if kind == "audio" and computed > 0:
-                pl_module.step_losses["audio_seconds"] = used / SAMPLE_RATE_HZ
+                pl_module.step_losses["audio_seconds"] = used / self._rate_hz
         self._counts = {}
 
 
@@ -61,6 +71,19 @@ def filled(batch: Any) -> Mapping[str, Tensor]:
         return filled(batch.text)
     if isinstance(batch, SpeakerBatch):
         return {"audio": _pair(batch.num_samples.sum(), batch.waveforms.numel())}
+    if isinstance(batch, WaveformBatch):
+        # Windows are full, but for the silent one of a process that has none.
+        return {
+            "audio": _pair(
+                torch.tensor(len(batch.places) * batch.waveforms.shape[1]), batch.waveforms.numel()
+            )
+        }
+    if isinstance(batch, VoiceBatch):
+        is_clip = batch.weights > 0
+        return {
+            "audio": _pair((batch.num_samples * is_clip).sum(), batch.waveforms.numel()),
+            "text": _pair((batch.num_phones * is_clip).sum(), batch.phones.numel()),
+        }
     if isinstance(batch, SpeechTextBatch):
         counts = dict(filled(batch.text))
         if batch.waveforms is not None and batch.num_samples is not None:

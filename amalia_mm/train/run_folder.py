@@ -146,8 +146,8 @@ class RunFolder(SaveConfigCallback):
             }
             if "projector" in config:
                 config["projector"] = _without_files(config["projector"], pl_module.model)
-            if pl_module.gated_lora is not None:
-                config["lora"] = dataclasses.asdict(pl_module.gated_lora)
+            if pl_module.lora_apart is not None:
+                config["lora"] = dataclasses.asdict(pl_module.lora_apart)
             made_by = {"version": __version__, "steps": trainer.global_step, "run": str(self.folder)}
             data = getattr(trainer, "datamodule", None)
             clip_s = data.clip_s if isinstance(data, ShardData) else None

@@ -8,6 +8,7 @@ the whole global step. It knows nothing of what is learned: `loss_terms` is the 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Generator
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +26,7 @@ from amalia_mm.run import weights_hash
 from amalia_mm.train.finite import Watched
 from amalia_mm.train.losses import Loss
 from amalia_mm.train.optim import OptimConfig, build_optimizer
+from amalia_mm.units import SAMPLE_RATE_HZ
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -42,8 +44,9 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         self.optim_config = optim
         self.init_from: dict[str, list[str]] = {}
         """Model folder -> the parts that `configure_model` takes from there."""
-        self.gated_lora: LoraConfig | None = None
-        """Low-rank changes that act on what is heard alone; a model folder keeps them apart."""
+        self.lora_apart: LoraConfig | None = None
+        """Low-rank changes that a model folder keeps apart from the weights: they act on what is heard alone, or are
+        one person's."""
         self.step_losses: dict[str, Tensor] = {}
         """The mean of every term over the last global step, for the log; `loss` is what was minimised, and
         `grad_norm` the norm of its gradient before clipping."""
@@ -56,6 +59,11 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
         """The most positions of a row that the model can read; None where no decoder reads any."""
         return None
 
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of the waveforms in its batches."""
+        return SAMPLE_RATE_HZ
+
     def notes(self) -> dict[str, Any]:
         """Return what the configuration of a model folder is to say beside its parts; after training."""
         return {}
@@ -63,6 +71,10 @@ class SummedStep(L.LightningModule, Generic[ModelT]):
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, Loss]:
         """Return the terms of the loss of one micro-batch; `loss` is the one to minimise, others are logged."""
+
+    def tried_losses(self, batch: Any) -> Generator[Tensor]:
+        """Yield what a step goes back from, one after the other, as the dry run of a batch needs it (`dry_run.py`)."""
+        yield self.loss_terms(batch)["loss"].sum
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the summed loss of a micro-batch, scaled so that all later averages cancel."""

@@ -19,6 +19,7 @@ from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
 from amalia_mm.batch import IGNORE, SpeechTextBatch
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.ctc_head import CtcHead, CtcHeadConfig
 from amalia_mm.fusion.projectors import (
     CtcPosterior,
     Projector,
@@ -31,7 +32,7 @@ from amalia_mm.lora import LoraConfig, gate_lora
 from amalia_mm.run import warm_start
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
-from amalia_mm.train.ctc_head import CtcHead, CtcHeadConfig
+from amalia_mm.train.ctc_head import HeadLoss
 from amalia_mm.train.distillation import Distillation, check_teacher, divergence, is_distilled, read
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.geometry import ctc_tokens_of, geometry_of
@@ -53,11 +54,12 @@ class Understanding(SummedStep[SpeechTextModel]):
         optim: Learning rate and schedule.
         tokenizer: The tokenizer's folder; linked from the data.
         ctc_weight: Weight of the CTC loss, summed over its tokens, beside the cross-entropy, summed over its own.
-        ctc_head: A head for it beside the model; None: that of a `CtcPosterior`.
+        ctc_head: A head for it beside the projector, kept in the model folder for the times of words; None: that of a
+            `CtcPosterior`.
         distillation: The decoder's own reading of what is said as a teacher, beside the right answer or in place of
             it; the decoder's weights must stay as they are. None teaches with the right answers alone.
-        init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`), or what is inside one
-            (`projector.head`). A Hugging Face folder or a Hub id can give the decoder.
+        init_from: Model folder -> parts to start from (`decoder`, `encoder`, `projector`, `ctc_head`), or what is
+            inside one (`projector.head`). A Hugging Face folder or a Hub id can give the decoder.
         changed: Fields of `decoder` that differ from what it starts from, on purpose (`rope_theta`,
             `max_position_embeddings`, `rope_scaling`, `dtype`); any other difference is an error.
         freeze: Regular expressions over parameter names; each must match one.
@@ -83,7 +85,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         distillation: Distillation | None = None,
     ) -> None:
         super().__init__(optim)
-        self.gated_lora = lora
+        self.lora_apart = lora
         self.spare_rows = spare_rows
         self.decoder_config = decoder
         self.build_encoder = encoder
@@ -95,7 +97,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         self.freeze_patterns = freeze or []
         self.ctc_head_config = ctc_head
         self.distillation = distillation
-        self.ctc_head: CtcHead | None = None
+        self._head_loss: HeadLoss | None = None
         self.model: SpeechTextModel | None = None
 
     @property
@@ -148,16 +150,17 @@ class Understanding(SummedStep[SpeechTextModel]):
             raise InputError(
                 "model", field="ctc_weight", found="0 with ctc_head", wanted="above 0", remedy=remedy
             )
-        model = SpeechTextModel(encoder=encoder, projector=projector, decoder=Decoder(self.decoder_config))
+        decoder, head = Decoder(self.decoder_config), None
+        if self.ctc_head_config is not None:
+            head = CtcHead(self.ctc_head_config, encoder, projector, self.decoder_config)
+            self._head_loss = HeadLoss(self.tokenizer, own_vocabulary(projector))
+        model = SpeechTextModel(encoder, projector, decoder, head)
         warm_start(model, self.init_from, self.changed)
-        if self.gated_lora is not None:
-            add_to_decoder(model.decoder, self.gated_lora, self.init_from)
+        if self.lora_apart is not None:
+            add_to_decoder(model.decoder, self.lora_apart, self.init_from)
         freeze_parameters(model, self.freeze_patterns)
         if self.distillation is not None:
             check_teacher(model.decoder)
-        if self.ctc_head_config is not None:
-            sizes = encoder.width, self.decoder_config.hidden_size, self.decoder_config.vocab_size
-            self.ctc_head = CtcHead(self.ctc_head_config, *sizes, self.tokenizer, own_vocabulary(projector))
         self.model = model
 
     def loss_terms(self, batch: SpeechTextBatch) -> dict[str, Loss]:
@@ -169,7 +172,7 @@ class Understanding(SummedStep[SpeechTextModel]):
         assert self.model is not None
         # Before the gate opens: it stays open until the backward pass is done.
         teacher = None if self.distillation is None else read(self.model.decoder, batch)
-        if self.gated_lora is not None:
+        if self.lora_apart is not None:
             gate_lora(self.model.decoder, audio_gate(batch))
         output = self.model(batch)
         nll = self._nll(batch, output)
@@ -199,16 +202,17 @@ class Understanding(SummedStep[SpeechTextModel]):
         return self.model.decoder.at_output(output.hidden, lambda h, weight: token_nll(h, weight, labels))
 
     def _ctc(self, batch: SpeechTextBatch, output: SpeechTextOutput) -> Loss | None:
-        """Return the CTC loss of the head beside the model, or of the projector's own; None without a clip."""
-        if self.ctc_head is not None:
-            return self.ctc_head.loss(batch, output)
+        """Return the CTC loss of the head beside the projector, or of the projector's own; None without a clip."""
+        assert self.model is not None
+        if self._head_loss is not None and self.model.ctc_head is not None:
+            return self._head_loss(self.model.ctc_head, batch, output)
         if output.ctc_logits is None or output.num_frames is None:
             return None
         return ctc(output.ctc_logits, output.num_frames, batch.ctc_ids, batch.num_ctc_ids)
 
     def _audio_parts_train(self) -> bool:
         assert self.model is not None
-        parts = (self.model.encoder, self.model.projector, self.ctc_head)
+        parts = (self.model.encoder, self.model.projector, self.model.ctc_head)
         return any(p.requires_grad for part in parts if part is not None for p in part.parameters())
 
     def _silent_pass(self, batch: SpeechTextBatch) -> torch.Tensor:
@@ -222,7 +226,8 @@ class Understanding(SummedStep[SpeechTextModel]):
         heard = self.model.hear(silence, torch.tensor([SAMPLE_RATE_HZ], device=device), clip_seeds=(0,))
         audio = self.model.projector(heard.features, heard.num_frames, self.model.decoder.embed_expected)
         total = audio.float().sum()
-        if self.ctc_head is not None:
-            of_projector = self.ctc_head.config.reads == "projector"
-            total = total + self.ctc_head(audio if of_projector else heard.features).float().sum()
+        head = self.model.ctc_head
+        if head is not None:
+            of_projector = head.config.reads == "projector"
+            total = total + head(audio if of_projector else heard.features).float().sum()
         return total

@@ -6,7 +6,7 @@ leave a voice that buzzes a little; an adversary takes hours and takes the buzz 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import cast
 
 import torch
@@ -181,6 +181,19 @@ class AdversarialVocoding(Vocoding):
         lasts = {self.model: max_steps, self.discriminators: max(1, max_steps - self.adversary_from_step)}
         pairs = [build_optimizer(part, self.optim_config, steps) for part, steps in lasts.items()]
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
+
+    def tried_losses(self, batch: WaveformBatch) -> Generator[Tensor]:
+        """Yield the discriminators' loss and the vocoder's against them, as a step goes back from one and the other."""
+        assert self.discriminators is not None
+        written = self._write(batch)
+        real, false = self.discriminators(batch.waveforms), self.discriminators(written.detach())
+        yield _counted(batch, told_apart(real, false, self._weights())).sum
+        del real, false
+        self.discriminators.requires_grad_(False)
+        try:
+            yield self._contest(batch, written, self._distances(batch, written))["loss"].sum
+        finally:
+            self.discriminators.requires_grad_(True)
 
     def training_step(self, batch: WaveformBatch, batch_idx: int) -> Tensor:
         """Move the discriminators, then the vocoder; return its loss, which nobody moves by any more."""

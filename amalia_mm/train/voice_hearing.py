@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.acoustic import AcousticModel
 from amalia_mm.voice.phone_predictors import log_pitch
 from amalia_mm.voice.pitch import pitch_hz
-from amalia_mm.voice.speaker import SpeakerEncoder
+from amalia_mm.voice.speaker import SpeakerEncoder, enrolled
 from amalia_mm.voice_folder import load_voice_part
 
 
@@ -57,6 +58,18 @@ class Listener:
         self.embedder.to(waveforms.device)
         with torch.autocast(waveforms.device.type, enabled=False):
             return self.embedder.embed(waveforms, num_samples)
+
+    @torch.no_grad()
+    def middle(self, clips: Iterable[Tensor], sample_rate_hz: int) -> Tensor:
+        """Return (e), the unit vector that stands for the person who says clips (n) each."""
+        device = next(self.embedder.parameters()).device
+        vectors = []
+        for clip in clips:
+            heard = clip[None].to(device)
+            if sample_rate_hz != SAMPLE_RATE_HZ:
+                heard = resample(heard, sample_rate_hz, SAMPLE_RATE_HZ)
+            vectors.append(self.embedder.embed(heard, torch.tensor([heard.shape[1]], device=device))[0])
+        return enrolled(torch.stack(vectors))
 
 
 def hear(model: AcousticModel, batch: VoiceBatch) -> Heard:

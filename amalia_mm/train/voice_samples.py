@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from amalia_mm.train.acoustic import Acoustic, Sample
 from amalia_mm.train.picture import write_picture
 from amalia_mm.voice.griffin_lim import GriffinLim
 from amalia_mm.voice.mel import VoiceMel
+from amalia_mm.voice.watermark import can_mark, mark
 
+_LOG = logging.getLogger(__name__)
 FOLDER = "samples"
 
 
@@ -25,7 +28,9 @@ class VoiceSamples(Callback):
     """Writes `samples/step-<n>/` in the run folder: of the first validation clips a picture, and both to listen to.
 
     The picture has, from top to bottom, the frames heard, their foreseen mean, the frames made, and which phone each
-    frame was found to be. Both waveforms are by Griffin-Lim, so that they differ by the acoustic model alone.
+    frame was found to be. Both waveforms are by Griffin-Lim, so that they differ by the acoustic model alone, and carry
+    the watermark as all speech that is made. There is no signed manifest in them: a bank signs, and training has none.
+    Where what marks is not installed only the picture is written.
 
     Args:
         folder: The run folder; None writes nothing.
@@ -35,6 +40,12 @@ class VoiceSamples(Callback):
     def __init__(self, folder: str | None = None, num_clips: int = 3) -> None:
         self.folder = folder
         self.num_clips = num_clips
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say once where there will be nothing to listen to."""
+        if self.folder is not None and isinstance(pl_module, Acoustic) and not can_mark():
+            remedy = "pip install 'amalia-mm[voice]'"
+            _LOG.warning("samples are pictures alone: what marks speech is not installed (%s)", remedy)
 
     def on_validation_batch_end(
         self,
@@ -59,12 +70,14 @@ class VoiceSamples(Callback):
 
 
 def write_sample(folder: Path, name: str, sample: Sample, mel: VoiceMel) -> None:
-    """Write `<name>.png`, `<name>_heard.wav` and `<name>_made.wav`; the name's slashes become dashes."""
+    """Write `<name>.png`, `<name>_heard.wav` and `<name>_made.wav`, marked; the name's slashes become dashes."""
     name = name.replace("/", "-")
     panels = [sample.heard, sample.mean, sample.made, sample.alignment]
     write_picture(folder / f"{name}.png", panels)
+    if not can_mark():
+        return
     vocoder = GriffinLim.of(mel)
     for kind, frames in (("heard", sample.heard), ("made", sample.made)):
         with torch.no_grad():
             waveform = vocoder(frames[None].float())[0]
-        write_audio(folder / f"{name}_{kind}.wav", waveform, mel.sample_rate_hz)
+        write_audio(folder / f"{name}_{kind}.wav", mark(waveform, mel.sample_rate_hz), mel.sample_rate_hz)

@@ -76,6 +76,16 @@ def diagonal_prior(num_phones: Tensor, num_frames: Tensor, width: float) -> Tens
     return -0.5 * (off / width).square()
 
 
+def likeness(mean: Tensor, mel: Tensor) -> Tensor:
+    """Return (b p f) how like the mean frame of each phone (b p m) each frame of (b m f) is, to be searched through.
+
+    It is -1/2 of the mean squared difference, without the part that is the same for every phone.
+    """
+    # Lower precision would make phones equal that are not.
+    with torch.autocast(mean.device.type, enabled=False):
+        return (mean @ mel - 0.5 * mean.square().sum(-1, keepdim=True)) / mel.shape[1]
+
+
 def frames_of_phones(durations: Tensor) -> Tensor:
     """Return (b f) int64: the phone of each frame, f the most frames of a row; beyond a row's end its last phone."""
     ends = durations.cumsum(1)

@@ -24,7 +24,13 @@ from amalia_mm.voice.consent import Consent, Use
 from amalia_mm.voice.own_voice import OwnVoice, SpeakerData, check_consent_clip
 from amalia_mm.voice.pack import SCRYPT_LOG2_N, Passphrase, read_header, read_pack, write_pack
 from amalia_mm.voice.phrases import Clip
-from amalia_mm.voice.private_files import erase, private_folder, unfinished, write_private_folder
+from amalia_mm.voice.private_files import (
+    check_new_folder,
+    erase,
+    private_folder,
+    unfinished,
+    write_private_folder,
+)
 from amalia_mm.voice.revocation import Revocations
 
 BANK = "AMALIA_BANK"
@@ -61,6 +67,13 @@ class Opened:
     voice_id: str
     created: date
     voice: OwnVoice
+    path: Path
+    bank: Bank
+
+    def check(self, use: Use, today: date | None = None) -> None:
+        """Raise `InputError` where the voice was revoked, also since it was opened, or consent does not cover a use."""
+        self.bank.check_revoked(self.voice_id, self.path)
+        self.voice.consent.check(use, today or date.today(), str(self.path))
 
     @property
     def consent_id(self) -> str:
@@ -146,10 +159,41 @@ class Bank:
                 somebody else's or one of the recordings; a recording cannot be played; the disk is full.
         """
         path, today = self.path(name), today or date.today()
-        if path.exists():
-            wanted, remedy = "a new name", "choose another, or delete the voice first"
-            raise InputError(path, found="a voice of that name", wanted=wanted, remedy=remedy)
-        consent.check(Use.SPEECH, today, str(path))
+        consent_clip = self.check_person(
+            name,
+            clips=clips,
+            consent=consent,
+            consent_clip=consent_clip,
+            verify=verify,
+            min_similarity=min_similarity,
+            passphrase=passphrase,
+            today=today,
+        )
+        files = OwnVoice(speaker, tuple(clips), consent, consent_clip).files()
+        for left in unfinished(path):
+            erase(left)
+        private_folder(self.folder)
+        write_pack(path, files, passphrase, str(uuid.uuid4()), today, self.scrypt_log2_n)
+        return path
+
+    def check_person(
+        self,
+        name: str,
+        *,
+        clips: Sequence[Clip],
+        consent: Consent,
+        consent_clip: bytes | None,
+        verify: Similarity,
+        min_similarity: float,
+        passphrase: Passphrase,
+        today: date | None = None,
+    ) -> bytes:
+        """Return the consent clip, where `enrol` would take a voice: so it is known before anything is learned of it.
+
+        Raises:
+            InputError: As `enrol`, but for what the disk and the recordings say when they are written.
+        """
+        self.check_new(name, consent, today)
         consent_clip = check_consent_clip(consent_clip, clips)
         passphrase.check_new()
         similarity = verify(consent_clip)
@@ -160,12 +204,35 @@ class Bank:
                 wanted=f"at least {min_similarity:.3f}",
                 remedy="nobody consents for another voice: let the person whose voice it is read the statement aloud",
             )
-        files = OwnVoice(speaker, tuple(clips), consent, consent_clip).files()
-        for left in unfinished(path):
-            erase(left)
-        private_folder(self.folder)
-        write_pack(path, files, passphrase, str(uuid.uuid4()), today, self.scrypt_log2_n)
+        return consent_clip
+
+    def check_new(self, name: str, consent: Consent, today: date | None = None) -> Path:
+        """Return where a new voice will be kept.
+
+        Raises:
+            InputError: The name is none, or taken; or consent does not cover speech today.
+        """
+        path = self.path(name)
+        if path.exists():
+            wanted, remedy = "a new name", "choose another, or delete the voice first"
+            raise InputError(path, found="a voice of that name", wanted=wanted, remedy=remedy)
+        consent.check(Use.SPEECH, today or date.today(), str(path))
         return path
+
+    def find(self, name: str) -> Path:
+        """Return where a voice is kept, before its passphrase is asked for.
+
+        Raises:
+            InputError: There is no such pack, or it is damaged as far as can be seen.
+        """
+        path = self._existing(name)
+        read_header(path)
+        return path
+
+    def check_may_speak(self, name: str) -> None:
+        """Raise `InputError` where a voice was revoked, before its passphrase is asked for; else as `find`."""
+        path = self.find(name)
+        self.check_revoked(read_header(path).voice_id, path)
 
     def look(self, name: str, passphrase: Passphrase) -> Opened:
         """Return what is in a pack, whatever consent says: for the person to see and to take away, not to speak.
@@ -175,7 +242,7 @@ class Bank:
         """
         path = self._existing(name)
         header, files = read_pack(path, passphrase)
-        return Opened(header.voice_id, header.created, OwnVoice.of_files(files, path))
+        return Opened(header.voice_id, header.created, OwnVoice.of_files(files, path), path, self)
 
     def open(self, name: str, passphrase: Passphrase, use: Use, today: date | None = None) -> Opened:
         """Return a voice for a use.
@@ -183,15 +250,13 @@ class Bank:
         Raises:
             InputError: As `look`; or the voice was revoked, consent has expired, or does not cover the use.
         """
-        path = self._existing(name)
         # Told before the passphrase is tried, and again of the id that the passphrase vouches for.
-        self._check_revoked(read_header(path).voice_id, path)
+        self.check_may_speak(name)
         opened = self.look(name, passphrase)
-        self._check_revoked(opened.voice_id, path)
-        opened.voice.consent.check(use, today or date.today(), str(path))
+        opened.check(use, today)
         return opened
 
-    def _check_revoked(self, voice_id: str, path: Path) -> None:
+    def check_revoked(self, voice_id: str, path: Path) -> None:
         """Raise `InputError` where a voice was revoked: here, in the bank its pack lies in, or in the user's own."""
         for folder in {self.folder, path.resolve().parent.parent, default_folder()}:
             Bank(folder).revocations.check(voice_id, path)
@@ -207,9 +272,7 @@ class Bank:
         Raises:
             InputError: As `look`; or the folder exists, or cannot be written: then nothing of it is left.
         """
-        if folder.exists():
-            remedy = "choose another, or remove it first"
-            raise InputError(folder, found="something there", wanted="a new folder", remedy=remedy)
+        check_new_folder(folder)
         opened = self.look(name, passphrase)
         files = opened.voice.own_files()
         if self.covers(opened, Use.EXPORT, today):
@@ -220,8 +283,7 @@ class Bank:
     def covers(self, opened: Opened, use: Use, today: date | None = None) -> bool:
         """Return whether a voice may be used so on a day."""
         try:
-            self._check_revoked(opened.voice_id, self.folder / "voices" / "-")
-            opened.voice.consent.check(use, today or date.today(), "")
+            opened.check(use, today)
         except InputError:
             return False
         return True

@@ -45,6 +45,8 @@ class Consent:
         given: The day on which consent was given.
         until: The last day on which it holds.
         decides_later: Who may revoke or delete where the person no longer can.
+        is_compared: Whether ears compared what the consent clip says with the statement. None: nobody noted it, as in
+            packs of before it was asked.
 
     Raises:
         InputError: A field is empty, no use is named, or the last day is before the first.
@@ -55,6 +57,7 @@ class Consent:
     given: date
     until: date
     decides_later: str
+    is_compared: bool | None = None
 
     def __post_init__(self) -> None:
         for field in ("person", "decides_later"):
@@ -107,7 +110,9 @@ class Consent:
     def to_json(self) -> dict[str, Any]:
         """Return the record as it is kept in a pack."""
         dates = {"given": self.given.isoformat(), "until": self.until.isoformat()}
-        return {**asdict(self), **dates, "uses": sorted(self.uses)}
+        record = {**asdict(self), **dates, "uses": sorted(self.uses)}
+        # Left out as before it was asked: the id of a consent is of its record.
+        return {name: value for name, value in record.items() if name != _COMPARED or value is not None}
 
     @classmethod
     def from_json(cls, record: object, where: str) -> Consent:
@@ -116,8 +121,8 @@ class Consent:
         Raises:
             InputError: A field is missing, unknown or of another kind.
         """
-        fields = set(cls.__dataclass_fields__)
-        if not isinstance(record, dict) or set(record) != fields:
+        fields = set(cls.__dataclass_fields__) - {_COMPARED}
+        if not isinstance(record, dict) or set(record) - {_COMPARED} != fields:
             found = sorted(record) if isinstance(record, dict) else type(record).__name__
             wanted = f"the fields {', '.join(sorted(fields))}"
             raise InputError(where, field="consent", found=found, wanted=wanted, remedy=_ASK_AGAIN)
@@ -128,17 +133,25 @@ class Consent:
                 date.fromisoformat(record["given"]),
                 date.fromisoformat(record["until"]),
                 str(record["decides_later"]),
+                _yes_or_no(record.get(_COMPARED)),
             )
         except (TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            wanted = "a list of uses, and two dates as 2027-01-31"
+            wanted = "a list of uses, two dates as 2027-01-31, and whether it was compared"
             raise InputError(
                 where, field="consent", found=str(error), wanted=wanted, remedy=_ASK_AGAIN
             ) from error
 
 
+_COMPARED = "is_compared"
 _ASK_AGAIN = "correct the record as the person gave it, or ask again"
+
+
+def _yes_or_no(value: object) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{_COMPARED} is {value!r}")
+    return value
 
 
 def _said(day: date) -> str:

@@ -21,6 +21,7 @@ import soundfile
 from amalia_mm.errors import InputError
 from amalia_mm.voice.consent import Consent
 from amalia_mm.voice.phrases import Clip, Phrases
+from amalia_mm.voice.same_recording import SAME, likeness
 
 CONTENT = 1
 """The version of what is inside a pack: names of files and fields of the manifest."""
@@ -174,7 +175,7 @@ def ending(audio: bytes, where: str) -> str:
 
 
 def check_consent_clip(clip: bytes | None, recordings: Sequence[Clip]) -> bytes:
-    """Return the consent clip; `InputError` where there is none, or it is one of the recordings again."""
+    """Return the consent clip; `InputError` where there is none, or it is one of the recordings again, or of one."""
     wanted = "a recording of the person saying the statement of consent"
     remedy = "let the person read the statement aloud and record it"
     if not clip:
@@ -183,6 +184,19 @@ def check_consent_clip(clip: bytes | None, recordings: Sequence[Clip]) -> bytes:
         found = "one of the recordings for the voice"
         raise InputError("the consent clip", found=found, wanted=wanted, remedy=remedy)
     ending(clip, "the consent clip")
+    samples = Clip("", clip).samples()
+    for recording in recordings:
+        try:
+            found = likeness(*samples, *recording.samples())
+        except soundfile.LibsndfileError:
+            continue  # refused where it is to be kept
+        if found >= SAME:
+            raise InputError(
+                "the consent clip",
+                found=f"a part of the recording of «{recording.text}» again (likeness {found:.2f})",
+                wanted=wanted,
+                remedy=remedy,
+            )
     return clip
 
 

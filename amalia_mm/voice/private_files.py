@@ -6,10 +6,15 @@ a lost plug leaves the earlier file, or none.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from amalia_mm.errors import InputError, writing
 
@@ -49,14 +54,69 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that anybody may read, whole or not at all; errors as `write_private`. Its folder must be there."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
+    """Write a file that anybody may read, whole or not at all; errors as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that anybody may read, to be written; it takes its place at once where nothing was raised.
+
+    Until then it has no name where the system allows that: a process that is killed leaves nothing behind.
+
+    Raises:
+        InputError: The disk is full, the folder is not there or must not be written, or the place is a folder's.
+    """
     with writing(path.parent):
+        for left in unfinished(path):
+            left.unlink()
+        with nameless(path.parent) as file:
+            yield file
+            file.flush()
+            _take_place(file, path)
+
+
+def nameless(folder: Path) -> BinaryIO:
+    """Return a new file in a folder that is gone when it is closed, or whenever this process ends."""
+    if hasattr(os, "O_TMPFILE"):
+        with suppress(OSError):  # a file system that has none
+            return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+    try:
+        return tempfile.TemporaryFile(dir=folder)  # pyright: ignore[reportReturnType]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error  # not a name that nobody gave
+
+
+def check_place(path: Path) -> None:
+    """Raise `InputError` where a file cannot be written, before anything is done for it."""
+    with writing(path.parent):
+        nameless(path.parent).close()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def _take_place(file: BinaryIO, path: Path) -> None:
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
+    try:
         try:
-            fresh.write_bytes(content)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+            # Named by its descriptor; `src_dir_fd` makes Python follow that link.
+            descriptor = file.fileno()
+            os.link(f"/proc/self/fd/{descriptor}", fresh, src_dir_fd=descriptor, follow_symlinks=True)
+        except (OSError, NotImplementedError):
+            file.seek(0)
+            with fresh.open("wb") as named:
+                shutil.copyfileobj(file, named)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise `InputError` where there is something already."""
+    if folder.exists():
+        remedy = "choose another, or remove it first"
+        raise InputError(folder, found="something there", wanted="a new folder", remedy=remedy)
 
 
 def write_private_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -6,11 +6,12 @@ no time stamp, no revocation of certificates, no manifest from elsewhere.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import c2pa
 
@@ -23,6 +24,8 @@ _TYPES = {b"RIFF": "audio/wav", b"fLaC": "audio/flac", b"ID3": "audio/mpeg", b"\
 _MADE_BY_A_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _VOICE = "org.amalia_mm.voice"
 _WANTED = "a sound file"
+_CANNOT_WRITE = (c2pa.C2paError.Io, c2pa.C2paError.Other)  # pyright: ignore[reportAttributeAccessIssue]
+"""What c2pa makes of an error of the file that it writes into."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,21 @@ def sign(audio: bytes, signing_folder: Path, consent_id: str = "") -> bytes:
     Raises:
         InputError: It is another format, or the certificates are damaged.
     """
-    kind = _type(audio)
+    signed = io.BytesIO()
+    sign_file(io.BytesIO(audio), signed, signing_folder, consent_id)
+    return signed.getvalue()
+
+
+def sign_file(audio: BinaryIO, signed: BinaryIO, signing_folder: Path, consent_id: str = "") -> None:
+    """Write an open file of sound, with a signed manifest inside, into another one; else as `sign`.
+
+    Raises:
+        InputError: As `sign`.
+        OSError: The other one cannot be written.
+    """
+    audio.seek(0)
+    kind = _type(audio.read(4))
+    audio.seek(0)
     if kind is None:
         wanted, remedy = "wav, flac or mp3", "write one of them"
         raise InputError("the output", found="another format", wanted=wanted, remedy=remedy)
@@ -77,14 +94,15 @@ def sign(audio: bytes, signing_folder: Path, consent_id: str = "") -> bytes:
     if consent_id:
         assertions.append({"label": _VOICE, "data": {"consent_id": consent_id}})
     claim = {"claim_generator_info": [program], "format": kind, "assertions": assertions}
-    signed = io.BytesIO()
     with (
         _context(own.root) as context,
         c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", own.chain, own.key, None)) as signer,
         c2pa.Builder(claim, context) as builder,
     ):
-        builder.sign(signer, kind, io.BytesIO(audio), signed)
-    return signed.getvalue()
+        try:
+            builder.sign(signer, kind, audio, signed)
+        except _CANNOT_WRITE as error:
+            raise OSError(errno.EIO, f"no room, or a disk that fails ({error})") from error
 
 
 def read_manifest(path: Path, signing_folder: Path) -> Manifest | None:

@@ -13,6 +13,8 @@ from amalia_mm.portuguese.banking_script import load_script
 from amalia_mm.voice.phrases import Clip
 
 ENDINGS = (".wav", ".flac")
+_OTHER_ENDINGS = (".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".opus", ".wma", ".amr", ".3gp", ".aif", ".aiff")
+"""What telephones and other programs write."""
 CONSENT = "consent"
 """What the clip in which the person consents is called; it is no recording, whether it is the one used or not."""
 
@@ -48,6 +50,11 @@ def read_recordings(folder: Path, leave_out: Path | None = None) -> list[tuple[P
                 path, found="a recording without words", wanted="what is said in it", remedy=remedy
             )
     return [(path, Clip(texts[path].strip(), _audio(path))) for path in paths]
+
+
+def other_sounds(folder: Path) -> list[Path]:
+    """Return the recordings of a folder that `read_recordings` does not read, for their person to be told."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _OTHER_ENDINGS)
 
 
 def _script(folder: Path) -> dict[Path, str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from amalia_mm.portuguese.read_aloud import ReadAloud, read_aloud, sentences
 from amalia_mm.voice.acoustic import AcousticModel, Manner, Outline, Phones, noise_like
@@ -68,10 +69,22 @@ class Synthesiser:
         """
         return torch.cat(list(self.stream(text, seed)))
 
-    def stream(self, text: str, seed: int = 0) -> Iterator[Tensor]:
-        """Yield a text as speech (n) float32, piece by piece, each as soon as it is made; errors as `say`."""
+    def stream(self, text: str, seed: int = 0, progress: bool = False) -> Iterator[Tensor]:
+        """Return a text as speech (n) float32, piece by piece, each as soon as it is made.
+
+        Args:
+            text: What to say.
+            seed: Another one says it a little otherwise.
+            progress: Whether to show a bar of sentences on stderr, where it takes more than two seconds.
+
+        Raises:
+            InputError: As `say`, and before the first piece is asked for.
+        """
+        return self._marked(list(sentences(read_aloud(text))), seed, progress)
+
+    def _marked(self, said: list[ReadAloud], seed: int, progress: bool) -> Iterator[Tensor]:
         marker = Marker(self.sample_rate_hz)
-        for piece in self._unmarked(text, seed):
+        for piece in self._unmarked(said, seed, progress):
             done = marker.push(piece)
             if len(done):
                 yield done
@@ -80,9 +93,10 @@ class Synthesiser:
             yield rest
 
     @torch.no_grad()
-    def _unmarked(self, text: str, seed: int) -> Iterator[Tensor]:
+    def _unmarked(self, said: list[ReadAloud], seed: int, progress: bool = False) -> Iterator[Tensor]:
         is_first = True
-        for number, sentence in enumerate(sentences(read_aloud(text))):
+        bar = tqdm(said, desc="a dizer", unit=" frases", delay=2.0, disable=not progress)
+        for number, sentence in enumerate(bar):
             outline = self.outline(sentence)
             noise = noise_like(outline.mean, seed + number)
             piece = round(PIECE_S * self._frames_a_second)

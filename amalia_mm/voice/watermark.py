@@ -106,6 +106,11 @@ class Marker:
         return fresh[:done] + added[:done]
 
 
+def can_mark() -> bool:
+    """Return whether Perth, which marks, is installed: it is in the extra `voice`."""
+    return importlib.util.find_spec("perth") is not None
+
+
 def mark(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     """Return a waveform (n) with the mark in it, as long as before."""
     marker = Marker(sample_rate_hz)

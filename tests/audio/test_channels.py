@@ -8,7 +8,7 @@ import soundfile
 import torch
 from sound import in_turns, said, stereo
 
-from amalia_mm.audio.channels import check_channels, likeness, open_recording, sides_of
+from amalia_mm.audio.channels import check_channels, likeness, load_scene, open_recording, sides_of
 from amalia_mm.audio.noise import add_noise
 from amalia_mm.errors import InputError
 
@@ -98,3 +98,17 @@ def test_other_numbers_of_channels_pass(tmp_path):
 
 def test_real_stereo_passes(shared_data):
     check_channels(shared_data / "speech/english/jfk/jfk.flac")
+
+
+def test_files_that_are_read_whole_are_looked_at_as_those_that_are_transcribed(
+    conversation, voices, tmp_path
+):
+    with pytest.raises(
+        InputError, match=r"rows:3: channels: found speech in both.*keep one of them in the file"
+    ):
+        load_scene(conversation, where="rows:3")
+    torch.testing.assert_close(
+        load_scene(conversation, "left")[: len(voices[0])], voices[0], atol=1e-4, rtol=0
+    )
+    one = stereo(tmp_path / "one.wav", voices[0], voices[0])
+    torch.testing.assert_close(load_scene(one), voices[0], atol=1e-4, rtol=0)

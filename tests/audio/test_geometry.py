@@ -165,5 +165,12 @@ def test_the_centre_of_a_frame_is_the_middle_of_what_reaches_it():
         assert centre_samples(stages, frame) == (reach[0] + reach[-1]) / 2
     assert centre_samples(stages, 3.5) == (centre_samples(stages, 3) + centre_samples(stages, 4)) / 2
     assert centre_samples(ConvTransformer(num_convolutions=3).stages, 2) == 2 * 1_280 + 79.5
-    with pytest.raises(ValueError, match="emits 3 positions"):
-        centre_samples((LengthStage(15, 15, emits=3),), 1)
+
+
+def test_positions_that_share_a_window_share_its_time():
+    """Three of fifteen frames: five each, whose middles are 2, 7 and 12; a window that reaches further, evenly."""
+    stage = LengthStage(15, 15, emits=3)
+    assert [centre_samples((stage,), position) for position in range(4)] == [2, 7, 12, 17]
+    assert centre_samples((LengthStage(19, 15, pad_left=2, emits=3),), 1) == 7
+    mel = LengthStage(160, 160)
+    assert centre_samples((mel, stage), 1) == 7 * 160 + 79.5

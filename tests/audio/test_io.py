@@ -55,6 +55,17 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("container", "subtype", "rate_hz"), FORMATS)
+def test_bytes_are_heard_the_same_on_systems_without_files_in_memory(
+    monkeypatch, container, subtype, rate_hz
+):
+    data = encoded(tone(0.5, rate_hz), rate_hz, container, subtype)
+    heard = load_audio(data)
+    monkeypatch.setattr("amalia_mm.audio.io._HAS_MEMFD", False)
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    assert torch.equal(load_audio(data), heard)
+
+
+@pytest.mark.parametrize(("container", "subtype", "rate_hz"), FORMATS)
 @pytest.mark.parametrize("as_file", [True, False], ids=["file", "bytes"])
 def test_a_tone_comes_through_every_format(tmp_path, container, subtype, rate_hz, as_file):
     data = encoded(tone(1.5, rate_hz), rate_hz, container, subtype)
@@ -185,7 +196,7 @@ def test_a_file_cut_short_names_both_numbers(container, subtype, share):
     message = refusal(data[: int(len(data) * share)])
     assert "the 40000 samples its header promises" in message
     held = int(message.split("found ")[1].split(" ")[0])
-    assert held < 40_000 and "end is missing" in message
+    assert share * 40_000 - 3 * 4_608 < held < 40_000 and "end is missing" in message
 
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.3])

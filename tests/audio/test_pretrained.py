@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -261,3 +263,11 @@ def test_low_rank_changes_of_a_fragment_are_counted():
         encoder = build_part(spec, AudioEncoder, "test")()
     trained = sum(parameter.numel() for parameter in encoder.parameters() if parameter.requires_grad)
     assert trained == 12 * 2 * 16 * (768 + 768) == 589_824
+
+
+def test_what_torchao_does_with_torch_is_not_told_to_users():
+    """transformers imports torchao, whose two enums torch warns of at every start."""
+    code = "from amalia_mm.audio.whisper import Whisper; import logging, torch.utils._pytree as tree; "
+    code += "tree.log.warning('something else')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Enum" not in done.stderr and "something else" in done.stderr

@@ -144,3 +144,24 @@ def test_two_speakers_are_refused_or_split(amalia, model, conversation, speech):
     code, _, err = amalia("transcribe", "--model", model, "--channels", "split", speech / "0.wav")
     assert code == 2
     assert "found 1; wanted 2 to split" in complaint(err)
+
+
+def test_who_is_told_of_two_speakers_can_do_as_it_says(amalia, model, conversation):
+    """A remedy that the command at hand does not have is none."""
+    for command in (["ask"], ["transcribe", "--live", "--speed", "1000"]):
+        code, _, err = amalia(*command, "--model", model, conversation)
+        assert code == 2
+        assert "choose --channels left or right for one of them, or mix; `amalia transcribe" in complaint(err)
+        for side in ("left", "mix"):
+            assert amalia(*command, "--model", model, "--channels", side, conversation)[0] == 0
+
+
+def test_an_option_that_would_change_nothing_is_refused(amalia, model, speech):
+    for words, told in (
+        (("transcribe", "--speed", "2"), "--speed: found 2 without --live"),
+        (("transcribe", "--live", "--speed", "nan"), "--speed: found nan"),
+        (("ask", "--instruction", " "), "--instruction: found no words"),
+    ):
+        code, out, err = amalia(words[0], "--model", model, *words[1:], speech / "0.wav")
+        assert (code, out) == (2, "")
+        assert told in complaint(err)

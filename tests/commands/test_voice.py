@@ -153,3 +153,34 @@ def test_a_new_passphrase_is_typed_twice(monkeypatch):
 
 def test_use_words_are_those_of_the_record():
     assert {use.value for use in Use} == {"speech", "training", "export"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["show", "nada"], "no such voice"),
+        (["export", "nada", "--to", "new"], "no such voice"),
+        (["export", "ana", "--to", "there"], "something there"),
+        (["show", "cut"], "cut.voice"),
+    ],
+)
+def test_what_is_cheap_to_find_out_comes_before_the_passphrase(
+    bank, words, told, monkeypatch, tmp_path, capsys
+):
+    """A passphrase was typed blind, only to be told of a misspelt name."""
+    monkeypatch.delenv("AMALIA_PASSPHRASE")
+    monkeypatch.setattr(sys, "stdin", Keyboard())
+    monkeypatch.setattr("amalia_mm.commands.voice.getpass", lambda prompt: 1 / 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    bank.path("cut").write_bytes(bank.path("ana").read_bytes()[:100])
+    assert main(["voice", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_passphrase_file_may_begin_with_a_mark(bank, tmp_path):
+    """Windows' editor writes one, and the passphrase was then a wrong one."""
+    file = tmp_path / "passphrase.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + WORDS.encode() + b"\r\n")
+    file.chmod(0o600)
+    assert main(["voice", "show", "ana", "--passphrase-file", str(file)]) == 0

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from amalia_mm.audio.io import write_audio
+from amalia_mm.cli import main
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.speaker_trials import load_verifier
 from amalia_mm.portuguese.banking_script import load_script
@@ -117,3 +118,9 @@ def test_a_folder_without_a_speaker_encoder_is_told(amalia, clips, model, tmp_pa
         yaml.safe_dump({**content, "speaker": {**content["speaker"], "init_args": {"width": 8}}})
     )
     assert amalia("voice", "trials", model, clips / "clips.jsonl")[0] == 2
+
+
+def test_a_folder_that_is_not_there_yet_is_told(tmp_path, capsys):
+    """It may be the first day, or a mistyped path."""
+    assert main(["voice", "script", "--folder", str(tmp_path / "gravações"), "--session", "1"]) == 0
+    assert "gravações: esta pasta ainda não existe" in capsys.readouterr().err

@@ -107,14 +107,38 @@ def test_a_batch_holds_what_its_records_say(folder):
     assert seen["r21"][0] == read_aloud("de que cor é o céu").symbols
 
 
-def test_another_rate_of_the_model_is_another_rate_of_the_clips(folder):
+def kept_at(folder, *rates_hz):
+    """A second of noise at each of some rates."""
+    generator = torch.Generator().manual_seed(0)
+    with ShardWriter(folder) as writer:
+        for number, rate_hz in enumerate(rates_hz):
+            clip = 0.1 * torch.randn(rate_hz, generator=generator)
+            writer.write(record(number, "Bom dia."), encode_flac(clip, rate_hz))
+    return str(folder)
+
+
+def at_24_khz(folder):
     data = VoiceData({folder: 1.0}, voice_frames=FRAMES | {"sample_rate_hz": 24_000}, num_workers=0)
     data.prepare_data()
     data.setup("fit")
-    (batch, *_) = batches(data, 1)
-    index = ShardIndex.load(folder)
-    wanted = index.num_samples[[index.strings["id"].index(name) for name in batch.record_ids]] * 3 // 2
-    np.testing.assert_allclose(batch.num_samples.numpy(), wanted, atol=1)
+    return data
+
+
+def test_a_clip_is_read_at_the_rate_of_the_model_and_has_what_is_above_8_khz(tmp_path):
+    (batch,) = batches(at_24_khz(kept_at(tmp_path / "s", 24_000, 44_100)), 1)
+    assert batch.num_samples.tolist() == [24_000, 24_000]
+    power = torch.fft.rfft(batch.waveforms).abs().square()
+    # Noise is as loud everywhere: 8 to 12 kHz is a third of what there is.
+    for row in power:
+        assert float(row[8_000:].sum() / row.sum()) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_clips_kept_at_less_than_the_model_s_rate_are_left_out_and_told(tmp_path, caplog):
+    batch = batches(at_24_khz(kept_at(tmp_path / "s", 16_000, 24_000, 22_050)), 1)[0]
+    assert set(batch.record_ids) == {"r1"}
+    assert "2 of 3 clips are kept at 16000 Hz, 22050 Hz, less than the 24000 Hz of the model" in caplog.text
+    with pytest.raises(InputError, match=r"rate_hz: found clips of 16000 Hz alone; wanted 24000 Hz or more"):
+        batches(at_24_khz(kept_at(tmp_path / "low", 16_000)), 1)
 
 
 def test_the_order_is_that_of_seed_and_step_for_any_number_of_processes(folder):
@@ -196,3 +220,36 @@ def test_speakers_keep_their_numbers_where_nothing_is_trained(folder, tmp_path):
     data.setup("validate")
     (batch,) = data.val_dataloader()
     assert batch.speaker_names[int(batch.speakers[0])] == "rui"
+
+
+def test_one_persons_clips_are_drawn_until_they_are_long_enough(folder):
+    index = ShardIndex.load(folder)
+    every = ready(folder, speaker="ana")
+    every.train_dataloader()
+    lengths = [len(clip) for clip in every.waveforms()]
+    theirs = [r for r in range(22) if index.coded["speaker"][r] == "ana"]
+    assert sorted(lengths) == sorted(index.num_samples[theirs].tolist())
+    assert every.speaker_names == ("ana",)
+
+    some = ready(folder, speaker="ana", speech_s=3.0)
+    some.train_dataloader()
+    chosen = [len(clip) / 16_000 for clip in some.waveforms()]
+    assert sum(chosen) + 0.016 * len(chosen) >= 3.0
+    assert sum(chosen) - max(chosen) < 3.0, "not one clip more than is needed"
+    again, other = (
+        ready(folder, speaker="ana", speech_s=3.0),
+        ready(folder, speaker="ana", speech_s=3.0, seed=5),
+    )
+    for each in (again, other):
+        each.train_dataloader()
+    assert [len(clip) / 16_000 for clip in again.waveforms()] == chosen
+    assert [len(clip) / 16_000 for clip in other.waveforms()] != chosen
+    heard = {number for batch in batches(some, 12) for number in batch.record_ids}
+    assert len(heard) == len(chosen) and all(int(name[1:]) % 2 for name in heard)
+
+
+def test_somebody_who_says_nothing_there_is_refused_by_name(folder):
+    with pytest.raises(InputError, match="'eva'.*ana, rui"):
+        ready(folder, speaker="eva")
+    with pytest.raises(InputError, match="speech_s"):
+        ready(folder, speaker="ana", speech_s=0.0)

@@ -9,12 +9,14 @@ import time
 
 import pytest
 import yaml
+from sound import in_turns, said
 
 from amalia_mm.audio.vad import Segment
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.harness import _parts_before_joint, evaluate, evaluate_run
 from amalia_mm.evaluate.items import read_pairs, read_questions, read_spoken
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
+from amalia_mm.evaluate.table import table
 from amalia_mm.fusion import pieces as pieces_module
 
 REQUIRED = {
@@ -171,7 +173,22 @@ def test_figures_are_kept_whatever_becomes_of_the_pictures(run, tmp_path, monkey
 
 def test_the_time_of_an_evaluation_begins_where_it_is_said(run, tmp_path):
     report = evaluate(run / "04_sft" / "model", run, tmp_path, began_s=time.time() - 1000)
-    assert 1000 <= report["total_seconds"] < 1100
+    assert 1000 <= report["stages"][-1]["seconds"] < 1100
+
+
+def test_a_model_by_itself_has_no_time_of_all_stages(run, finished, tmp_path):
+    alone = evaluate(run / "04_sft" / "model", run, tmp_path)
+    assert alone["total_seconds"] is None
+    assert "todas as etapas" not in table(alone) + (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "todas as etapas" in table(finished[0])
+
+
+def test_a_clip_of_two_speakers_is_not_measured_as_one(run, tmp_path):
+    in_turns(tmp_path / "a.wav", *said("Bom dia a todos.", "O comboio parte cedo."))
+    row = {"audio": "a.wav", "text": "Bom dia a todos.", "voice": "Ana", "source": "minha"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(InputError, match="two speakers.*keep one of them in the file"):
+        evaluate(run / "14_joint" / "model", tmp_path, tmp_path / "out")
 
 
 def test_what_became_of_the_users_own_data_is_told(run, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import toy_recipe
+from sound import in_turns, said
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.io import load_audio, write_audio
@@ -180,3 +181,11 @@ def test_a_clip_longer_than_the_window_is_named(ears, manifest, monkeypatch):
     monkeypatch.setattr(ConvTransformer, "max_samples", 16_000)
     with pytest.raises(InputError, match=r"1\.wav.*16800 samples do not fit .*16000"):
         evaluate_hearing(ears, manifest.parent / "out", spoken=[manifest])
+
+
+def test_a_recording_of_two_speakers_is_not_measured_as_one(ears, manifest, tmp_path):
+    in_turns(manifest.parent / "1.wav", *said("Bom dia a todos.", "O comboio parte cedo."))
+    with pytest.raises(
+        InputError, match=r"1\.wav: channels: found .*two speakers.*keep one of them in the file"
+    ):
+        evaluate_hearing(ears, tmp_path / "out", spoken=[manifest])

@@ -45,6 +45,17 @@ def test_other_questions_and_no_questions_are_refused(tmp_path):
     figures = {"text_qa_exact": 0.9, "counts": {"text_qa_exact": {"total": 100}}}
     fewer = {"text_qa_exact": 0.9, "counts": {"text_qa_exact": {"total": 50}}}
     with pytest.raises(InputError, match="text_qa_exact: found 50 questions; wanted the same 100"):
-        text_changes(fewer, figures, tmp_path)
+        text_changes(fewer, figures, tmp_path, tmp_path)
     with pytest.raises(InputError, match="no text figure in common"):
-        text_changes({"wer": 0.1}, figures, tmp_path)
+        text_changes({"wer": 0.1}, figures, tmp_path, tmp_path)
+
+
+def test_a_figure_that_was_not_measured_again_does_not_pass(tmp_path, capsys):
+    """Data without pairs let a model through that may have forgotten the variety."""
+    before = report(tmp_path / "before", text_qa_exact=0.95, ptpt_preference=0.9)
+    after = report(tmp_path / "after", text_qa_exact=0.95)
+    command = ["evaluate", "--show", "--quiet", "--against"]
+    assert main([*command, str(before), str(after)]) == 2
+    told = capsys.readouterr().err
+    assert f"{after}: ptpt_preference: found none; wanted the figure, as {before} has it" in told
+    assert main([*command, str(after), str(before)]) == 0, "a new figure is no fall"

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from amalia_mm.assistant import Assistant
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.audio.vad import Segment
+from amalia_mm.fusion.pieces import Piece, timed_transcript
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
 from amalia_mm.fusion.responder import Responder
 from amalia_mm.fusion.speech_text import SpeechTextModel
-from amalia_mm.fusion.word_times import Said, WordTimes, said_words
+from amalia_mm.fusion.word_times import Said, TimedWritten, WordTimes, said_words
 from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.portuguese.numbers import read_out
 from amalia_mm.prepare.espeak import Speaker, Utterance
@@ -26,6 +27,7 @@ from amalia_mm.text.ctc_vocabulary import CtcVocabulary, pieces
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.letters import ALPHABET, NUM_LETTERS
 from amalia_mm.text.tokenizer import Tokenizer
+from amalia_mm.transcript import Word
 
 SIZES = DecoderConfig(360, 16, 24, 1, 2, 1)
 SECOND = 16_000
@@ -208,3 +210,15 @@ def test_a_trained_model_finds_the_words_where_the_synthesiser_put_them(trained)
         assert len(off) > 25, source
         assert statistics.median(off) < 0.04, source
         assert sorted(off)[int(0.9 * len(off))] < 0.12, source
+
+
+def test_a_word_lies_in_the_segment_it_is_of():
+    """CTC hears the first sound of a word before the detector of speech is sure of it."""
+    words = (Word("Bom", 0.072, 0.3, 0.9), Word("dia.", 0.4, 1.2, None))
+    piece = Piece(2 * SECOND, SECOND, Segment(1_472, SECOND), (TimedWritten("Bom dia.", False, words),))
+    [segment] = timed_transcript([piece], 3.0, "letters", None).segments
+    assert [(word.start_s, word.end_s) for word in segment.words] == [(1.072, 1.3), (1.4, 2.2)]
+    assert (segment.start_s, segment.end_s) == (1.072, 2.2)
+    quiet = Piece(2 * SECOND, 0, Segment(160, 2 * SECOND), (TimedWritten("Bom dia.", False, words),))
+    [segment] = timed_transcript([quiet], 2.0, "letters", None).segments
+    assert (segment.start_s, segment.end_s) == (0.01, 2.0)

@@ -48,10 +48,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "halo.emg",
         "ctrl_c",
     },
-    "voice_folder": {"model_config", "run", "voice"},
+    "voice_folder": {"lora", "model_config", "run", "voice"},
     "speaking": {"resolve", "run", "voice", "voice_folder"},
+    "voices": {"audio.io", "run", "speaking", "voice"},
     "resolve": {"model_config", "run"},
-    "assistant": {*_UNDERSTANDING, "resolve", "run", "portuguese", "batch", "units", "transcript"},
+    "assistant": {
+        *(*_UNDERSTANDING, "resolve", "run", "voices", "portuguese", "batch", "units", "transcript"),
+    },
     "evaluate": {
         *_UNDERSTANDING,
         *(
@@ -112,6 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failures": set(),
     "commands": {
         *("assistant", "evaluate", "export", "live", "prepare", "resolve", "speaking", "subtitles", "train"),
+        "voices",
         *(
             "audio",
             "data",

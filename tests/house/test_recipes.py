@@ -12,6 +12,7 @@ import yaml
 
 from amalia_mm.prepare.spoken import SPEECH_PRODUCTS, SPEECH_STAGING
 from amalia_mm.prepare.synthetic import TEXT_PRODUCTS, TEXT_STAGING
+from amalia_mm.prepare.voice_shards import VOICE_PRODUCTS, VOICE_STAGING
 from amalia_mm.quickstart_stages import STAGES, needed
 from amalia_mm.recipe_paths import read_recipe
 from amalia_mm.text.ctc_vocabulary import CtcVocabulary
@@ -30,9 +31,7 @@ BESIDE = {
     "11_align": ("runs/ears/", RUN),
     "12_instruct": ("runs/ears/", RUN),
     "15_real_voices": ("runs/voices/", "runs/voices/"),
-    "20_speaker": (RUN, RUN),
-    "21_acoustic": (RUN, RUN),
-    "22_vocoder": (RUN, RUN),
+    "23_own_voice": (RUN, RUN),
 }
 """Recipes that are no stage of the quickstart: where they write, and whose tokenizer and shards they read."""
 OPTION = {
@@ -182,7 +181,12 @@ def test_a_recipe_reads_what_an_earlier_one_writes(recipe):
     if recipe.parent.name in BESIDE:
         return
     stage = next(stage for stage in STAGES if stage.name == recipe.parent.name)
-    assert {"00_corpus", "01_tokenizer"} <= needed(stage)
+    assert needed(stage) >= {"00_corpus", *(("01_tokenizer",) if "tokenizer" in arguments else ())}
+    made_by = {product: other.name for other in STAGES for product in other.owns}
+    for folder in (*arguments["shards"], *arguments.get("val_shards", ())):
+        assert made_by[folder.removeprefix(RUN)] in needed(stage), f"{folder} may not be there yet"
+    encoder = content["model"]["init_args"].get("speaker_encoder")
+    assert encoder is None or Path(encoder).parent.name in needed(stage)
     for folder, parts in (content["model"]["init_args"].get("init_from") or {}).items():
         source = folder.removeprefix(RUN).removesuffix("/model")
         assert source in needed(stage), f"the quickstart may run it before {source} is finished"
@@ -193,6 +197,7 @@ def test_the_quickstart_clears_what_the_corpus_writes():
     stages = {stage.name: stage for stage in STAGES}
     assert {*TEXT_PRODUCTS, TEXT_STAGING} == set(stages["00_corpus"].owns)
     assert {*SPEECH_PRODUCTS, SPEECH_STAGING} == set(stages["09_speech"].owns)
+    assert {*VOICE_PRODUCTS, VOICE_STAGING} == set(stages["19_voice_clips"].owns)
 
 
 def test_every_recipe_is_a_stage_of_the_quickstart_or_not_its_business():

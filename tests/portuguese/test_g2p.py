@@ -92,11 +92,31 @@ def test_the_table_of_lisbon_pronunciations():
         # clitics lean on the verb
         ("chama-se fazê-lo dir-te-ei", "ˈʃɐmɐsɨ fɐˈzelu diɾtɨˈɐj"),
         ("guarda-chuva segunda-feira", "ˈɡwaɾdɐ ˈʃuvɐ sɨˈɡũdɐ ˈfɐjɾɐ"),
+        # forms of trazer, whose x is s; the diphthong of cãibra; põem has two nasal diphthongs
+        ("trouxeram trouxesse trouxer trouxéssemos", "tɾoˈsɛɾɐ̃w̃ tɾoˈsɛsɨ tɾoˈsɛɾ tɾoˈsɛsɨmuʃ"),
+        ("cãibra cãibras põem compõem", "ˈkɐ̃j̃bɾɐ ˈkɐ̃j̃bɾɐʃ ˈpõj̃ɐ̃j̃ kõˈpõj̃ɐ̃j̃"),
+        ("látex tórax sílex", "ˈlatɛks ˈtɔɾaks ˈsilɛks"),
+        # open without stress: a mute c of long ago, first parts of words
+        ("inflação recta rectificar teclado", "ĩflaˈsɐ̃w̃ ˈʁɛtɐ ʁɛtifiˈkaɾ tɛˈkladu"),
+        ("aeroporto telemóvel telejornal supermercado", "ɐɛɾɔˈpoɾtu tɛlɛˈmɔvɛɫ tɛlɛʒuɾˈnaɫ supɛɾmɨɾˈkadu"),
+        ("microfone eletrodoméstico audiovisual", "mikɾɔˈfɔnɨ ilɛtɾɔduˈmɛʃtiku awdiɔvizuˈaɫ"),
+        ("europeu euros telefone automóvel superior", "ewɾuˈpew ˈewɾuʃ tɨlɨˈfɔnɨ awtuˈmɔvɛɫ supɨɾiˈoɾ"),
+        # closed and open, one by one
+        ("chego chega catorze pormenor caracteres", "ˈʃeɡu ˈʃeɡɐ kɐˈtoɾzɨ puɾmɨˈnɔɾ kɐɾakˈtɛɾɨʃ"),
+        (
+            "modelo sueco sinceramente cassete major disporem",
+            "muˈdelu suˈɛku sĩsɛɾɐˈmẽtɨ kɐˈsɛtɨ mɐˈʒɔɾ diʃˈpoɾɐ̃j̃",
+        ),
+        ("detiveram maioritário detetive", "dɨtiˈvɛɾɐ̃w̃ mɐjɔɾiˈtaɾju dɨtɛˈtivɨ"),
+        ("voo animais papéis móveis faróis fósseis", "ˈvou ɐniˈmajʃ pɐˈpɛjʃ ˈmɔvɐjʃ fɐˈɾɔjʃ ˈfɔsɐjʃ"),
         # letters and acronyms
         ("PSD EUA", "ˈpe ˈɛsɨ ˈde ˈɛ ˈu ˈa"),
         ("NATO SIDA", "ˈnatu ˈsidɐ"),
         # foreign names and letters
         ("software show Washington", "ˈsɔftuɛɾ ˈʃo uˈɔʃĩton"),
+        ("tracking parking browser green Queen", "ˈtɾɛkĩɡɨ ˈpaɾkĩɡ ˈbɾawzɛɾ ˈɡɾĩ kuˈinɨ"),
+        ("e-mail wi-fi check-in T-shirt", "iˈmɐjɫ uajˈfaj tʃɛˈkinɨ ˈtiʃɐɾtɨ"),
+        ("Celsius Fahrenheit campus status item", "ˈsɛɫsiuʃ ˈfaɾɨnajtɨ ˈkɐ̃puʃ ˈʃtatuʃ ˈitɛmɨ"),
     ],
 )
 def test_words(text, sounds):
@@ -117,7 +137,11 @@ def test_words(text, sounds):
         ("Gosto do gosto.", "ˈɡɔʃtu du ˈɡoʃtu."),
         ("na sede, com sede", "nɐ ˈsɛdɨ, kõ ˈsedɨ."),
         ("O governo não governo", "u ɡuˈveɾnu ˈnɐ̃w̃ ɡuˈvɛɾnu."),
-        ("O autocarro não para aqui; é para ti.", "u awtuˈkaʁu ˈnɐ̃w̃ ˈpaɾɐ ɐˈki, ˈɛ ˈpɐɾɐ ˈti."),
+        ("O autocarro não para aqui; é para ti.", "u awtɔˈkaʁu ˈnɐ̃w̃ ˈpaɾɐ ɐˈki, ˈɛ ˈpɐɾɐ ˈti."),
+        ("Ele para o carro, com ele para casa.", "ˈelɨ ˈpaɾɐ u ˈkaʁu, kõ ˈelɨ ˈpɐɾɐ ˈkazɐ."),
+        ("A letra S, esse dia.", "ɐ ˈletɾɐ ˈɛsɨ, ˈesɨ ˈdiɐ."),
+        ("Ele força a porta. Eu forço. A força.", "ˈelɨ ˈfɔɾsɐ ɐ ˈpɔɾtɐ. ˈew ˈfɔɾsu. ɐ ˈfoɾsɐ."),
+        ("Dá-lho, fá-lo-ei, dir-lhes-emos.", "ˈdaʎu, faluˈɐj, diɾʎɨˈzemuʃ."),
         ("um copo d'água", "ˈũ ˈkɔpu ˈdaɡwɐ."),
         ("ele e ela, eles e elas", "ˈelɨ i ˈɛlɐ, ˈelɨz i ˈɛlɐʃ."),
         ("o P.º 1 … e depois?!", None),

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from amalia_mm.portuguese.phonology import homographs, spellings
-from amalia_mm.portuguese.phonology.homographs import reading
+from amalia_mm.portuguese.phonology.homographs import Beside, reading
 from amalia_mm.portuguese.phonology.sounds import sounds
 from amalia_mm.portuguese.phonology.spellings import quality, read_rows
 
@@ -61,7 +61,7 @@ def test_a_homograph_has_two_sounds():
         ("me", "interesse", None, "interésse"),
         ("muito", "interesse", None, "interêsse"),
         ("não", "para", None, "pára"),
-        ("que", "para", None, "pâra"),
+        ("que", "para", "mim", "pâra"),
         ("a", "colher", None, "colhér"),
         ("para", "colher", None, "colhêr"),
         ("com", "sede", None, "sêde"),
@@ -72,9 +72,40 @@ def test_a_homograph_has_two_sounds():
     ],
 )
 def test_the_neighbours_tell(before, word, after, marks):
-    assert reading(word, before, after) == marks
+    assert reading(word, Beside(before, after)) == marks
 
 
 def test_the_part_of_speech_tells():
-    assert reading("jogo", "o", pos="V") == "jógo"
-    assert reading("jogo", "eu", pos="N") == "jôgo"
+    assert reading("jogo", Beside("o"), pos="V") == "jógo"
+    assert reading("jogo", Beside("eu"), pos="N") == "jôgo"
+
+
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [
+        ("ele para o carro", True),
+        ("quando ela para o motor", True),
+        ("o comboio para em aveiro", True),
+        ("a máquina para à porta", True),
+        ("o condutor para o autocarro", True),
+        ("para de chorar", True),
+        ("o carro para", True),
+        ("a chuva não para de cair", True),
+        ("o relógio para e recomeça", True),
+        ("com ele para casa", False),
+        ("vou com ela para o porto", False),
+        ("isto é para ele", False),
+        ("o livro para o joão", False),
+        ("o comboio para lisboa", False),
+        ("ela para mim é uma irmã", False),
+        ("para de manhã", False),
+        ("o presente do pai para o filho", False),
+        ("serve para cortar", False),
+        ("para já", False),
+    ],
+)
+def test_what_stops_and_what_is_for_somebody(text, stops):
+    words = text.split()
+    place = words.index("para")
+    near = [words[i] if 0 <= i < len(words) else None for i in (place - 1, place + 1, place - 2, place + 2)]
+    assert reading("para", Beside(*near)) == ("pára" if stops else "pâra")

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import webdataset
 from corpora import SAID, common_voice, tone, write_jsonl, write_tone
+from sound import said, stereo
 
 from amalia_mm.audio.io import load_audio
 from amalia_mm.cli import main
@@ -317,3 +318,29 @@ def test_the_command_prints_its_counts_and_refuses_what_it_does_not_know(
     assert "quarantined\tduration\t4" in lines
     record, _ = read_record(ShardIndex.load(tmp_path / "out" / "train"), 0)
     assert (record.source, record.licence, record.variety) == ("speech:tons", "CC0-1.0", Variety.PT_PT)
+
+
+def test_two_speakers_in_two_channels_are_quarantined_or_one_is_chosen(tmp_path: Path) -> None:
+    """A mix of two who talk at once is nobody's words."""
+    one, other = voices = said("Preciso de ajuda para me levantar.", "O autocarro parte às oito e meia.")
+    stereo(tmp_path / "two.wav", *voices)
+    stereo(tmp_path / "cancelling.wav", 0.5 * one, -0.5 * one)
+    stereo(tmp_path / "scene.wav", other, 0.5 * other)
+    names = ("two", "cancelling", "scene")
+    rows = [
+        {"audio": f"{name}.wav", "text": SAID[number], "split": "train"} for number, name in enumerate(names)
+    ]
+    path = write_jsonl(tmp_path / "m.jsonl", rows)
+    options = ["prepare", "corpus", str(path), "--format", "manifest", "--processes", "1", "--output"]
+    assert main([*options, str(tmp_path / "out")]) == 0
+    assert quarantined(tmp_path / "out") == {"two": "channels", "cancelling": "channels"}
+    told = (tmp_path / "out" / "quarantine.jsonl").read_text("utf-8")
+    assert "two speakers" in told and "opposite sign" in told and told.count("--channels left") == 2
+    assert main([*options, str(tmp_path / "left"), "--channels", "left"]) == 0
+    assert quarantined(tmp_path / "left") == {}
+    flac = read_record(ShardIndex.load(tmp_path / "left" / "train"), 0)[1]
+    assert flac is not None
+    assert abs(load_audio(flac)[: len(one)] - one).max() < 1e-3
+    write_jsonl(path, rows[:1])
+    with pytest.raises(InputError, match="1 channels.*two speakers.*--channels left"):
+        write_corpus(path, tmp_path / "none", layout="manifest", progress=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import toy_recipe
+from safetensors.torch import load_file, save_file
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.batch import Turn
@@ -137,3 +139,31 @@ def test_the_command_asks_for_several_tasks_and_refuses_what_it_cannot_do(toy_da
         assert main(wrong) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_answers_of_a_model_that_was_trained_anew_meanwhile_are_not_mixed(
+    toy_data, model, tmp_path, monkeypatch
+):
+    same_place = tmp_path / "model"
+    shutil.copytree(model, same_place)
+    monkeypatch.setattr(distil, "BLOCK_RECORDS", 16)
+    answered, calls = distil._answered, []
+
+    def dies(*arguments):
+        calls.append(arguments[3])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return answered(*arguments)
+
+    monkeypatch.setattr(distil, "_answered", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write_distilled(same_place, toy_data / "shards/speech", tmp_path / "out", OPTIONS)
+    (same_place / "README.md").write_text("another card")
+    weights = load_file(same_place / "weights.safetensors")
+    first = next(name for name in sorted(weights) if weights[name].ndim == 2)
+    save_file(weights | {first: weights[first] + 0.5}, same_place / "weights.safetensors")
+    with pytest.raises(InputError, match="delete it, or give the same model"):
+        write_distilled(same_place, toy_data / "shards/speech", tmp_path / "out", OPTIONS)
+    shutil.copy(model / "weights.safetensors", same_place)
+    write_distilled(same_place, toy_data / "shards/speech", tmp_path / "out", OPTIONS)
+    assert calls[:3] == [0, 1, 1]

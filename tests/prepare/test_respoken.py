@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from sound import in_turns, said
 
 from amalia_mm.audio.io import write_audio
 from amalia_mm.cli import main
@@ -53,3 +54,17 @@ def test_copies_stand_beside_their_recordings(tmp_path, capsys):
     assert index.strings["id"] == ["own-000000-a", "own-000000-a~1", "own-000000-a~2"]
     assert len(set(index.num_samples.tolist())) == 3
     assert "3 records" in capsys.readouterr().out
+
+
+def test_a_recording_of_two_speakers_is_left_out_with_what_can_be_done(tmp_path, caplog):
+    in_turns(tmp_path / "two.wav", *said("Bom dia a todos.", "O comboio parte cedo."))
+    rows = [{"audio": "two.wav", "text": "Bom dia a todos.", "split": "train"}]
+    for number in range(10):
+        write_audio(tmp_path / f"{number}.wav", tone(300.0 + number))
+        rows.append({"audio": f"{number}.wav", "text": "bom dia", "split": "train"})
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["shards", "write", str(manifest), "--output", str(tmp_path / "shards")]) == 0
+    assert len(ShardIndex.load(tmp_path / "shards")) == 10
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "two.wav: channels" in told and "keep one of them in the file" in told

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from amalia_mm.audio.io import load_audio
 from amalia_mm.data.index import ShardIndex, read_record
 from amalia_mm.data.schema import TRANSCRIBE
+from amalia_mm.errors import InputError
 from amalia_mm.prepare.jumbled import JUMBLED
 from amalia_mm.prepare.lines import LINES, Line, write_lines
-from amalia_mm.prepare.voice_shards import write_voice
-from amalia_mm.prepare.voices import TRAIN_VOICES
+from amalia_mm.prepare.voice_shards import HELD_OUT, write_held_out, write_voice
+from amalia_mm.prepare.voices import TEST_VOICES, TRAIN_VOICES
 
 VOICE = TRAIN_VOICES[0]
 
@@ -59,3 +62,35 @@ def test_the_same_lines_give_the_same_shards(tmp_path):
         write_voice(tmp_path / name, num_clips=4, num_children=1 + (name == "b"), progress=False)
     tars = [(tmp_path / name / "shards/voice-train/shard-000000.tar").read_bytes() for name in ("a", "b")]
     assert tars[0] == tars[1]
+
+
+def test_voices_that_nothing_was_trained_on_say_so_many_minutes_and_then_the_same_test_sentences(tmp_path):
+    said = [
+        Line(f"train-{n}", f"O número {n} está aqui.", "train", VOICE, template="t") for n in range(10, 50)
+    ]
+    tests = [
+        Line(f"test-{n}", f"Hoje é dia {n} de maio.", "test", VOICE, heldout="heldout_template")
+        for n in range(5)
+    ]
+    seen = [Line("test-seen", "Isto não.", "test", VOICE, heldout="seen_template")]
+    write_lines(tmp_path / LINES, [*said, *lines(), *tests, *seen])
+    summary = write_held_out(tmp_path, minutes=0.1, num_test_clips=3, num_children=1, progress=False)
+    names = {voice.name for voice in TEST_VOICES}
+    assert summary["voices"] == sorted(names) and not names & {voice.name for voice in TRAIN_VOICES}
+    train, test = (records(tmp_path / HELD_OUT / split) for split in ("train", "test"))
+    seconds = Counter()
+    for record, audio in train:
+        seconds[record.speaker] += len(load_audio(audio)) / 16_000
+    assert seconds.keys() == names
+    assert all(6.0 <= total < 6.0 + 4.0 for total in seconds.values()), "no clip more than is needed"
+    assert len({record.text for record, _ in train}) == len(train), "no two people say the same"
+    assert all("número" in record.text or record.text == "De que cor é o céu?" for record, _ in train)
+    assert Counter(record.speaker for record, _ in test) == dict.fromkeys(names, 3)
+    assert len({record.text for record, _ in test}) == 3 and "Isto não." not in {r.text for r, _ in test}
+
+
+def test_more_minutes_than_there_are_lines_for_are_refused_and_nothing_is_left(tmp_path):
+    write_lines(tmp_path / LINES, lines())
+    with pytest.raises(InputError, match="--held-out.*fewer minutes"):
+        write_held_out(tmp_path, minutes=5, num_children=1, progress=False)
+    assert not (tmp_path / HELD_OUT).exists() and not (tmp_path / "held_out.json").exists()

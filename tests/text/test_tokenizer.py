@@ -124,6 +124,14 @@ def test_many_texts_at_once_get_the_same_ids(tokenizer):
     assert tokenizer.encode_batch(HARD) == [tokenizer.encode(text) for text in HARD]
 
 
+def test_texts_that_recur_get_the_same_ids_and_nobody_can_change_them(tokenizer):
+    texts = [f"pergunta {number}" for number in range(3_000)]  # more than are kept
+    for text in (*texts, *texts[-10:], *texts[:10]):
+        ids = tokenizer.encode_recurring(text)
+        assert ids == tokenizer.encode_inside(text)
+        ids.append(-1)
+
+
 def test_training_is_the_same_in_every_process(tokenizer, texts):
     program = (
         "import json, sys; from amalia_mm.text.tokenizer import Tokenizer;"

@@ -12,6 +12,7 @@ from amalia_mm.cli import main
 from amalia_mm.errors import InputError
 from amalia_mm.recipe_paths import read_recipe
 from amalia_mm.text.decoder import Decoder, DecoderConfig
+from amalia_mm.text.letters import NUM_LETTERS
 from amalia_mm.train.cost import CHUNK_LOGITS, Machine, cost_of, kept_bytes, model_of
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,18 @@ def test_low_rank_changes_are_what_is_trained():
     assert cost_of(model, Machine()).num_trained == projector + 4 * 16 * (192 + 192 + 192 + 96)
 
 
+@pytest.mark.parametrize("reads", ["projector", "encoder"])
+def test_a_head_beside_the_projector_is_counted(reads):
+    recipe = read_recipe(RECIPE)
+    without = cost_of(model_of(recipe, "recipe"), Machine())
+    recipe["model"]["init_args"]["ctc_head"] = {"reads": reads, "units": "letters", "per_frame": 3}
+    cost = cost_of(model_of(recipe, "recipe"), Machine())
+    # 192 wide, as the tiny encoder and decoder are; the letters and a blank in each of three places.
+    head = 2 * 192 + 193 * 3 * (NUM_LETTERS + 1)
+    assert cost.num_trained - without.num_trained == head
+    assert cost.teraflop_per_audio_s - without.teraflop_per_audio_s == pytest.approx(6e-12 * head * 12.5)
+
+
 def test_the_command_says_it_in_lines_and_refuses_what_does_not_hear(large, capsys):
     assert main(["cost", "-c", str(large), "--hours", "425", "--gpus", "8"]) == 0
     said = capsys.readouterr().out
@@ -104,3 +117,12 @@ def test_the_command_says_it_in_lines_and_refuses_what_does_not_hear(large, caps
     assert main(["cost", "-c", str(large), "--mfu", "2"]) == 2
     with pytest.raises(InputError, match="gpus: found 0"):
         Machine(num_gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("hours", "-5"), ("hours", "nan"), ("clip-s", "0"), ("gigabytes", "inf"), ("gpus", "0"), ("mfu", "-1")],
+)
+def test_no_time_is_below_nothing(large, option, value, capsys):
+    assert main(["cost", "-c", str(large), f"--{option}", value]) == 2
+    assert f"--{option}: found {value}" in capsys.readouterr().err.replace(".0;", ";")

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.batch import SpeechTextBatch, TextBatch
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.ctc_head import CtcHeadConfig
 from amalia_mm.fusion.projectors import CtcPosterior, StackMLP
 from amalia_mm.text.decoder import DecoderConfig
 from amalia_mm.text.letters import ALPHABET, NUM_LETTERS
 from amalia_mm.text.tokenizer import Tokenizer
-from amalia_mm.train.ctc_head import CtcHeadConfig
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.understanding import Understanding
 
@@ -63,7 +63,8 @@ def batch(toy_data) -> SpeechTextBatch:
 @pytest.mark.parametrize("units", ["letters", "tokens"])
 def test_the_loss_is_that_of_torch_on_what_the_head_hears(toy_data, batch, reads, units) -> None:
     made = module(toy_data, CtcHeadConfig(reads, units, per_frame=3))
-    assert made.model is not None and made.ctc_head is not None
+    assert made.model is not None and made.model.ctc_head is not None
+    head = made.model.ctc_head
     output = made.model(batch)
     frames = output.audio if reads == "projector" else output.features
     assert frames.shape[:2] == ((2, 25) if reads == "projector" else (2, 50))
@@ -72,7 +73,7 @@ def test_the_loss_is_that_of_torch_on_what_the_head_hears(toy_data, batch, reads
         num_units = NUM_LETTERS
     else:
         targets, num_units = batch.ctc_ids[0], 320
-    each = made.ctc_head.map(made.ctc_head.norm(frames[0])).view(-1, num_units + 1).log_softmax(1)
+    each = head.map(head.norm(frames[0])).view(-1, num_units + 1).log_softmax(1)
     wanted = F.ctc_loss(
         each[:, None],
         targets[None],
@@ -88,15 +89,16 @@ def test_the_loss_is_that_of_torch_on_what_the_head_hears(toy_data, batch, reads
     assert terms["loss"].count == terms["nll"].count
 
 
-def test_it_teaches_the_frames_and_stays_out_of_the_model(toy_data, batch) -> None:
+def test_it_teaches_the_frames_and_is_a_part_of_the_model(toy_data, batch) -> None:
     made = module(toy_data, CtcHeadConfig("projector", "letters"))
     terms = made.loss_terms(batch)
     terms["ctc"].sum.backward()
     assert made.model is not None and made.model.projector is not None
-    for part in (made.model.encoder, made.model.projector, made.ctc_head):
+    for part in (made.model.encoder, made.model.projector, made.model.ctc_head):
         assert all(p.grad is not None for p in part.parameters())
-    assert not any("ctc_head" in name for name in made.model.state_dict())
-    assert any(name.startswith("ctc_head.") for name in made.state_dict()), "a checkpoint goes on with it"
+    names = [name for name in made.model.state_dict() if name.startswith("ctc_head.")]
+    assert len(names) == 4, "a folder keeps it"
+    assert {f"model.{name}" for name in names} <= made.state_dict().keys(), "a checkpoint goes on with it"
 
 
 def test_a_batch_without_a_clip_touches_every_weight(toy_data, batch) -> None:
@@ -125,4 +127,7 @@ def test_a_weight_needs_a_head_and_a_head_a_weight(toy_data) -> None:
         module(toy_data, CtcHeadConfig(), weight=0.0)
     with pytest.raises(InputError, match="per_frame: found 0"):
         CtcHeadConfig(per_frame=0)
-    assert module(toy_data, None, projector=CtcPosterior).ctc_head is None
+    with pytest.raises(InputError, match="units: found words; wanted tokens or letters"):
+        CtcHeadConfig(units="words")  # pyright: ignore[reportArgumentType]
+    made = module(toy_data, None, projector=CtcPosterior)
+    assert made.model is not None and made.model.ctc_head is None

@@ -10,18 +10,21 @@ import torch
 import toy_recipe
 from ears import EARS
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from amalia_mm.audio.encoder import ConvTransformer
 from amalia_mm.batch import IGNORE, Example, SpeechTextBatch, TextBatch, Turn
 from amalia_mm.data.collate import Item, collate_speech
 from amalia_mm.data.pipeline import reading_of
 from amalia_mm.errors import InputError
+from amalia_mm.fusion.ctc_head import CtcHeadConfig
 from amalia_mm.fusion.projectors import StackMLP
 from amalia_mm.fusion.speech_text import SpeechTextOutput
 from amalia_mm.lora import LoraConfig, LoraLinear
-from amalia_mm.run import read_weights
+from amalia_mm.run import load_model, read_weights
 from amalia_mm.text.chat import read_in_place, render
 from amalia_mm.text.decoder import Decoder, DecoderConfig
 from amalia_mm.text.tokenizer import Tokenizer
@@ -94,6 +97,38 @@ class _Largest(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         self.largest = max(self.largest, out.numel() if isinstance(out, Tensor) else 0)
         return out
+
+
+class _Live(TorchDispatchMode):
+    """Notes the most bytes that tensors made meanwhile have held at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak, self._held = 0, {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in (value for value in tree_leaves(out) if isinstance(value, Tensor)):
+            storage = tensor.untyped_storage()
+            self._held[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._held = {key: held for key, held in self._held.items() if not held[0].expired()}
+        self.peak = max(self.peak, sum(nbytes for _, nbytes in self._held.values()))
+        return out
+
+
+def test_of_a_large_vocabulary_a_few_positions_stand_in_memory_however_many_there_are() -> None:
+    """128,000 entries, 8 positions a chunk: 4 MB of logits, and no more of them for 64 positions than for 16."""
+    weight, chunk_bytes = torch.randn(128_000, 8), 8 * 128_000 * 4
+    peaks = {}
+    for num_positions in (16, 64):
+        hidden, teacher = torch.randn(num_positions, 8).requires_grad_(), torch.randn(num_positions, 8)
+        with _Live() as live:
+            total, _ = ChunkedKl.apply(hidden, weight, teacher, torch.ones(num_positions), 2.0, 8, True)
+            total.backward()
+        peaks[num_positions] = live.peak
+        assert hidden.grad is not None
+    assert 2 * chunk_bytes < peaks[16] < 7.1 * chunk_bytes
+    assert abs(peaks[64] - peaks[16]) < 0.01 * chunk_bytes
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +362,9 @@ def test_a_run_learns_beside_rows_of_text_and_its_data_is_told_to_read(toy_data,
     assert sum(falling[-3:]) < sum(falling[:3])
     assert {"val_nll", "val_kl_end", "val_ctc"} <= set(validated[0])
     weights = read_weights(tmp_path / "heard/model")
-    assert not any("ctc_head" in name for name in weights), "the head is not part of the model"
+    kept = load_model(tmp_path / "heard/model").model
+    assert kept.ctc_head is not None, "the head tells later when words are said"
+    assert kept.ctc_head.config == CtcHeadConfig("projector", "tokens", per_frame=2)
+    assert torch.equal(kept.ctc_head.map.weight, weights["ctc_head.map.weight"])
     before = read_weights(tmp_path / "text/model")
     assert all(torch.equal(value, weights[name]) for name, value in before.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_record_comes_back_from_json():
     for field in record:
         with pytest.raises(InputError, match="x: consent"):
             Consent.from_json({name: value for name, value in record.items() if name != field}, "x")
+
+
+@pytest.mark.parametrize("is_compared", [True, False])
+def test_whether_the_clip_was_compared_is_part_of_the_record(is_compared):
+    agreed = replace(consent(), is_compared=is_compared)
+    record = json.loads(json.dumps(agreed.to_json()))
+    assert record["is_compared"] is is_compared
+    assert Consent.from_json(record, "x") == agreed
+    with pytest.raises(InputError, match="x: consent"):
+        Consent.from_json({**record, "is_compared": "yes"}, "x")
+
+
+def test_a_record_of_before_it_was_asked_stays_what_it_was():
+    """A consent's id is of its record: a field that comes later must not change it."""
+    record = consent().to_json()
+    assert "is_compared" not in record
+    assert Consent.from_json(record, "x").is_compared is None
 
 
 def test_the_statement_says_all_of_it_in_portuguese():

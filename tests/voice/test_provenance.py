@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import c2pa
@@ -14,6 +15,8 @@ from cryptography import x509
 
 from amalia_mm.audio.io import load_audio
 from amalia_mm.errors import InputError
+from amalia_mm.voice import signing
+from amalia_mm.voice.private_files import write_private
 from amalia_mm.voice.provenance import read_manifest, sign
 from amalia_mm.voice.signing import identity
 
@@ -107,18 +110,74 @@ def test_the_key_is_made_once_and_for_its_owner_alone(folder):
     assert certificates[0].not_valid_after_utc > datetime.now(UTC) + timedelta(days=3000)
 
 
-def test_a_lost_half_of_the_identity_is_told(folder):
-    identity(folder)
-    (folder / "signing.key").unlink()
-    with pytest.raises(InputError, match="remove both"):
-        sign(sound(), folder)
-    (folder / "signing.pem").write_text("no certificate")
-    with pytest.raises(InputError, match="0 certificates; wanted the certificate and its root"):
+def test_an_identity_that_is_damaged_is_told(folder):
+    made = identity(folder)
+    for content, told in (
+        (made.chain, "found no key"),
+        (identity(folder.with_name("other")).key + made.chain, "another key than the certificate is of"),
+        (b"no certificate", "0 certificates; wanted the certificate and its root"),
+    ):
+        (folder / "signing.pem").write_bytes(content)
+        with pytest.raises(InputError, match=told):
+            sign(sound(), folder)
+
+
+@pytest.mark.parametrize("is_expired", [False, True])
+@pytest.mark.parametrize("num_writes", [0, 1])
+def test_a_machine_that_stops_while_it_makes_them_signs_afterwards(
+    tmp_path, folder, monkeypatch, num_writes, is_expired
+):
+    """Key and certificates were two files: stopped in between, nothing could be signed any more."""
+    if is_expired:
+        monkeypatch.setattr(signing, "_VALID", timedelta(0))
         identity(folder)
+        monkeypatch.undo()
+    written = []
+
+    def write(path, content):
+        if len(written) == num_writes:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_private(path, content)
+
+    monkeypatch.setattr(signing, "write_private", write)
+    with suppress(KeyboardInterrupt):
+        identity(folder)
+    monkeypatch.undo()
+    (tmp_path / "said.wav").write_bytes(sign(sound(), folder))
+    manifest = read_manifest(tmp_path / "said.wav", folder)
+    assert manifest.is_whole and manifest.is_ours
+
+
+def pair(folder):
+    """What a bank of version 0.1 has: the key and its certificates in two files."""
+    made = identity(folder)
+    (folder / "signing.key").write_bytes(made.key)
+    (folder / "signing.pem").write_bytes(made.chain)
+    return made
+
+
+def test_the_two_files_of_an_earlier_version_become_one_and_sign_as_before(tmp_path, folder):
+    made = pair(folder)
+    assert identity(folder) == made
+    assert [path.name for path in folder.iterdir()] == ["signing.pem"]
+    assert identity(folder) == made
+
+
+def test_two_files_that_disagree_are_replaced_and_one_alone_too(tmp_path, folder):
+    old = pair(folder)
+    (folder / "signing.key").write_bytes(identity(tmp_path / "other").key)
+    (tmp_path / "said.wav").write_bytes(sign(sound(), folder))
+    assert read_manifest(tmp_path / "said.wav", folder).is_ours
+    assert identity(folder) != old
+    (folder / "signing.pem").rename(folder / "signing.key")
+    (tmp_path / "said.wav").write_bytes(sign(sound(), folder))
+    assert read_manifest(tmp_path / "said.wav", folder).is_ours
+    assert [path.name for path in folder.iterdir()] == ["signing.pem"]
 
 
 def test_an_expired_certificate_is_replaced(folder, monkeypatch):
-    monkeypatch.setattr("amalia_mm.voice.signing._VALID", timedelta(0))
+    monkeypatch.setattr(signing, "_VALID", timedelta(0))
     expired = identity(folder)
     monkeypatch.undo()
     assert identity(folder) != expired

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import torch
 from said import spoken_clips
 from voices import PASSPHRASE, enrol
 
@@ -10,6 +18,7 @@ from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
 from amalia_mm.units import SAMPLE_RATE_HZ
+from amalia_mm.voice import private_files, spoken_file
 from amalia_mm.voice.bank import Bank
 from amalia_mm.voice.spoken_file import write_speech
 from amalia_mm.voice.watermark import mark
@@ -71,19 +80,95 @@ def test_a_consent_is_told_by_a_number_that_names_nobody(tmp_path, bank):
     assert all(len(found) == 16 and int(found, 16) >= 0 for found in ids)
 
 
-def test_a_full_disk_leaves_the_earlier_file(tmp_path, bank, monkeypatch):
-    path = tmp_path / "said.wav"
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+@pytest.mark.parametrize("full", [1, 2, 3])
+def test_a_full_disk_leaves_the_earlier_file(tmp_path, bank, monkeypatch, ending, full):
+    """The disk may be full while speech comes, while it is encoded, and while it is signed."""
+    path = tmp_path / f"said.{ending}"
     path.write_bytes(b"before")
+    calls = iter([2, 1, 3])  # what is encoded waits around what is raw
+    real = private_files.nameless
 
-    def full(self, content):
-        with self.open("wb") as file:
-            file.write(content[:100])
-        raise OSError(28, "No space left on device")
+    def nameless(folder):
+        return Path("/dev/full").open("w+b") if next(calls) == full else real(folder)
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    bank.signing_folder.parent.mkdir(parents=True, exist_ok=True)
-    with pytest.raises(InputError):
+    for module in (private_files, spoken_file):
+        monkeypatch.setattr(module, "nameless", nameless)
+    with pytest.raises(InputError, match="room"):
         write_speech(path, spoken_clips()[0], SAMPLE_RATE_HZ, bank.signing_folder)
-    monkeypatch.undo()
     assert path.read_bytes() == b"before"
-    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == ["said.wav"]
+    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == [path.name]
+
+
+def test_a_process_that_is_killed_leaves_nothing(tmp_path, bank):
+    """Killed, not interrupted: no handler of ours runs, and what is not finished must have no name."""
+    path = tmp_path / "said.wav"
+    code = (
+        "import os, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from amalia_mm.voice.spoken_file import write_speech\n"
+        "def pieces():\n"
+        "    yield torch.full((400_000,), 0.1)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_speech(Path(sys.argv[1]), pieces(), 16_000, Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", code, str(path), str(bank.signing_folder)]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_earlier_process_left_on_another_system_goes(tmp_path, bank):
+    (tmp_path / ".said.wav.0a1b2c3d.writing").write_bytes(b"half")
+    (tmp_path / ".other.wav.0a1b2c3d.writing").write_bytes(b"half")
+    write_speech(tmp_path / "said.wav", spoken_clips()[0], SAMPLE_RATE_HZ, bank.signing_folder)
+    assert sorted(found.name for found in tmp_path.iterdir() if found.is_file()) == [
+        ".other.wav.0a1b2c3d.writing",
+        "said.wav",
+    ]
+
+
+def test_a_system_without_nameless_files_writes_the_same(tmp_path, bank, monkeypatch):
+    pieces = spoken_clips()[0].split(5_000)
+    write_speech(tmp_path / "one.wav", iter(pieces), SAMPLE_RATE_HZ, bank.signing_folder)
+    real = os.open
+
+    def without(path, flags, *mode, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *mode, **options)
+
+    monkeypatch.setattr(os, "open", without)
+    write_speech(tmp_path / "two.wav", iter(pieces), SAMPLE_RATE_HZ, bank.signing_folder)
+    one, two = (load_audio(tmp_path / name) for name in ("one.wav", "two.wav"))
+    assert torch.equal(one, two)
+    assert [found.name for found in tmp_path.iterdir() if found.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("peak", [0.5, 3.0])
+def test_pieces_are_the_file_that_the_whole_would_be(tmp_path, bank, peak):
+    """The loudest sample may come last: all is divided by it, as where a clip is written at once."""
+    clip = spoken_clips()[0]
+    clip = torch.cat([clip / clip.abs().max() * 0.5, torch.tensor([peak])])
+    write_speech(tmp_path / "a.wav", iter(clip.split(1_000)), SAMPLE_RATE_HZ, bank.signing_folder)
+    write_audio(tmp_path / "b.wav", clip)
+    assert torch.equal(load_audio(tmp_path / "a.wav"), load_audio(tmp_path / "b.wav"))
+
+
+def test_an_hour_takes_the_memory_of_a_piece(tmp_path, bank):
+    code = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from amalia_mm.voice.spoken_file import write_speech\n"
+        "folder = Path(sys.argv[1])\n"
+        "piece = torch.rand(160_000) - 0.5\n"
+        "write_speech(folder / 'a.wav', [piece], 16_000, folder / 'signing')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "write_speech(folder / 'b.wav', (piece for _ in range(360)), 16_000, folder / 'signing')\n"
+        "sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert child.returncode == 0, child.stderr
+    # As float32 it would be 230 MB, and encoded 115 MB, of which c2pa holds a part.
+    assert int(child.stdout) < 60_000, f"{child.stdout} kB"

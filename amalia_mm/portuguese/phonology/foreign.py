@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.phonology.spellings import read_rows
@@ -52,7 +53,8 @@ _OTHER_LETTERS = {
     "ð": "d",
 }
 _FOREIGN = re.compile(
-    "[kwy]|th|sh|sch|ck|(?:oo|ee)[dkpt]$|ph|tch|mc|zz|tz|'|[bdfgkptvj]$|[bdfgkptv]s$|[^aeiou]h(?<![cnlpts]h)"
+    "[kwy]|th|sh|sch|ck|oo[dklmnprt]s?$|ee[dklnprt]?s?$|ph|tch|mc|zz|tz|'|tion$|ings?$|[bdfgkptvj]$|[bdfgkptv]s$"
+    "|[^aeiou]h(?<![cnlpts]h)"
 )
 _REWRITING = tuple(
     (re.compile(pattern), becomes)
@@ -67,6 +69,8 @@ _REWRITING = tuple(
         ("^mc", "mák"),
         ("oo", "u"),
         ("ee|ea(?=[dklmnpt]$)", "i"),
+        ("igh", "ái"),
+        ("tion$", "chon"),
         ("tz|zz", "ts"),
         ("kh", "k"),
         ("gh", "g"),
@@ -74,6 +78,8 @@ _REWRITING = tuple(
         ("ay|ey(?=$|[^aeiou])", "ei"),
         ("y", "i"),
         ("ow$", "ou"),
+        ("own$", "áune"),
+        ("ow(?=er|[^aeiou])", "áu"),
         ("(?<=[aeo])w(?=$|[^aeiou])", "u"),
         ("k(?=[eiéêí])", "qu"),
         ("k", "c"),
@@ -82,7 +88,9 @@ _REWRITING = tuple(
         ("j$", "dj"),
     )
 )
-_STRESSED_BEFORE_END = re.compile("([aeiou])([^aeiouáéíóúâêô]+(?:e[rnl]|on|an))$")  # Jackson, Schwarzenegger
+_STRESSED_BEFORE_END = re.compile(
+    "([aeiou])((?:[^aeiouáéíóúâêô]|(?<=[qg])u)+(?:e[rnl]|on|an|ings?))$"
+)  # Jackson, Schwarzenegger, tracking
 _ACUTE = dict(zip("aeiou", "áéíóú", strict=True))
 
 
@@ -109,6 +117,11 @@ def _in_our_letters(letter: str, word: str) -> str:
             remedy="write the word as it is said",
         )
     return found
+
+
+def is_one_word(pieces: Sequence[str]) -> bool:
+    """Return whether the pieces of a word with hyphens are a foreign word written in one: e-mail, wi-fi, check-in."""
+    return "".join(pieces) in _WORDS
 
 
 def respelt(word: str) -> str | None:

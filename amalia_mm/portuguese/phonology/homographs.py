@@ -1,9 +1,12 @@
 """Which of two readings a written word has, from the words beside it: o jogo / eu jogo, a sede / com sede.
 
-It looks one word to either side and knows no grammar beyond that; the pairs stand in `data/homographs.txt`.
+It looks one word to either side, two for "para" (ele para o carro / com ele para casa), and knows no grammar beyond
+that; the pairs stand in `data/homographs.txt`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from amalia_mm.portuguese.phonology.spellings import read_rows
 from amalia_mm.portuguese.tables import words_of
@@ -25,6 +28,19 @@ _LIKED = words_of("de do da dos das disto disso daquilo dele dela deles delas im
 _WORDS_OF_GRAMMAR = words_of("para sobre deste desse desses")
 """Far more often a preposition or a demonstrative than a verb: only a clear neighbour makes a verb of them."""
 _CLEAR = words_of("tu me te lhe lhes")
+_NAMED = {"ele": "éle", "esse": "ésse"}
+"""Pronouns that are spelled like letters: "a letra esse"."""
+_NAMES_LETTERS = words_of("letra letras tamanho vitamina hepatite")
+_WHO_STOPS = words_of("ele ela você ninguém")
+_AGENTS = words_of(
+    "pai mãe condutor condutora motorista polícia guarda professor professora árbitro maquinista senhor senhora "
+    "menino menina rapaz rapariga homem mulher cão médico médica"
+)
+_PREPOSITIONS = words_of("com de por a em até sobre para entre sem contra perante desde dele dela")
+_NOT_STOPPED = words_of(
+    "mim ti si nós vós ele ela eles elas sempre onde lá cá além casa quem que quê nada isso isto"
+)
+_STOPS_AT = words_of("em à às ao aos no na nos nas num numa e mas logo imediatamente bruscamente subitamente")
 _FEMININE = words_of("a à na da uma pela esta essa aquela sua nossa toda")
 _HEADQUARTERS_AFTER = words_of(
     "a na da à pela uma sua nova nossa vossa minha tua cuja esta essa antiga actual atual"
@@ -43,18 +59,32 @@ _PAIRS = _read()
 
 def is_homograph(word: str) -> bool:
     """Return whether the word has two readings."""
-    return word in _PAIRS or word in ("sede", "corte")
+    return word in _PAIRS or word in ("sede", "corte") or word in _NAMED
 
 
-def reading(word: str, before: str | None = None, after: str | None = None, pos: str | None = None) -> str:
+class Beside(NamedTuple):
+    """The words beside a word in the same phrase, in small letters; None where the phrase ends."""
+
+    before: str | None = None
+    after: str | None = None
+    before_that: str | None = None
+    after_that: str | None = None
+
+
+_ALONE = Beside()
+
+
+def reading(word: str, beside: Beside = _ALONE, pos: str | None = None) -> str:
     """Return the marked spelling of a homograph.
 
     Args:
         word: In small letters.
-        before: The word before it in the same phrase; None where a phrase begins.
-        after: The word after it in the same phrase.
+        beside: The words on either side.
         pos: "V" for the verb, any other part of speech for the noun, None where the neighbours must tell.
     """
+    before, after = beside.before, beside.after
+    if word in _NAMED:
+        return _NAMED[word] if before in _NAMES_LETTERS else word
     if word == "sede":
         return "sêde" if pos is None and before is not None and before not in _HEADQUARTERS_AFTER else "séde"
     if word == "corte":
@@ -65,7 +95,7 @@ def reading(word: str, before: str | None = None, after: str | None = None, pos:
     elif word == "colher":
         is_verb = before in _BEFORE_INFINITIVE
     elif word in _WORDS_OF_GRAMMAR:
-        is_verb = before in _CLEAR or (word == "para" and before in ("não", "nunca"))
+        is_verb = before in _CLEAR or (word == "para" and _stops(beside))
     elif before in _BEFORE_VERB and before not in _BEFORE_NOUN:
         is_verb = True
     elif before in _BEFORE_NOUN:
@@ -73,3 +103,17 @@ def reading(word: str, before: str | None = None, after: str | None = None, pos:
     elif before is None and after is not None:
         is_verb = is_verb or after in _AFTER_FIRST_VERB or (word == "gosto" and after in _LIKED)
     return verb if is_verb else noun
+
+
+def _stops(beside: Beside) -> bool:
+    """Return whether "para" is a form of "parar", by who stops and where."""
+    before, after, before_that, after_that = beside
+    if before in ("não", "nunca"):
+        return True
+    if after is None:
+        return before is not None  # "O carro para.": a preposition has something after it
+    if after in _STOPS_AT or (after == "de" and after_that is not None and after_that.endswith("r")):
+        return True
+    is_agent = before in _AGENTS and before_that in ("o", "a")
+    is_subject = before in _WHO_STOPS and before_that not in _PREPOSITIONS
+    return (is_agent or is_subject) and after not in _NOT_STOPPED

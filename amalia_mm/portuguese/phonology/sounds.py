@@ -115,6 +115,7 @@ _CONSONANTS: tuple[Rule, ...] = (
     ("E", re.compile("E(?=[ʎɲʃʒ])"), "Ɐ"),  # Lisbon: espelho, lenha, desejo, fecho
 )
 _RHYMES: tuple[Rule, ...] = (
+    ("m", re.compile("Õem$"), "ÕJãJ"),  # põem, compõem
     ("m", re.compile("([eêEƐ])m$"), lambda match: "ÃJ" if match[1].isupper() else "ãJ"),
     ("s", re.compile("([eêEƐ])ns$"), lambda match: "ÃJs" if match[1].isupper() else "ãJs"),
     ("m", re.compile("am$"), "ãW"),
@@ -144,7 +145,7 @@ _REDUCTION: tuple[Rule, ...] = (
     ("o", re.compile("o(?=[kp][tç])"), "ò"),
     ("o", re.compile("o(?=[rnx]$)"), "ô"),  # júnior
 )
-_CODA = re.compile(f"[sz](?=$|[^{_ANY}jw])")
+_CODA = re.compile(f"(?<!k)[sz](?=$|[^{_ANY}jw])")  # not in tórax
 _CODA_VOICED = re.compile(f"[sz](?=[{_VOICED}])")
 _PLAIN = str.maketrans("aeoïʉr", "ɐɨuiuɾ")
 _SYMBOLS = {

@@ -41,10 +41,10 @@ _LONGEST_STEM = max(map(len, _STEMS))
 _OPEN_E = re.compile(
     "e(?=ç(?:ão|ões|on)|cion|tor(?:a|es|as|i|$)|tiv|tur[ao])"
 )  # direção, colecionar, setor, objetivo
-_NOT_OPEN_E = re.compile("^(?:leitur|competit|repetit|veget)")
+_NOT_OPEN_E = re.compile("^(?:leitur|competit|repetit|veget|[dr]etiv[eé])")
 _MUTE = re.compile(
     "(dire|indire|obje|proje|aspe|respe|perspe|efe|afe|cole|corre|sele|prote|inspe|arquite|se(?=ctor)|ve(?=ctor)|dete|inse"
-    "|infe|inje|refle(?=ct)|ele(?=ctr|ctiv)|le(?=ctiv|ccion)|traje|susce|rece|perce|conce|exce(?=p[tç])|dece|te(?=ct[oó])"
+    "|infe|inje|refle(?=ct)|ele(?=ctr|ctiv)|le(?=ctiv|ccion)|traje|susce|rece|^re(?=ct[aoiâ])|perce|conce|exce(?=p[tç])|dece|te(?=ct[oó])"
     "|diale|intere|espe(?=ct[aá]c)|suspe|[^nf]?a(?=cç)|rea|intera|^ina(?=ctiv)|^a(?=ct[ioaur])|fra(?=c[cç]|ct[uá])|atra"
     "|(?:con|dis|ex|abs|sub|re|^|de)tra(?=c[cçt])|reda|transa|exa|pra(?=ct)|ba(?=pt)|ado(?=p[tç])|^no(?=ct)|^o(?=pt[ií]m)"
     "|fa(?=ctu[r]|ctor)|olfa|^a(?=cci))[cp](?=[cçt])"

@@ -11,11 +11,11 @@ import re
 VOWELS = "aeiouáéíóúâêôàèòãõẽĩũïʉɐ"
 """Vowels of the simplified spelling; ï and ʉ are i and u that are no glide, à è ò are open without stress."""
 
-_GLIDE = r"(?:(?<=[aeoàèò])[iu]|(?<=[uũ])i)?"
+_GLIDE = r"(?:(?<=[aeoàèòã])[iu]|(?<=[uũ])i)?"
 _ACUTE = re.compile("[áéíóú]")
 _CIRCUMFLEX = re.compile("[âêô]")
 _TILDE = re.compile(f"[ãõĩẽũ](?=[^{VOWELS}]*[oe]?[^{VOWELS}]*$)")
-_PENULTIMATE = re.compile(f"[aeiouàèòïʉũ](?={_GLIDE}[^{VOWELS}]*(?:[aeo]s?|[ae]m|ens)$)")
+_PENULTIMATE = re.compile(f"[aeiouàèòïʉũã](?={_GLIDE}[^{VOWELS}]*(?:[aeo]s?|[ae]m|ens)$)")
 _LAST = re.compile(f"[aeiouàèòïʉ](?=(?:(?<=[aeoàèò])[iu]|(?<=u)i|(?<=i)u(?=$))?[^{VOWELS}]*$)")
 _HIATUS = re.compile(
     f"(?<=[aeouàèò])i(?=ɲ|[mn](?![{VOWELS}])|[lz](?![{VOWELS}])|r(?![{VOWELS}r]))"  # rainha, ainda, juiz, cair, Raul

@@ -17,7 +17,7 @@ _CAPITAL = "A-ZÀ-ÖØ-Þ"
 _RIGHT = {
     "": "",
     "end": "",
-    "number": r"(?= ?[\dIVXLC])",
+    "number": rf"(?= ?(?:\d|[IVXLC]+(?![{LETTER}])))",
     "name": rf"(?= ?[{_CAPITAL}])",
     "place": rf"(?= ?(?:[{_CAPITAL}\d]|d[aeo]s? ))",
     "small": rf"(?= [{LETTER}])",
@@ -29,12 +29,15 @@ _RIGHT = {
 _SENTENCE_ENDS = re.compile(rf"\s*$|\s+[«“\"(—-]*\s*[{_CAPITAL}]")
 _AFTER_A_NUMBER = re.compile(r"(?:\d[ºª.]*|\d+ de)\s*$")
 _VOWELS = frozenset("AEIOUHÁÂÉÍÓÔÚ")
+_BEFORE_TITLES = words_of("de do da e o a ao à com para por em no na pelo pela")
+_TITLES = words_of("Rei Rainha Infante Infanta Príncipe Princesa Bispo Arcebispo Cardeal Conde Duque Marquês")
 _MEN_IN_A = words_of("Garcia Josué Luca Sequeira Gama Sá")
 _WOMEN = frozenset(name for name, kind in rows("names.tsv") if kind == "woman")
 
 
 def is_womans_name(name: str) -> bool:
     """Return whether a first name is a woman's, by a list and its last letter."""
+    name = name.capitalize() if name.isupper() else name
     return name in _WOMEN or (name.endswith("a") and name not in _MEN_IN_A)
 
 
@@ -65,7 +68,9 @@ def _say(found: re.Match[str]) -> str | None:
 
 def in_a_name(found: re.Match[str]) -> bool:
     """Return whether a capital with a point is an initial: a name or another initial stands before it."""
-    return bool(re.fullmatch(rf"[{_CAPITAL}](?:[{LETTER}'’-]+|\.)", word_before(found)))
+    before = word_before(found)
+    is_no_name = before in _TITLES or (before.isupper() and before.lower() in _BEFORE_TITLES)
+    return not is_no_name and bool(re.fullmatch(rf"[{_CAPITAL}](?:[{LETTER}'’-]+|\.)", before))
 
 
 def ends_sentence(found: re.Match[str]) -> bool:
@@ -88,7 +93,7 @@ def _say_saint(found: re.Match[str]) -> str | None:
     return "Santo" if name[0] in _VOWELS and name not in ("Henrique", "Hugo") else "São"
 
 
-_ROWS = sorted(rows("abbreviations.tsv"), key=lambda row: len(row[0]), reverse=True)
+_ROWS = sorted(rows("abbreviations.tsv"), key=lambda row: (-len(row[0]), row[2] != "number"))
 _NAME_FOLLOWS = rf"(?= [{_CAPITAL}][{LETTER}])"
 RULES = (
     Rule(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from amalia_mm.portuguese.numbers import cardinal, decimal
-from amalia_mm.portuguese.reading.rules import Rule, count_of, word_after, words_before
+from amalia_mm.portuguese.reading.rules import Rule, count_of, right_of, word_after, words_before
 from amalia_mm.portuguese.tables import words_of
 
 _QUARTER_MINUTES = {15: "um quarto", 30: "meia"}
@@ -65,6 +65,9 @@ _DURATION_BEFORE = words_of(
 )
 
 
+_SPAN_FOLLOWS = re.compile(
+    r" de (?!hoje|ontem|amanhã|segunda|terça|quarta|quinta|sexta|sábado|domingo|manhã|tarde|noite|\d)[a-zà-ÿ]"
+)
 _CLOCK_BEFORE = words_of("à às as da das pelas a até")
 
 
@@ -82,9 +85,12 @@ def _read_clock(found: re.Match[str]) -> str | None:
         return named + till
     before = words_before(found, 2)
     is_point = bool(before) and before[-1] in _CLOCK_BEFORE
-    if (_DURATION_BEFORE & set(before) and not is_point) or (
-        before[-1:] == ["de"] and word_after(found) == "de"
-    ):
+    is_span = (
+        bool(_DURATION_BEFORE & set(before))
+        or _SPAN_FOLLOWS.match(right_of(found)) is not None
+        or (minute > 0 and re.search(r"\dh?\s?m(?:in)?$", found[0]) is not None and " " in found[0])
+    )
+    if (is_span and not is_point) or (before[-1:] == ["de"] and word_after(found) == "de"):
         return f"{named} e {count_of(minute, 'minuto')}{second}{till}"
     return f"{named if hour == 0 else hours} e {cardinal(minute)}{second}{till}"
 
@@ -108,9 +114,19 @@ def _say_minute(found: re.Match[str]) -> str | None:
     return count_of(int(found["minute"]), "minuto")
 
 
+def _say_strokes(found: re.Match[str]) -> str:
+    """Return minutes and seconds written with strokes: 2'30'' and 10''."""
+    seconds = count_of(int(found["seconds"]), "segundo")
+    return f"{count_of(int(found['minutes']), 'minuto')} e {seconds}" if found["minutes"] else seconds
+
+
 _ENDS = r"(?![^\W_])"
 _TILL = r"(?P<till>\s?[-–—]\s?(?=\d{1,2}(?:[hH]|:\d\d)))?"
 RULES = (
+    Rule(
+        re.compile(r"(?:(?P<minutes>\d{1,3})['’]\s?)?(?P<seconds>[0-5]?\d)(?:['’]{2}|(?<=['’]\d\d)\")(?!\w)"),
+        _say_strokes,
+    ),
     Rule(re.compile(r"(?P<minute>\d{1,3})['’](?![\w'’])"), _say_minute),
     Rule(
         re.compile(

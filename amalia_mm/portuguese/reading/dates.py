@@ -64,6 +64,28 @@ def _say_every(found: re.Match[str]) -> str:
     return f"{hours} em {hours} hora{'s' if found['every'] != '1' else ''}"
 
 
+_MONTH_NAMES = {month[:3]: month for month in MONTHS}
+_DAY_NAMES = {
+    "seg": "segunda", "ter": "terça", "qua": "quarta", "qui": "quinta", "sex": "sexta",
+    "sáb": "sábado", "sab": "sábado", "dom": "domingo",
+}  # fmt: skip
+
+
+def _say_named_month(found: re.Match[str]) -> str | None:
+    """Return the date of 25 abr and 1 Jan 2024; None where what looks like a month may be a word: 3 mar, 5 set."""
+    day, month = int(found["day"]), _MONTH_NAMES[found["name"].lower()]
+    said = date(day, MONTHS.index(month) + 1, int(found["year"]) if found["year"] else None)
+    ends = found["year"] or re.match(r"\s*(?:$|[,;.:)])", right_of(found)) is not None
+    return said if ends else None
+
+
+def _say_days(found: re.Match[str]) -> str:
+    """Return "segunda a sexta" for seg. a sex. and Seg-Sex."""
+    first, last = (_DAY_NAMES[found[name].lower()] for name in ("first", "last"))
+    joint = found["joint"].strip()
+    return f"{first} {'a' if joint in '-–' else joint} {last}"
+
+
 _YEAR = r"(?P<year>\d{4}|\d\d)"
 _DAY, _MONTH = r"(?P<day>0?[1-9]|[12]\d|3[01])", r"(?P<month>0?[1-9]|1[0-2])"
 RULES = (
@@ -77,6 +99,22 @@ RULES = (
         _say_date,
     ),
     Rule(re.compile(rf"{_DAY}/{_MONTH}(?!\d|[/-]\d|\s?%)"), _say_day),
-    Rule(re.compile(r"(?P<day>[2-6])\s?\.?ªs?(?P<feira>[ -]feira(?!\w))?"), _say_weekday),
+    Rule(re.compile(r"(?P<day>[2-6])\s?\.?ªs?(?P<feira>[ -]?f(?:eira)?\b)?"), _say_weekday),
+    Rule(
+        re.compile(
+            rf"(?P<day>[12]\d|3[01]|[1-9]) (?P<name>(?i:{'|'.join(_MONTH_NAMES)}))(?!\w)"
+            r"\.?(?: (?P<year>\d{4})(?!\d))?"
+        ),
+        _say_named_month,
+    ),
 )
 """How dates are read."""
+
+WEEK = Rule(
+    re.compile(
+        rf"(?P<first>(?i:{'|'.join(_DAY_NAMES)}))\.?(?P<joint> (?:a|à|e) |\s?[-–]\s?)"
+        rf"(?P<last>(?i:{'|'.join(_DAY_NAMES)}))(?!\w)(?:\.(?!\s*$))?"
+    ),
+    _say_days,
+)
+"""How days of the week, shortened, are read."""

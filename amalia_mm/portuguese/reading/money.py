@@ -8,6 +8,7 @@ from amalia_mm.portuguese.numbers import cardinal
 from amalia_mm.portuguese.reading.gender import is_feminine
 from amalia_mm.portuguese.reading.quantities import NUMBER, in_words, is_one, split_number
 from amalia_mm.portuguese.reading.rules import LETTER, Rule, right_of
+from amalia_mm.portuguese.reading.units import UNIT, UNITS, of_unit
 
 _CURRENCIES = {
     "€": ("euro", "euros", "cêntimo"),
@@ -22,6 +23,7 @@ _CURRENCIES = {
     "¥": ("iene", "ienes", ""),
     "CHF": ("franco suíço", "francos suíços", "cêntimo"),
 }
+_MANY_PARTS = {"péni": "pence"}
 _SIGN = "|".join(re.escape(sign) for sign in sorted(_CURRENCIES, key=len, reverse=True))
 _SCALES = {"k": 1_000, "K": 1_000, "M": 1_000_000}
 _SCALE = r"(?P<scale>mil milh(?:ão|ões)|milh(?:ão|ões)|bili(?:ão|ões)|mil)"
@@ -40,21 +42,26 @@ def amount(written: str, sign: str) -> str:
         said.append(f"{in_words(number, feminine)}{joint} {one if is_one(number) else many}")
     if int(decimals or 0):
         parts = int(decimals.ljust(2, "0"))
-        said.append(f"{cardinal(parts)} {part}{'' if parts == 1 else 's'}")
+        said.append(f"{cardinal(parts)} {part if parts == 1 else _MANY_PARTS.get(part, f'{part}s')}")
     return " e ".join(said)
 
 
 def _per(found: re.Match[str]) -> str:
-    return f" por {found['per']}" if found["per"] else ""
+    per = found["per"]
+    if not per:
+        return ""
+    return f" por {of_unit(per, one=True)[0] if per in UNITS else per}"
 
 
 def _say_sum(found: re.Match[str]) -> str | None:
     number, sign = found["number"], found["sign"]
+    if found["scale"] == "mil" and found["letter"] == "M":
+        return f"{in_words(number)} mil milhões de {_CURRENCIES[sign][1]}{_per(found)}"
     if found["scale"]:
         return f"{in_words(number)} {found['scale']} {'' if found['scale'] == 'mil' else 'de '}{_CURRENCIES[sign][1]}"
     if found["letter"]:
-        digits = number.replace(" ", "").replace(".", "").replace(",", ".")
-        whole = round(float(digits) * _SCALES[found["letter"]])
+        digits, _, decimals = split_number(number)
+        whole = round(float(f"{digits}.{decimals or 0}") * _SCALES[found["letter"]])
         return amount(str(whole), sign) + _per(found)
     low = found.groupdict().get("low")
     if low:
@@ -74,7 +81,7 @@ def _say_reis(found: re.Match[str]) -> str:
     return f"{cardinal(total)}{noun}"
 
 
-_PER = rf"(?:\s?/\s?(?P<per>[{LETTER}]{{3,}}))?"
+_PER = rf"(?:\s?/\s?(?P<per>{UNIT}(?![{LETTER}\d²³])|[{LETTER}]{{3,}}))?"
 _ENDS = rf"(?![{LETTER}])"
 RULES = (
     Rule(re.compile(r"(?P<mil>\d{1,3}(?:\.\d{3})*)\$(?P<reis>\d{3})(?!\d)"), _say_reis),

@@ -7,30 +7,33 @@ parted by spaces or points, decimals by a comma; a point that does not part thou
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from amalia_mm.portuguese.numbers import cardinal, decimal, ordinal, whole
+from amalia_mm.portuguese.reading import fractions
 from amalia_mm.portuguese.reading.gender import is_feminine
 from amalia_mm.portuguese.reading.rules import (
     LETTER,
     Rule,
-    any_of,
     left_of,
     right_of,
     word_before,
     words_before,
 )
-from amalia_mm.portuguese.tables import rows, words_of
+from amalia_mm.portuguese.reading.units import UNIT, UNITS, of_unit
+from amalia_mm.portuguese.tables import words_of
 
-NUMBER = r"(?:[1-9]\d{0,2}(?:(?: \d{3})+|(?:\.\d{3})+|(?:,\d{3}){2,})(?![\d])(?:,\d+)?|\d+(?:,\d+|\.\d+(?!\.?\d))?)"
-"""How a number looks in digits: thousands by space, point or (twice) comma; decimals by a comma or a point."""
+NUMBER = (
+    r"(?:[1-9]\d{0,2}(?:,\d{3})+\.\d\d?(?!\.?\d)|"
+    r"[1-9]\d{0,2}(?:(?: \d{3})+|(?:\.\d{3})+|(?:,\d{3}){2,})(?![\d])(?:,\d+)?|\d+(?:,\d+|\.\d+(?!\.?\d))?)"
+)
+"""How a number looks in digits: thousands by space, point or (twice, or before a decimal point) comma; decimals by a
+comma or a point."""
 
-_UNITS = {symbol: (one, many, gap == "yes") for symbol, one, many, gap in rows("units.tsv")}
-_UNIT = f"(?:{any_of(list(_UNITS))})"
 _PARTS = re.compile(r"(?P<whole>\d+)(?:(?P<mark>[.,])(?P<decimals>\d+))?")
 _SCALES = r"(?:mil|milh(?:ão|ões)|bili(?:ão|ões)|trili(?:ão|ões))"
 _NEXT = re.compile(
-    rf" (?:mil )?(?:ou (?:mais|menos) )?([{LETTER}-]+)(?: ([{LETTER}-]+))?(?: ([{LETTER}-]+))?"
+    rf" (?:(?:a|ou|em cada) \d+ )?(?:mil )?(?:ou (?:mais|menos) )?"
+    rf"([{LETTER}-]+)(?: ([{LETTER}-]+))?(?: ([{LETTER}-]+))?"
 )
 _MANY_WOMEN = words_of(
     "as às das nas pelas estas essas aquelas destas dessas daquelas nestas nessas umas outras minhas tuas suas "
@@ -45,6 +48,16 @@ _BEFORE_A_NOUN = words_of(
     "grandes principais maiores menores melhores piores diferentes importantes enormes simples jovens breves longos "
     "grande simples primeiros segundos possíveis distintas"
 )
+_NO_NOUNS = words_of(
+    "as os das dos nas nos às aos pelas pelos mais menos mas depois antes apenas através quais eles elas nós vós "
+    "aliás além atrás somos estamos temos vamos"
+)
+_DEGREE_VERBS = words_of("estão estavam estiveram estarão fazem faziam fazia fizeram marca marcava marcavam")
+_DEGREE_NOUNS = words_of("temperatura temperaturas febre termómetro termómetros mínima máxima ângulo forno")
+_ONE_MAN = words_of("o no do ao pelo um num dum este esse")
+_DEGREES_FOLLOW = re.compile(
+    r" (?:de (?:febre|latitude|longitude|inclinação)|positivos|negativos|à sombra|centígrados|[NSEO]\b|[Nn]orte|[Ss]ul)"
+)
 _DASH = r"(?:\s?[-–]\s?|—)"
 
 
@@ -54,6 +67,8 @@ def split_number(written: str) -> tuple[str, str, str]:
         written = written.replace(" ", "")
     elif re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?", written):
         written = written.replace(".", "")
+    elif re.fullmatch(r"[1-9]\d{0,2}(?:,\d{3})+\.\d+", written):
+        written = written.replace(",", "").replace(".", ",")
     elif re.fullmatch(r"[1-9]\d{0,2}(?:,\d{3}){2,}", written):
         written = written.replace(",", "")
     parts = _PARTS.fullmatch(written)
@@ -99,20 +114,20 @@ def agrees_feminine(found: re.Match[str], written: str) -> bool:
     return bool(before) and before[0] in _MANY_WOMEN and left_of(found)[-1:] == " " and not is_one(written)
 
 
-def of_unit(unit: str, one: bool) -> tuple[str, bool]:
-    """Return the name of a unit, or of one per another ("quilómetros por hora"), and whether it is feminine."""
-    name, _, per = unit.partition("/")
-    singular, plural, _ = _UNITS[name]
-    said = singular if one else plural
-    if per:
-        said += f" por {_UNITS[per][0] if per in _UNITS else per}"
-    return said, is_feminine(singular.split()[0])
+def of_what(found: re.Match[str], written: str) -> str:
+    """Return " de" where whole millions are followed by what they count: "um milhão de pessoas"."""
+    whole_part, _, decimals = split_number(written)
+    if decimals or len(whole_part) < 7 or int(whole_part[-6:]):
+        return ""
+    after = re.match(rf" (?:grandes |novos |novas )?([{LETTER}]+)", right_of(found))
+    counts = after is not None and after[1].endswith("s") and after[1].lower() not in _NO_NOUNS
+    return " de" if counts else ""
 
 
 def _say_measured(found: re.Match[str]) -> str | None:
     low, high, unit = found["low"], found["number"], found["unit"]
     symbol = unit.partition("/")[0]
-    if symbol in _UNITS and not _UNITS[symbol][2] and found["gap"]:
+    if symbol in UNITS and not UNITS[symbol][2] and found["gap"]:
         return None
     if found["low_unit"] and found["low_unit"] != unit:
         return None
@@ -120,13 +135,16 @@ def _say_measured(found: re.Match[str]) -> str | None:
     number = in_words(high, feminine)
     if low:
         number = f"{in_words(low, feminine)} {'por' if found['by'] else 'a'} {number}"
-    return f"{number} {said}"
+    whole_part, _, decimals = split_number(high)
+    is_millions = not decimals and len(whole_part) > 6 and not int(whole_part[-6:])
+    return f"{number} de {said}" if is_millions else f"{number} {said}"
 
 
 def _say_unit(found: re.Match[str]) -> str:
-    """Return the name of a unit without its number: one after "por", many after anything else."""
+    """Return the name of a unit without its number: one after "por" and before a number, else many."""
     before = words_before(found, 1)
-    return of_unit(found[0], one=bool(before) and before[0] in ("por", "cada", "o", "ao", "um", "do"))[0]
+    is_one_of_many = bool(before) and before[0] in ("por", "cada", "o", "ao", "um", "do")
+    return of_unit(found[0], one=is_one_of_many or re.match(r" ?\d", right_of(found)) is not None)[0]
 
 
 def _say_percent(found: re.Match[str]) -> str:
@@ -142,11 +160,38 @@ def _say_range(found: re.Match[str]) -> str:
     is_code = len(before) > 1 and before.isupper() and before.isalpha() and left_of(found)[-1:] == " "
     feminine = agrees_feminine(found, high)
     joint = "traço" if is_code and int(split_number(high)[0]) < int(split_number(low)[0]) else "a"
-    return f"{in_words(low, feminine)} {joint} {in_words(high, feminine)}"
+    if re.match(r"\s?=", right_of(found)):
+        joint = "menos"
+    return f"{in_words(low, feminine)} {joint} {in_words(high, feminine)}{of_what(found, high)}"
+
+
+def _say_degrees(found: re.Match[str]) -> str | None:
+    """Return degrees where a sign that may be an ordinal's stands for them; None where it is one."""
+    written, left = found["number"], left_of(found)
+    near, around = words_before(found, 1), words_before(found, 5)
+    is_degrees = (
+        split_number(written)[2] != ""
+        or re.search(r"(?<![^\s(])[-–−]$|\bmenos $", left) is not None
+        or _DEGREES_FOLLOW.match(right_of(found)) is not None
+        or bool(_DEGREE_VERBS & set(near))
+        or bool(_DEGREE_NOUNS & set(around))
+    )
+    if not is_degrees or (near and near[0] in _ONE_MAN):
+        return None
+    return f"{in_words(written)} {'grau' if is_one(written) else 'graus'}"
+
+
+def _say_height(found: re.Match[str]) -> str:
+    metres = int(found["metres"])
+    return f"{cardinal(metres)} {'metro' if metres == 1 else 'metros'} e {cardinal(int(found['cents']))}"
+
+
+def _say_ratio(found: re.Match[str]) -> str:
+    return f"{whole(found['low'])} para {in_words(found['high'])}"
 
 
 def _say_times(found: re.Match[str]) -> str:
-    return " por ".join(in_words(part) for part in re.split(r"\s?[x×]\s?", found[0]))
+    return " por ".join(in_words(part) for part in re.split(r"\s?[xX×]\s?", found[0]))
 
 
 def _say_fold(found: re.Match[str]) -> str:
@@ -168,48 +213,9 @@ def _say_ordinal(found: re.Match[str]) -> str | None:
     return ordinal(number, feminine, plural=bool(found["plural"]))
 
 
-_FRACTIONS = {
-    2: "meio",
-    3: "terço",
-    4: "quarto",
-    5: "quinto",
-    6: "sexto",
-    7: "sétimo",
-    8: "oitavo",
-    9: "nono",
-    10: "décimo",
-}
-_FRACTIONS |= {100: "centésimo", 1000: "milésimo"}
-
-
-def fraction(over: int, under: int) -> str:
-    """Return a fraction in words: "um meio", "três quartos", "cinco doze avos"."""
-    named = _FRACTIONS.get(under)
-    if named is None:
-        return f"{cardinal(over)} {cardinal(under)} avos"
-    return f"{cardinal(over)} {named}{'' if over == 1 else 's'}"
-
-
-def _say_fraction(found: re.Match[str]) -> str:
-    over, under = int(found["over"]), int(found["under"])
-    if found["whole"]:
-        half = "meio" if (over, under) == (1, 2) else fraction(over, under)
-        return f"{cardinal(int(found['whole']))} e {half}"
-    if 0 < over < under and under in _FRACTIONS and len(found["over"]) == 1:
-        return fraction(over, under)
-    return f"{whole(found['over'])} barra {whole(found['under'])}"
-
-
-def _say_sign_fraction(found: re.Match[str]) -> str:
-    over, _, under = unicodedata.normalize("NFKC", found["sign"]).partition("⁄")
-    before = found["whole"]
-    said = "meio" if (over, under) == ("1", "2") and before else fraction(int(over), int(under))
-    return f"{whole(before)} e {said}" if before else said
-
-
 def _say_number(found: re.Match[str]) -> str:
     written = found["number"]
-    return in_words(written, agrees_feminine(found, written))
+    return in_words(written, agrees_feminine(found, written)) + of_what(found, written)
 
 
 def _say_chain(found: re.Match[str]) -> str:
@@ -222,15 +228,20 @@ def _say_version(found: re.Match[str]) -> str:
 
 _ENDS = rf"(?![{LETTER}\d])"
 RULES = (
-    Rule(re.compile(r"(?P<whole>\d+) ?(?P<sign>[¼-¾⅐-⅞])"), _say_sign_fraction),
+    Rule(re.compile(rf"(?P<number>{NUMBER})\s?[º°](?![\w²³])"), _say_degrees),
+    Rule(re.compile(rf"(?P<metres>\d)\s?m\s?(?P<cents>\d\d){_ENDS}(?![.,:]\d)"), _say_height),
+    Rule(
+        re.compile(r"(?P<low>\d{1,4}):(?P<high>\d{1,3}(?:\.\d{3})+|\d{3,6}|\d)(?![\d:]|[.,]\d)"), _say_ratio
+    ),
+    *fractions.WITH_SIGN,
     Rule(
         re.compile(rf"(?:(?P<low>{NUMBER})\s?%?{_DASH})?(?P<number>{NUMBER})\s?(?P<sign>[%‰])"),
         _say_percent,
     ),
     Rule(
         re.compile(
-            rf"(?:(?P<low>{NUMBER})(?:\s?(?P<low_unit>{_UNIT}(?:/{_UNIT})?))?(?:{_DASH}|(?P<by>\s?[x×]\s?)))?(?P<number>{NUMBER})(?P<gap>\s?)"
-            rf"(?P<unit>{_UNIT}(?:/(?:{_UNIT}|[{LETTER}]{{3,}}))?)(?![{LETTER}\d²³º])"
+            rf"(?:(?P<low>{NUMBER})(?:\s?(?P<low_unit>{UNIT}(?:/{UNIT})?))?(?:{_DASH}|(?P<by>\s?[x×]\s?)))?(?P<number>{NUMBER})(?P<gap>\s?)"
+            rf"(?P<unit>{UNIT}(?:/(?:{UNIT}|[{LETTER}]{{3,}}))?)(?![{LETTER}\d²³º])"
         ),
         _say_measured,
     ),
@@ -239,12 +250,9 @@ RULES = (
         _say_ordinal,
     ),
     Rule(re.compile(r"(?P<number>\d{1,4})\.(?P<raised>[oa])(?P<plural>s)?\^?(?!\w)"), _say_ordinal),
-    Rule(re.compile(rf"{NUMBER}(?:\s?[x×]\s?{NUMBER})+{_ENDS}"), _say_times),
+    Rule(re.compile(rf"{NUMBER}(?:\s?[x×]\s?{NUMBER})+{_ENDS}|\d+(?:X\d+)+{_ENDS}"), _say_times),
     Rule(re.compile(rf"(?P<number>{NUMBER})\s?[x×]{_ENDS}"), _say_fold),
-    Rule(
-        re.compile(r"(?:(?P<whole>\d{1,3}) )?(?P<over>\d+)\s?[/⁄]\s?(?P<under>\d+)(?!\d|[/-]\d)"),
-        _say_fraction,
-    ),
+    fractions.WITH_BAR,
     Rule(
         re.compile(
             rf"(?<!\d-)(?<![{LETTER}]-)(?P<low>{NUMBER}){_DASH}(?P<high>{NUMBER})(?!{_DASH}\d|[{LETTER}\d]|\s?\.?[ºª°])"
@@ -262,11 +270,8 @@ SIGN = Rule(
 )
 """How the sign of a number is read, where no word or digit stands before it."""
 
-SIGN_FRACTION = Rule(re.compile(r"(?P<whole>)(?P<sign>[¼-¾⅐-⅞])"), _say_sign_fraction)
-"""How a fraction in one sign is read, where no digit stands before it."""
-
 UNIT_ALONE = Rule(
-    re.compile(r"(?:km/h|m/s|km²|m²|m³|cm|mm|km|kg|kWh|°C|ºC|Mbps|MHz|GHz)(?![^\W_]|/)"),
+    re.compile(r"(?:km/h|m/s|km²|m²|m³|cm|mmHg|mm|km|kg|kWh|°C|ºC|Mbps|MHz|GHz)(?![^\W_]|/)"),
     _say_unit,
 )
 """How units without a number are read; only those that are nothing else."""

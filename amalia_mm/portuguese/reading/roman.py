@@ -39,10 +39,11 @@ def _say(found: re.Match[str]) -> str | None:
     if _DIVIDED.search(left):
         return cardinal(number)
     is_plain = set(numeral) <= set("IVX") or (len(numeral) > 3 and numeral.startswith("M"))
-    if before in _KINGS and (len(numeral) > 1 or numeral in "IVX"):
+    name = before.capitalize() if before.isupper() else before
+    if name in _KINGS and (len(numeral) > 1 or numeral in "IVX"):
         if number > 10:
             return cardinal(number).capitalize()
-        return ordinal(number, feminine=is_womans_name(before)).capitalize()
+        return ordinal(number, feminine=is_womans_name(name)).capitalize()
     if not is_plain or before.isupper() or (after.isupper() and len(after) > 1):
         return None
     if (

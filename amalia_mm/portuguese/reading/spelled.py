@@ -13,12 +13,15 @@ from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, right_of, 
 from amalia_mm.portuguese.tables import mapping, words_of
 
 _NAMES = mapping("letters.tsv")
-_PLAIN = str.maketrans("áàâãéêíóôõúü", "aaaaeeiooouu")
+_PLAIN = str.maketrans("áàâãéêíóôõúüç", "aaaaeeiooouus")
 _ACRONYMS = mapping("acronyms.tsv")
 _UPPER = "A-ZÀ-ÖØ-Þ"
 _ONSET = r"(?:[bcdfgpt][rl]|[vk]r|qu|gu|[bcdfghjlmnpqrstvxzkw]h?)"
 _SYLLABLE = rf"(?:{_ONSET}?(?:[aeo][iu]|i[ao]|u[aei]|[aeiouy])(?:[lrszmnx](?![aeiou])|ns(?![aeiou]))?)"
 _SAYABLE = re.compile(rf"(?!.*([aeiou])\1){_SYLLABLE}+[bcdfgptk]?")
+_MOST_LETTERS = 6
+"""As many letters or more are spelled by nobody: SUBSCRIÇÃO is loud, and no acronym."""
+_HEAP = re.compile("[^aeiou]{5}|^[^aeiou]*$")
 _LETTER_CUES = words_of(
     "letra letras vitamina vitaminas hepatite grupo classe turma bloco plano opção alínea alíneas ponto anexo série "
     "tipo porta fila lote vogal consoante planos zona escalão secção linha categoria nota ala conjunto equipa quadro "
@@ -38,9 +41,12 @@ def by_letters(word: str) -> str:
 
 
 def is_sayable(word: str) -> bool:
-    """Return whether a word in capitals has syllables that Portuguese has, and is not better spelled."""
+    """Return whether a word in capitals has syllables that Portuguese has, or is too long or accented to be spelled."""
     word = word.lower()
-    return _SAYABLE.fullmatch(word.translate(_PLAIN)) is not None
+    if _SAYABLE.fullmatch(word.translate(_PLAIN)) is not None:
+        return True
+    is_word = len(word) >= _MOST_LETTERS or word != word.translate(_PLAIN)
+    return is_word and _HEAP.search(word.translate(_PLAIN)) is None
 
 
 def acronym(word: str) -> str:
@@ -76,6 +82,14 @@ def _say_capitals(found: re.Match[str]) -> str:
     return acronym(word) + (plural or "")
 
 
+def _say_row(found: re.Match[str]) -> str:
+    """Return single capitals with spaces between as one word of letters; a sentence's first A or O is an article."""
+    letters = found[0].split()
+    if letters[0] in ("A", "O") and len(letters) > 2 and not left_of(found).strip():
+        return f"{letters[0]} {by_letters(''.join(letters[1:]))}"
+    return by_letters("".join(letters))
+
+
 def _say_dotted(found: re.Match[str]) -> str:
     letters = found[0].replace(".", "").replace(" ", "")
     reading = acronym(letters) if letters in _ACRONYMS else by_letters(letters)
@@ -99,17 +113,23 @@ def _say_letter(found: re.Match[str]) -> str | None:
     is_named = bool(before) and before[0] in _LETTER_CUES and char.lower() in "aeo"
     after = found.string[found.end() : found.end() + 2].removeprefix("-")[:1]
     is_item = (
-        after == ")" or after.isdecimal() or _CHAIN.search(left_of(found)) is not None
+        after == ")"
+        or after.isdecimal()
+        or _CHAIN.search(left_of(found)) is not None
+        or (char.isupper() and left_of(found)[-1:].isdecimal())  # H2O
+        or (char.isupper() and _FROM_TO.match(right_of(found)) is not None)
     ) and char.lower() in "aeo"
     return letter(char) if is_named or is_item else None
 
 
+_FROM_TO = re.compile(rf" a [{_UPPER}](?![{LETTER}])")  # de A a Z
 _CHAIN = re.compile(rf"(?:^|[^{LETTER}])[{_UPPER}]-$")
 _ENDS = rf"(?![{LETTER}])"
 RULES = (
     Rule(re.compile(rf"[{_UPPER}]\.(?=\d)"), lambda found: letter(found[0][0])),
     Rule(re.compile(rf"(?:[{_UPPER}]\. ?){{2,}}(?:[{_UPPER}](?![{LETTER}.]))?(?<! )"), _say_dotted),
     Rule(re.compile(rf"[{_UPPER}]\.(?= [{_UPPER}])"), _say_initial),
+    Rule(re.compile(rf"(?:[A-Z] ){{2,}}[A-Z]{_ENDS}(?![.'’-])|[B-DF-NP-Z] [A-Z]{_ENDS}(?![.'’-])"), _say_row),
     Rule(re.compile(rf"(?P<word>[{_UPPER}]{{2,}})(?P<plural>s)?{_ENDS}"), _say_capitals),
     Rule(re.compile(rf"[{LETTER}](?!['’]?[{LETTER}])"), _say_letter),
 )

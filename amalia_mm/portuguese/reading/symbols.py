@@ -29,6 +29,8 @@ RULES = (
     Rule(re.compile(r"(?<=\b10)[⁰¹⁴-⁹]+"), lambda found: f"elevado a {_digits(found)}"),
     Rule(re.compile(r"(?<=[A-Z])\.(?=[A-Z])"), lambda _: "ponto"),
     Rule(re.compile(r"/\s?(?=[a-zà-ÿ]{3,}(?:\W|$))(?<=\d/)"), lambda _: "por"),
+    Rule(re.compile(r"/\s?(?=(?:dia|semana|mês|ano|hora|minuto|noite|pessoa|aluno)(?!\w))"), lambda _: "por"),
+    Rule(re.compile(r"/\s?(?=100\s?km(?!\w|/))"), lambda _: "aos"),
     Rule(re.compile(r"(?<=\w)/(?=\w)"), lambda _: "barra"),
     Rule(re.compile(r"/"), lambda _: ","),
     Rule(re.compile(r"~(?=\s?\d)"), lambda _: "cerca de"),

@@ -1,0 +1,130 @@
+"""A run's own voice, measured: whether the run's ears understand it, how soon and how fast it speaks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from amalia_mm.assistant import Assistant
+from amalia_mm.evaluate.round_trip import REFERENCE, SAID, evaluate_round_trip, sentences
+from amalia_mm.run import WEIGHTS
+from amalia_mm.speaking import ACOUSTIC, SpeechModel
+from amalia_mm.units import samples_to_seconds
+from amalia_mm.voice.synthesis import Synthesiser
+
+NUM_SENTENCES = 20
+"""Of each group of the test set."""
+TAKE_TURNS = ("pt", "f1", "m3", "f5")
+"""Voices of the built-in corpus that say the sentences, a man's and a woman's in turn."""
+TEN_WORDS = "Hoje de manhã fui ao mercado comprar pão e peixe."
+_TIMES = 5
+_GROUPS = {"": "seen_template", "_templates": "heldout_template"}
+"""What is put behind the name of a figure, by group of sentences."""
+
+
+@dataclass(frozen=True)
+class MeasuredVoice:
+    """What was found out about a voice."""
+
+    model: SpeechModel
+    speakers: tuple[str, ...]
+    """Those of the model that took turns."""
+    round_trip: Mapping[str, Any]
+    """As `evaluate_round_trip` returns it."""
+    first_audio_s: float
+    """From a text of ten words to its first sound, when the voice has spoken before."""
+    real_time: float
+    """Seconds that a second of that text took."""
+
+
+def has_voice(run: Path) -> bool:
+    """Return whether a run has learned to speak."""
+    return (run / ACOUSTIC / "model" / WEIGHTS).is_file()
+
+
+def measure_voice(
+    run: Path,
+    ears: Assistant,
+    output: Path,
+    *,
+    num_sentences: int = NUM_SENTENCES,
+    dnsmos: Path | None = None,
+) -> MeasuredVoice:
+    """Return the figures of a run's voice; write what it said to `output`, and `round_trip.json` beside it.
+
+    Args:
+        run: The run, with sentences in its `test.jsonl`.
+        ears: Who writes down what is said.
+        output: A folder.
+        num_sentences: Of each group, at most.
+        dnsmos: The folder of its weights; None leaves opinions out.
+
+    Raises:
+        InputError: A part of the voice is damaged, there is no sentence, or `dnsmos` has no weights.
+    """
+    model = SpeechModel(run)
+    speakers = turns(model)
+    rows = sentences(run, num_sentences, is_built_in=True)
+    with tqdm(total=2, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
+        round_trip = evaluate_round_trip(model, ears, rows, output, speakers=speakers, dnsmos=dnsmos)
+        bar.update()
+        bar.set_description("a voz, cronometrada")
+        first_audio_s, real_time = speed(model.learned(speakers[0]))
+        bar.update()
+    return MeasuredVoice(model, speakers, round_trip, first_audio_s, real_time)
+
+
+def turns(model: SpeechModel) -> tuple[str, ...]:
+    """Return who takes turns: those of `TAKE_TURNS` that the model has learned, else its own voice of that name."""
+    return tuple(name for name in TAKE_TURNS if name in model.speakers) or tuple(model.speakers[:2])
+
+
+def speed(voice: Synthesiser, text: str = TEN_WORDS) -> tuple[float, float]:
+    """Return the seconds to the first sound of a text and those that a second of it takes, medians when warm."""
+    voice.say(text)
+    firsts, shares = [], []
+    for _ in range(_TIMES):
+        begun = time.perf_counter()
+        first_s, num_samples = 0.0, 0
+        for piece in voice.stream(text):
+            first_s = first_s or time.perf_counter() - begun
+            num_samples += len(piece)
+        taken_s = time.perf_counter() - begun
+        firsts.append(first_s)
+        shares.append(taken_s / samples_to_seconds(num_samples, voice.sample_rate_hz))
+    return sorted(firsts)[_TIMES // 2], sorted(shares)[_TIMES // 2]
+
+
+def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the figures of `report.json` about a voice, and the sums behind them; None where nothing was measured.
+
+    `voice_wer` is of what the voice says, written down by the run's own ears; `voice_wer_reference` of the corpus'
+    clips of the same sentences; with `_templates` of sentences in held-out templates. `voice_dnsmos_difference` is how
+    much better the opinion that DNSMOS foretells of the voice (OVRL) is than that of these clips.
+    """
+    values: dict[str, object] = {}
+    counts: dict[str, object] = {}
+    for kind, name in ((SAID, "voice_wer"), (REFERENCE, "voice_wer_reference")):
+        for ending, group in _GROUPS.items():
+            row = None if voice is None else voice.round_trip[kind].get(group)
+            key = name + ending
+            counts[key] = None if row is None else {"errors": row["word_errors"], "total": row["words"]}
+            values[key] = None if row is None or not row["words"] else _rate(row)
+    values["voice_first_audio_s"] = None if voice is None else round(voice.first_audio_s, 4)
+    values["voice_real_time"] = None if voice is None else round(voice.real_time, 4)
+    values["voice_vocoder"] = None if voice is None else voice.round_trip["vocoder"]
+    opinions = [None if voice is None else voice.round_trip[kind].get("dnsmos") for kind in (SAID, REFERENCE)]
+    said, reference = (None if each is None else round(each["ovr"], 3) for each in opinions)
+    values |= {"voice_dnsmos": said, "voice_dnsmos_reference": reference}
+    difference = None if said is None or reference is None else round(said - reference, 3)
+    values["voice_dnsmos_difference"] = difference
+    return values, counts
+
+
+def _rate(row: Mapping[str, int]) -> float:
+    return round(row["word_errors"] / row["words"], 4)
