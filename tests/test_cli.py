@@ -169,7 +169,9 @@ def test_recordings_become_shards_that_are_checked_counted_and_shown(amalia, spe
     assert code == 0, err
     assert out.split("\t")[1] == "2 records"
     assert "no text (null): 1 rows" in err
-    assert amalia("shards", "verify", tmp_path / "shards")[1].endswith("2 records\t0 bad\n")
+    assert amalia("shards", "verify", tmp_path / "shards")[1].endswith(
+        "2 records\t0 bad\t2 clips at 16000 Hz\n"
+    )
     stats = json.loads(amalia("shards", "stats", tmp_path / "shards")[1])
     assert stats["num_records"] == 2
     assert stats["audio_s"] > 1

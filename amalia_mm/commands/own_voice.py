@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from amalia_mm.commands.round_trip import SENTENCES, check_sentences
 from amalia_mm.errors import InputError
-from amalia_mm.recipe_paths import read_recipe, recipes_folder
 from amalia_mm.terminal import note, result
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ def add_own_voice(evaluate: argparse.ArgumentParser) -> None:
 
 def voice_recipe(way: str) -> Path:
     """Return the recipe of a way; `InputError` where it is none."""
+    from amalia_mm.recipe_paths import recipes_folder  # it reads YAML, which is slow to import
+
     path = recipes_folder() / "23_own_voice" / WAYS[way] if way in WAYS else Path(way)
     if path.suffix != ".yaml":
         wanted = f"{', '.join(WAYS)}, or a recipe"
@@ -62,6 +63,7 @@ def voice_recipe(way: str) -> Path:
 
 def adapter(way: str, run: Path) -> Callable[[Sequence[Clip]], SpeakerData]:
     """Return what adapts a run's acoustic model to somebody's recordings."""
+    from amalia_mm.recipe_paths import read_recipe
     from amalia_mm.speaking import acoustic_folder, encoder_folder
     from amalia_mm.train.adapt import Recipe, adapt
 

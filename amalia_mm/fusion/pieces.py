@@ -141,11 +141,11 @@ def timed_transcript(
         written, begin_s = piece.written[0], samples_to_seconds(piece.start_samples)
         if not written.text:
             continue
-        last_s = samples_to_seconds(piece.num_samples)
+        last_s = samples_to_seconds(piece.start_samples + piece.num_samples)
         words = written.words if isinstance(written, TimedWritten) else ()
         moved = tuple(
             replace(
-                word, start_s=begin_s + min(word.start_s, last_s), end_s=begin_s + min(word.end_s, last_s)
+                word, start_s=min(begin_s + word.start_s, last_s), end_s=min(begin_s + word.end_s, last_s)
             )
             for word in words
         )

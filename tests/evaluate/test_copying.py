@@ -89,7 +89,8 @@ def test_the_command_measures_both_and_keeps_the_sounds(stage, clips, tmp_path, 
     assert not list((tmp_path / "out/1-clips").glob("*short*"))
 
 
-def test_opinions_are_of_the_sounds_that_are_kept(stage, shared_data, tmp_path):
+def test_opinions_are_of_the_sounds_before_they_are_marked(stage, shared_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("amalia_mm.evaluate.copying.mark", lambda waveform, rate_hz: waveform)
     weights = shared_data / "weights/dnsmos/DNSMOS"
     source = shared_data / "speech/gcompris_ptPT/intro.jsonl"
     figures = evaluate_copies(stage, [source], tmp_path / "out", dnsmos=weights, num_clips=1)

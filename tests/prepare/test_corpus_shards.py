@@ -342,5 +342,5 @@ def test_two_speakers_in_two_channels_are_quarantined_or_one_is_chosen(tmp_path:
     assert flac is not None
     assert abs(load_audio(flac)[: len(one)] - one).max() < 1e-3
     write_jsonl(path, rows[:1])
-    with pytest.raises(InputError, match="1 channels.*two speakers.*--channels left"):
+    with pytest.raises(InputError, match="1 channels.*speech in both.*--channels left"):
         write_corpus(path, tmp_path / "none", layout="manifest", progress=False)

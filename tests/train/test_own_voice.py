@@ -200,7 +200,12 @@ def recipe(run, tmp_path):
     sizes = {**own_voice.FRAMES, **own_voice.SIZES, "num_speakers": 1}
     made["model"]["init_args"] |= {
         "acoustic": {"class_path": "amalia_mm.voice.acoustic.AcousticModel", "init_args": sizes},
-        "optim": {"lr": 0.1, "warmup_steps": 50},  # the same steps, however many there are to be
+        "optim": {
+            "lr": 0.1,
+            "warmup_steps": 1,
+            "schedule": "wsd",
+            "decay_fraction": 0.0,
+        },  # the same rate of all steps
         "speaker_encoder": str(encoder_folder(run)),
         "init_from": {str(acoustic_folder(run)): ["acoustic"]},
         "own_voice": True,
