@@ -22,7 +22,7 @@ setup: $(INSTALLED) ## Make .venv with every extra, at the tested versions
 quickstart: $(INSTALLED) ## Set up, then build the model, measure it and write runs/quickstart/report.html
 	@$(BIN)/amalia quickstart $(ARGS)
 
-test: $(INSTALLED) ## Set up, then run the tests (a CPU is enough; 6 to 8 minutes on two cores)
+test: $(INSTALLED) ## Set up, then run the tests (a CPU is enough; 7 to 11 minutes on two cores)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not benchmark and not soak" --durations=10 $(ARGS)
 
 check: $(INSTALLED) ## Set up, then check format, lint and types
