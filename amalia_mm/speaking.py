@@ -54,6 +54,11 @@ def encoder_hash(run: Path) -> str:
     return _hash(encoder_folder(run))
 
 
+def has_voice(run: Path) -> bool:
+    """Return whether a run has learned to speak."""
+    return (run / ACOUSTIC / "model" / WEIGHTS).is_file()
+
+
 def acoustic_folder(run: Path) -> Path:
     """Return the model folder of a run's acoustic model; `InputError` where it has none."""
     folder = run / ACOUSTIC / "model"

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from amalia_mm.audio.io import load_audio
-from amalia_mm.run import WEIGHTS
-from amalia_mm.speaking import ACOUSTIC, SpeechModel, run_folder
+from amalia_mm.speaking import SpeechModel, has_voice, run_folder
 from amalia_mm.voice.acoustic import Manner
 from amalia_mm.voice.consent import Use
 from amalia_mm.voice.synthesis import Synthesiser
@@ -52,7 +51,7 @@ class Voices:
     @property
     def has_voice(self) -> bool:
         """Whether the run has a voice."""
-        return _has_voice(self._run)
+        return has_voice(self._run)
 
     @property
     def voice_rate_hz(self) -> int:
@@ -106,8 +105,4 @@ class Voices:
 def run_around(folder: Path) -> Path:
     """Return the run that a model, stage or run folder is in: the nearest one with a voice, else the folder itself."""
     near = (folder, folder.parent, folder.parent.parent)
-    return next((run for run in near if _has_voice(run)), folder)
-
-
-def _has_voice(run: Path) -> bool:
-    return (run / ACOUSTIC / "model" / WEIGHTS).is_file()
+    return next((run for run in near if has_voice(run)), folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +69,7 @@ def load_audio(
             `max_seconds`, has samples that are not finite numbers, or fewer channels.
     """
     where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
-    # Where bytes have no descriptor libsndfile reads them, which are a record and short, through callbacks.
-    shield = uninterrupted() if isinstance(source, bytes) and not _HAS_MEMFD else nullcontext()
-    with shield, _opened(source, where) as (sound, promised):
+    with _opened(source, where) as (sound, promised):
         if max_seconds is not None and promised is not None:
             _check_seconds(promised / sound.samplerate, max_seconds, where)
         blocks = _mono(_blocks(sound, promised, where, max_seconds), channel, where)
@@ -121,8 +119,7 @@ def num_channels(source: Path | str | bytes) -> int:
 def own_rate_hz(source: Path | str | bytes, *, where: str = "") -> int:
     """Return the sample rate that a file has itself, in Hz; errors as `load_audio`, of what its header tells."""
     where = where or (f"audio of {len(source)} bytes" if isinstance(source, bytes) else str(source))
-    shield = uninterrupted() if isinstance(source, bytes) else nullcontext()
-    with shield, _opened(source, where) as (sound, _):
+    with _opened(source, where) as (sound, _):
         return sound.samplerate
 
 
@@ -208,7 +205,8 @@ def _opened(source: Path | str | bytes, where: str) -> Iterator[tuple[soundfile.
 def _binary(source: Path | str | bytes, where: str) -> Iterator[io.BytesIO | io.FileIO]:
     if isinstance(source, bytes):
         if not _HAS_MEMFD:
-            yield io.BytesIO(source)
+            with uninterrupted():  # libsndfile reads them, which are a record and short, through callbacks
+                yield io.BytesIO(source)
             return
         # A file in memory: libsndfile reads it by itself, without a call into Python for every few kilobytes.
         with os.fdopen(os.memfd_create("audio"), "r+b", buffering=0) as file:

@@ -20,12 +20,13 @@ from amalia_mm.evaluate.report import draw, render_report
 from amalia_mm.evaluate.scores import Scores, scores
 from amalia_mm.evaluate.shares import measure_in_shares
 from amalia_mm.evaluate.stages import Stage, peak_rss_gb, read_stages, wall_seconds
-from amalia_mm.evaluate.voice import NUM_SENTENCES, MeasuredVoice, has_voice, measure_voice, voice_scores
+from amalia_mm.evaluate.voice import NUM_SENTENCES, MeasuredVoice, measure_voice, voice_scores
 from amalia_mm.evaluate.voice_section import render_voice
 from amalia_mm.evaluate.voice_shown import shown_sentences
 from amalia_mm.model_config import read_config
 from amalia_mm.portuguese.normalise import NORMALISER, words
 from amalia_mm.resolve import resolve_model
+from amalia_mm.speaking import has_voice
 
 FORMAT = 1
 EVALUATION = "30_evaluate"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.errors import InputError, writing
-from amalia_mm.evaluate.copying import at_16_khz
+from amalia_mm.evaluate.copying import at_16_khz, copies
 from amalia_mm.evaluate.dnsmos import Dnsmos, mean_opinion
 from amalia_mm.evaluate.metrics import word_errors
 from amalia_mm.evaluate.people import Person, first, seconds_of
@@ -29,6 +29,7 @@ from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.own_voice import SpeakerData
 from amalia_mm.voice.phrases import Clip
 from amalia_mm.voice.speaker import SpeakerEmbedder, embed_clips, enrolled, similarity
+from amalia_mm.voice.watermark import mark
 
 REPORT, AUDIO = "own_voice.json", "audio"
 REFERENCE, COPY = "reference", "copy"
@@ -164,15 +165,13 @@ def _reference(person: Person) -> Said:
     return Said(person.name, REFERENCE, tuple(clip.text for clip in person.test), sounds)
 
 
-@torch.no_grad()
 def _copied(model: SpeechModel, person: Person) -> Said:
     """Return the reference as the vocoder says it again, without the end that is no whole hop."""
-    vocoder = model.vocoder
+    rate_hz = model.vocoder.sample_rate_hz
     made = []
     for clip in person.test:
-        sound = load_audio(clip.audio, sample_rate_hz=vocoder.sample_rate_hz)
-        sound = sound[: len(sound) // vocoder.mel.hop_samples * vocoder.mel.hop_samples]
-        made.append(at_16_khz(vocoder(vocoder.mel(sound[None]))[0], vocoder.sample_rate_hz))
+        (copy,) = copies({COPY: model.vocoder}, load_audio(clip.audio, sample_rate_hz=rate_hz))
+        made.append(at_16_khz(copy.waveform, rate_hz))
     return Said(person.name, COPY, tuple(clip.text for clip in person.test), tuple(made))
 
 
@@ -254,6 +253,9 @@ def _write_sounds(output: Path, said: Sequence[Said]) -> list[dict[str, str]]:
         (output / AUDIO).mkdir(parents=True, exist_ok=True)
         for each in said:
             path = f"{AUDIO}/{each.person.replace('/', '-')}-{each.kind}.wav"
-            write_audio(output / path, each.waveforms[0], SAMPLE_RATE_HZ)
+            sound = each.waveforms[0]
+            # What a voice says is marked as it is made; a copy is not, until it leaves the machine.
+            kept = mark(sound, SAMPLE_RATE_HZ) if each.kind == COPY else sound
+            write_audio(output / path, kept, SAMPLE_RATE_HZ)
             clips.append({"speaker": each.person, "kind": each.kind, "path": path, "text": each.texts[0]})
     return clips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +44,12 @@ def people(folder: Path, names: Sequence[str], sentences: int, longest_s: float)
         found, wanted = (unknown or ["nobody"])[0], ", ".join(known) or f"clips in {LEARN} and in {TEST}"
         raise InputError(folder, field="speaker", found=found, wanted=wanted, remedy="choose one of these")
     return [
-        Person(name, tuple(_as_much(learn, name, longest_s)), tuple(_some(test, name, sentences)))
+        Person(name, first(_some(learn, name), longest_s), tuple(_some(test, name, sentences)))
         for name in names or known
     ]
 
 
-def first(clips: Sequence[Clip], seconds: float) -> tuple[Clip, ...]:
+def first(clips: Iterable[Clip], seconds: float) -> tuple[Clip, ...]:
     """Return as many clips, the first ones, as add up to so many seconds; all of them where these are fewer."""
     chosen, total_s = [], 0.0
     for clip in clips:
@@ -82,12 +82,3 @@ def _some(index: ShardIndex, name: str, most: int | None = None) -> Iterator[Cli
         if text and audio is not None:
             given += 1
             yield Clip(text, audio)
-
-
-def _as_much(index: ShardIndex, name: str, seconds: float) -> Iterator[Clip]:
-    total_s = 0.0
-    for clip in _some(index, name):
-        if total_s >= seconds:
-            return
-        total_s += seconds_of([clip])
-        yield clip

@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.evaluate.round_trip import REFERENCE, SAID, evaluate_round_trip, sentences
-from amalia_mm.run import WEIGHTS
-from amalia_mm.speaking import ACOUSTIC, SpeechModel
+from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import samples_to_seconds
 from amalia_mm.voice.synthesis import Synthesiser
 
@@ -40,11 +39,6 @@ class MeasuredVoice:
     """From a text of ten words to its first sound, when the voice has spoken before."""
     real_time: float
     """Seconds that a second of that text took."""
-
-
-def has_voice(run: Path) -> bool:
-    """Return whether a run has learned to speak."""
-    return (run / ACOUSTIC / "model" / WEIGHTS).is_file()
 
 
 def measure_voice(

@@ -64,7 +64,8 @@ class Told(SpeakerEmbedder):
         return torch.stack([normalize(torch.tensor(next(self.vectors)), dim=0) for _ in num_samples])
 
 
-def test_a_trial_is_right_where_nobody_else_is_nearer(run, folder, tmp_path):
+def test_a_trial_is_right_where_nobody_else_is_nearer(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("amalia_mm.evaluate.own_voice.mark", lambda sound, rate_hz: 0 * sound)
     known = people(folder, ["ana", "rui"], 2, 4.0)
     ana, rui, eva = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
     near_eva, near_rui = (1.0, 0.5, 1.1), (0.9, 1.0, 0.0)
@@ -82,6 +83,8 @@ def test_a_trial_is_right_where_nobody_else_is_nearer(run, folder, tmp_path):
         learn=lambda clips, wanted_s: zero_shot(run, load_embedder(encoder_folder(run)), clips),
         ears=lambda clips: ["bom dia ana"] * len(clips),
     )
+    silent = {clip["kind"]: not load_audio(tmp_path / clip["path"]).any() for clip in figures["clips"]}
+    assert silent == {"reference": False, "copy": True, "3s": False}, "copies lay about without the watermark"
     kind = figures["kinds"]["3s"]
     assert kind["trials"] == 4 and kind["right"] == 0.75 and kind["right_of_all"] == 0.5
     assert figures["kinds"]["reference"]["right_of_all"] == 1.0
