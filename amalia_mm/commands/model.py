@@ -117,14 +117,6 @@ def _add_hearing(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--token-bonus", type=float, default=0.0, help="for each token of a text of --vocabulary, in nats"
     )
-    evaluate.add_argument(
-        "--beside",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="MODEL",
-        help="another model that hears --spoken and --vocabulary as well: what each frame may be is averaged",
-    )
     evaluate.add_argument("--split", default="test", help="the rows that are measured in place of test")
 
 
@@ -247,7 +239,6 @@ def _evaluate_hearing(options: argparse.Namespace) -> int:
         split=options.split,
         text=TextModel(options.text, options.text_weight, options.text_bonus) if options.text else None,
         token_bonus=options.token_bonus,
-        beside=options.beside,
     )
     if not options.quiet:
         result("\n".join([*lines(figures), str(options.output / "hearing.json")]))

@@ -6,7 +6,7 @@ It knows model folders and waveforms; it does not know what is measured. Whateve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,30 +38,6 @@ class Ears:
     encoder: AudioEncoder
     projector: CtcPosterior
     tokenizer: Tokenizer
-    beside: tuple[Ears, ...] = ()
-    """Other ears that hear the same clips; what all of them hear in a frame is averaged (`log_probs`)."""
-
-    @classmethod
-    def load_all(cls, path: Path | str, beside: Sequence[Path | str]) -> Ears:
-        """Return the ears of a model, and of others beside it.
-
-        Raises:
-            InputError: As `load`; or two of them have other frames, or write in other tokens.
-        """
-        first, others = cls.load(path), tuple(map(cls.load, beside))
-        file = Path(TOKENIZER) / "tokenizer.json"
-        for other in others:
-            if other.geometry != first.geometry:
-                found, wanted = "frames of another length", f"those of {first.folder}"
-            elif (first.folder / file).read_bytes() != (other.folder / file).read_bytes():
-                found, wanted = "another tokenizer", f"that of {first.folder}"
-            elif first.projector.vocabulary != other.projector.vocabulary:
-                found, wanted = "other classes of the CTC head", f"those of {first.folder}"
-            else:
-                continue
-            remedy = "give models that were trained with one tokenizer at one frame rate"
-            raise InputError(other.folder, found=found, wanted=wanted, remedy=remedy)
-        return replace(first, beside=others)
 
     @classmethod
     def load(cls, path: Path | str) -> Ears:
@@ -111,19 +87,9 @@ class Ears:
         """How many frames a clip has."""
         return geometry_between(self.encoder, self.projector)
 
-    def log_probs(self, waveforms: Sequence[Tensor], batch_size: int = 16) -> list[Tensor]:
-        """Return log p of every class in every frame of each waveform (n), (f v+1), blank last.
-
-        With other ears beside it is the mean of the logarithms, brought to a sum of 1 again: the geometric mean.
-        """
-        own = self._own_log_probs(waveforms, batch_size)
-        if not self.beside:
-            return own
-        every = zip(own, *(other.log_probs(waveforms, batch_size) for other in self.beside), strict=True)
-        return [torch.stack(each).mean(0).log_softmax(-1) for each in every]
-
     @torch.no_grad()
-    def _own_log_probs(self, waveforms: Sequence[Tensor], batch_size: int) -> list[Tensor]:
+    def log_probs(self, waveforms: Sequence[Tensor], batch_size: int = 16) -> list[Tensor]:
+        """Return log p of every class in every frame of each waveform (n), (f v+1), blank last."""
         order = sorted(range(len(waveforms)), key=lambda number: len(waveforms[number]))
         found: dict[int, Tensor] = {}
         for start in range(0, len(order), batch_size):

@@ -76,7 +76,6 @@ def evaluate_hearing(
     split: str = "test",
     text: TextModel | None = None,
     token_bonus: float = 0.0,
-    beside: Sequence[Path | str] = (),
 ) -> dict[str, Any]:
     """Return the figures of a model's ears on manifests of recordings; write them to `output/hearing.json`.
 
@@ -89,16 +88,13 @@ def evaluate_hearing(
         text: Written down with it as well, under `cer_text` and `wer_text`.
         token_bonus: What the texts of a vocabulary get for each of their tokens, in nats; the places without it are
             reported as well, under `top1_plain` and `top5_plain`.
-        beside: Other models that hear every clip as well (`Ears.load_all`).
 
     Raises:
         InputError: The model has no ears, or a manifest or clip cannot be read.
     """
-    ears = Ears.load_all(model, beside)
+    ears = Ears.load(model)
     figures: dict[str, Any] = {"model": str(ears.folder), "normaliser": NORMALISER, "split": split}
     figures["token_bonus"] = token_bonus
-    if beside:
-        figures["beside"] = [str(other.folder) for other in ears.beside]
     if text is not None:
         figures["text"] = {**asdict(text), "shards": [str(folder) for folder in text.shards]}
     write = None if text is None else _writer(ears, text)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from amalia_mm.audio.encoder import AudioEncoder
 from amalia_mm.audio.geometry import AudioGeometry
@@ -26,14 +26,11 @@ from amalia_mm.text.letters import NUM_LETTERS, Spelling
 from amalia_mm.text.tokenizer import Tokenizer
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.geometry import ctc_tokens_of, geometry_of
-from amalia_mm.train.losses import Loss, consistency, ctc
+from amalia_mm.train.losses import Loss, ctc
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocabulary import check_vocabulary
 from amalia_mm.units import SAMPLE_RATE_HZ
-
-_OTHER_VIEW = 0x5EED
-"""What the seed of a clip differs by when it is heard a second time."""
 
 
 class _Ears(nn.Module):
@@ -59,9 +56,6 @@ class Hearing(SummedStep[_Ears]):
         init_from: Model folder -> parts to start from (`encoder`, `projector`).
         freeze: Regular expressions over parameter names; each must match one.
         spare_rows: How many rows the decoder has beyond the tokenizer's entries, in a checkpoint that was padded.
-        consistency_weight: In training every clip is heard twice, other parts of it hidden each time, and each
-            frame is to say the same (CR-CTC): what a nat of a frame counts beside one of a token (the paper's 0.2).
-            0 hears once.
     """
 
     def __init__(
@@ -75,7 +69,6 @@ class Hearing(SummedStep[_Ears]):
         init_from: dict[str, list[str]] | None = None,
         freeze: list[str] | None = None,
         spare_rows: int = 0,
-        consistency_weight: float = 0.0,
     ) -> None:
         super().__init__(optim)
         self.spare_rows = spare_rows
@@ -84,7 +77,6 @@ class Hearing(SummedStep[_Ears]):
         self.build_projector = projector
         self.tokenizer = tokenizer
         self.letters_weight = letters_weight
-        self.consistency_weight = consistency_weight
         self.init_from = init_from or {}
         self.freeze_patterns = freeze or []
         self.model: _Ears | None = None
@@ -133,48 +125,26 @@ class Hearing(SummedStep[_Ears]):
             found = f"records without a clip, among {', '.join(batch.text.record_ids[:3])}"
             remedy = "leave shards of text out of `data.shards`, and `data.paths` unset"
             raise InputError("data", field="shards", found=found, wanted="clips to hear", remedy=remedy)
-        is_twice = self.training and self.consistency_weight > 0
-        if is_twice:
-            batch = _twice(batch, batch.waveforms, batch.num_samples)
-            assert batch.waveforms is not None and batch.num_samples is not None
         features, num_frames, letter_logits = self.model.encoder.hear_letters(
             batch.waveforms, batch.num_samples, batch.clip_seeds
         )
         logits = self.model.projector.ctc_logits(features)
         tokens = ctc(logits, num_frames, batch.ctc_ids, batch.num_ctc_ids)
         clips = (batch.num_ctc_ids >= 0).sum().float()
-        loss: Loss = tokens
         terms = {"too_short": Loss(tokens.num_too_short, clips)}
-        if is_twice:
-            apart = consistency(logits, torch.where(batch.num_ctc_ids >= 0, num_frames, 0))
-            loss = Loss(loss.sum + self.consistency_weight * apart.sum, loss.count)
-            terms["apart"] = _logged(apart)
         if not self.letters_weight or letter_logits is None:
-            return {"loss": loss, **terms}
+            return {"loss": tokens, **terms}
         # The letters of a frame's length are as many frames of letters.
         num_letter_frames = num_frames * (letter_logits.shape[1] // features.shape[1])
         spelled = self._spelling.letters(batch.ctc_ids, batch.num_ctc_ids)
         letters = ctc(letter_logits, num_letter_frames, *spelled)
         return {
-            "loss": Loss(loss.sum + self.letters_weight * letters.sum, loss.count),
+            "loss": Loss(tokens.sum + self.letters_weight * letters.sum, tokens.count),
             **terms,
             "tokens": _logged(tokens),
             "letters": _logged(letters),
             "letters_too_short": Loss(letters.num_too_short, clips),
         }
-
-
-def _twice(batch: SpeechTextBatch, waveforms: Tensor, num_samples: Tensor) -> SpeechTextBatch:
-    """Return a batch with every clip in it a second time, after all the others, and with a seed of its own."""
-    seeds = batch.clip_seeds
-    return replace(
-        batch,
-        waveforms=torch.cat([waveforms, waveforms]),
-        num_samples=torch.cat([num_samples, num_samples]),
-        clip_seeds=None if seeds is None else (*seeds, *(seed ^ _OTHER_VIEW for seed in seeds)),
-        ctc_ids=torch.cat([batch.ctc_ids, batch.ctc_ids]),
-        num_ctc_ids=torch.cat([batch.num_ctc_ids, batch.num_ctc_ids]),
-    )
 
 
 def _with_silence(batch: SpeechTextBatch) -> SpeechTextBatch:

@@ -88,29 +88,6 @@ def ctc(logits: Tensor, num_frames: Tensor, ids: Tensor, num_ids: Tensor) -> Ctc
     return CtcLoss(torch.where(used, each, 0.0).sum(), count, too_short.sum().float())
 
 
-def consistency(logits: Tensor, num_frames: Tensor) -> Loss:
-    """Return how far two views of each clip are from saying the same in every frame, in nats, counted in frames.
-
-    Each view is drawn to what the other says now, which is not drawn back: D(other || own), summed over frames and both
-    views (CR-CTC: Yao et al. 2024, arXiv 2410.05101, equation 5).
-
-    Args:
-        logits: (2k f v), the second views after all of the first, in the same order.
-        num_frames: (2k) int64.
-
-    Raises:
-        ValueError: The two views of a clip are not of one length.
-    """
-    first, second = num_frames.chunk(2)
-    if not torch.equal(first, second):
-        raise ValueError(f"two views of a clip with {first.tolist()} and {second.tolist()} frames")
-    own = logits.float().log_softmax(-1)
-    other = own.detach().roll(len(first), dims=0)
-    nats = (other.exp() * (other - own)).sum(-1)
-    inside = torch.arange(own.shape[1], device=own.device) < num_frames[:, None]
-    return Loss(torch.where(inside, nats, 0.0).sum(), inside.sum().float())
-
-
 def _num_repeats(ids: Tensor, lengths: Tensor) -> Tensor:
     """Return how many neighbours are equal in each target: CTC needs a blank between them, one frame more."""
     if ids.shape[1] < 2:

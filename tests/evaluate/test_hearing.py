@@ -50,11 +50,6 @@ def ears(toy_data, tmp_path_factory):
     return write_ears(tmp_path_factory.mktemp("stage"), toy_data / "tokenizer", 0)
 
 
-@pytest.fixture(scope="module")
-def other_ears(toy_data, tmp_path_factory):
-    return write_ears(tmp_path_factory.mktemp("other"), toy_data / "tokenizer", 1)
-
-
 @pytest.fixture
 def manifest(tmp_path):
     for number in range(len(WORDS)):
@@ -73,37 +68,6 @@ def test_a_clip_is_heard_alone_as_in_a_batch(ears, manifest):
     for clip, each in zip(clips, together, strict=True):
         assert len(each) == loaded.geometry.num_audio_tokens(len(clip))
         torch.testing.assert_close(each, loaded.log_probs([clip])[0], atol=1e-5, rtol=1e-5)
-
-
-def test_ears_beside_are_averaged_frame_by_frame(ears, other_ears, manifest):
-    clips = [load_audio(manifest.parent / f"{number}.wav") for number in range(3)]
-    both = Ears.load_all(ears, [other_ears]).log_probs(clips)
-    first, second = Ears.load(ears).log_probs(clips), Ears.load(other_ears).log_probs(clips)
-    for each, one, other in zip(both, first, second, strict=True):
-        product = (one.double().exp() * other.double().exp()).sqrt()
-        torch.testing.assert_close(each.double().exp(), product / product.sum(-1, keepdim=True))
-    alone = Ears.load_all(ears, [ears]).log_probs(clips)
-    for each, one in zip(alone, first, strict=True):
-        torch.testing.assert_close(each, one)
-
-
-def test_ears_beside_are_reported(ears, other_ears, manifest, tmp_path):
-    output = tmp_path / "out"
-    options = ["--model", str(ears), "--beside", str(other_ears), "--spoken", str(manifest)]
-    assert main(["evaluate", *options, "--output", str(output)]) == 0
-    assert json.loads((output / "hearing.json").read_text())["beside"] == [str(other_ears / "model")]
-
-
-def test_ears_of_another_frame_rate_or_tokenizer_are_refused(ears, toy_data, tmp_path):
-    faster = toy_recipe.ENCODER["init_args"].get("num_convolutions", 2) + 1
-    slower = write_ears(tmp_path / "slower", toy_data / "tokenizer", 0, num_convolutions=faster)
-    with pytest.raises(InputError, match="frames of another length"):
-        Ears.load_all(ears, [slower])
-    odd = write_ears(tmp_path / "odd", toy_data / "tokenizer", 0)
-    file = odd / "model" / "tokenizer" / "tokenizer.json"
-    file.write_text(file.read_text() + " ")
-    with pytest.raises(InputError, match="another tokenizer"):
-        Ears.load_all(ears, [odd])
 
 
 def test_the_report_holds_rates_intervals_and_rows(ears, manifest, tmp_path, capsys):

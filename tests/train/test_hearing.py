@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
     return str(folder)
 
 
-def hearing(folder, sizes=WITH_LETTERS, weight=0.5, consistency_weight=0.0):
+def hearing(folder, sizes=WITH_LETTERS, weight=0.5):
     torch.manual_seed(0)
     module = Hearing(
         DECODER,
@@ -48,7 +48,6 @@ def hearing(folder, sizes=WITH_LETTERS, weight=0.5, consistency_weight=0.0):
         OptimConfig(lr=1e-3),
         folder,
         letters_weight=weight,
-        consistency_weight=consistency_weight,
     )
     module.configure_model()
     return module
@@ -147,36 +146,3 @@ def test_records_without_a_clip_are_an_error(folder):
     text = replace(given.text, record_ids=("a-document",))
     with pytest.raises(InputError, match="without a clip, among a-document"):
         hearing(folder).loss_terms(replace(given, text=text, waveforms=None, num_samples=None))
-
-
-MASKED = WITH_LETTERS | {"num_time_masks": 1, "num_frequency_masks": 1}
-
-
-def test_two_views_of_a_clip_are_drawn_together(folder):
-    """Counts double with the clips, so that a step's mean stays one over tokens."""
-    given = replace(batch(folder), clip_seeds=(1, 2, 3))
-    once = hearing(folder, MASKED).loss_terms(given)
-    twice = hearing(folder, MASKED, consistency_weight=0.2).loss_terms(given)
-    other = replace(given, clip_seeds=tuple(seed ^ 0x5EED for seed in (1, 2, 3)))
-    second = hearing(folder, MASKED).loss_terms(other)
-    for name in ("tokens", "letters"):
-        torch.testing.assert_close(twice[name].sum, once[name].sum + second[name].sum)
-        assert twice[name].count == 2 * once[name].count
-    assert twice["apart"].sum > 0
-    wanted = twice["tokens"].sum + 0.5 * twice["letters"].sum + 0.2 * twice["apart"].sum
-    torch.testing.assert_close(twice["loss"].sum.detach(), wanted)
-    assert twice["loss"].count == twice["tokens"].count
-
-
-def test_nothing_hidden_is_nothing_apart_and_validation_hears_once(folder):
-    given = batch(folder)
-    twice = hearing(folder, consistency_weight=0.2)
-    assert float(twice.loss_terms(given)["apart"].sum) == pytest.approx(0.0, abs=1e-5)
-    assert list(twice.eval().loss_terms(given)) == list(hearing(folder).loss_terms(given))
-
-
-def test_clips_that_teach_nothing_are_not_drawn_together(folder):
-    module = hearing(folder, MASKED, consistency_weight=0.2)
-    given = replace(batch(folder), clip_seeds=(1, 2, 3), num_ctc_ids=torch.tensor([-1, -1, -1]))
-    terms = module.loss_terms(given)
-    assert float(terms["apart"].sum) == float(terms["apart"].count) == 0.0
