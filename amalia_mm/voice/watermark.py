@@ -4,7 +4,7 @@ resemble-perth marks the spectrum below 2 kHz where the ear does not notice. Its
 codecs, resampling and cuts, and loses it in noise 10 dB below the speech. Three things bring it back, measured in
 `tests/benchmarks/voice/test_watermark.py`: the mark is a little stronger, steady noise is subtracted from the spectrum
 before it is read (Berouti, Schwartz and Makhoul, "Enhancement of speech corrupted by acoustic noise", 1979), and only
-the louder half of the frames is read.
+the louder half of the frames is read. Soft frames are not marked: they are not read, and there it could be heard.
 
 The network is public. Whoever works at it can remove the mark, which is why a file carries a signed manifest as well.
 """
@@ -35,6 +35,8 @@ THRESHOLDS = (0.5, 0.85)
 """From which score on a stretch counts as marked: in noise, and without. Noise takes from the score of marked speech, a
 codec at its lowest rate adds to that of unmarked speech, and how far the loudness of frames ranges tells them apart."""
 _RANGES_DB = (20.0, 30.0)
+LOUD_DB = 20.0
+"""How far below the loudest frame so far a frame may be and still be marked."""
 _PERTH_HZ = 32_000
 _STRETCH_S = 6.0
 _CONTEXT_S = 0.5
@@ -79,6 +81,7 @@ class Marker:
         self._context = torch.zeros(0)
         self._held = torch.zeros(0)
         self._held_mark = torch.zeros(0)
+        self._loudest = 0.0
 
     def push(self, waveform: Tensor) -> Tensor:
         """Return what is finished (n) of the speech so far."""
@@ -88,6 +91,7 @@ class Marker:
         """Return the rest (n): as many samples have come out as went in."""
         rest = self._held + self._held_mark
         self._context = self._held = self._held_mark = torch.zeros(0)
+        self._loudest = 0.0
         return rest
 
     def _pushed(self, waveform: Tensor, num_held: int) -> Tensor:
@@ -96,7 +100,8 @@ class Marker:
             self._held = fresh
             self._held_mark = torch.zeros(len(fresh))
             return torch.zeros(0)
-        added = _change(torch.cat([self._context, fresh]), self._rate_hz)[len(self._context) :]
+        change, self._loudest = _change(torch.cat([self._context, fresh]), self._rate_hz, self._loudest)
+        added = change[len(self._context) :]
         old, new = self._held_mark, added[: len(self._held_mark)]
         added = torch.cat([torch.lerp(old, new, torch.linspace(0.0, 1.0, len(old))), added[len(old) :]])
         done = len(fresh) - num_held
@@ -133,19 +138,26 @@ def _stretches(waveform: Tensor) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _change(waveform: Tensor, sample_rate_hz: int) -> Tensor:
-    """Return what is to be added to a waveform (n) to mark it; nothing outside the band of the mark is touched."""
+def _change(waveform: Tensor, sample_rate_hz: int, loudest: float) -> tuple[Tensor, float]:
+    """Return what is to be added to a waveform (n) to mark it, and how loud its loudest frame or the one before is.
+
+    Nothing outside the band of the mark is touched, and no frame that is soft beside the loudest.
+    """
     network = _network()
     if not _has_a_frame(waveform, sample_rate_hz, network):
-        return torch.zeros(len(waveform))
+        return torch.zeros(len(waveform)), loudest
     upsampled = _at_rate(waveform.float(), sample_rate_hz, _PERTH_HZ)
     magnitudes, phases = network.ap.signal_to_magphase(upsampled)
     marked, _ = network.encoder(magnitudes[None])
+    loudness = network.ap.spectrogram(upsampled).abs().square().sum(dim=0)
+    loudest = max(loudest, float(loudness.max()))
+    is_loud = loudness >= loudest * 10.0 ** (-LOUD_DB / 10.0)
+    marked = torch.where(is_loud, marked[0], magnitudes)
     # Both ways through the spectrum: what the way itself changes is no mark.
-    there_and_back = [network.ap.magphase_to_signal(spectrum, phases) for spectrum in (marked[0], magnitudes)]
+    there_and_back = [network.ap.magphase_to_signal(spectrum, phases) for spectrum in (marked, magnitudes)]
     change = (there_and_back[0] - there_and_back[1]) * STRENGTH
     change = _at_rate(change, _PERTH_HZ, sample_rate_hz)[: len(waveform)]
-    return functional.pad(change, (0, len(waveform) - len(change)))
+    return functional.pad(change, (0, len(waveform) - len(change))), loudest
 
 
 def _has_a_frame(waveform: Tensor, sample_rate_hz: int, network: Any) -> bool:
