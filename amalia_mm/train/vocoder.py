@@ -25,14 +25,14 @@ from amalia_mm.train.optim import OptimConfig, build_optimizer
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.vocoder_loss import mel_distance, seen_alike, spectral, taken_for_real, told_apart
 from amalia_mm.voice.discriminators import Discriminators, Judged
-from amalia_mm.voice.vocoder import Vocoder, Vocos
+from amalia_mm.voice.vocoder import Vocos
 from amalia_mm.voice.vocos_checkpoint import is_vocos, load_vocos_into
 
 
 class _Speaking(nn.Module):
     """The part that is trained, under the name it has in every model folder."""
 
-    def __init__(self, vocoder: Vocoder) -> None:
+    def __init__(self, vocoder: Vocos) -> None:
         super().__init__()
         self.vocoder = vocoder
 
@@ -105,7 +105,7 @@ class Vocoding(SummedStep[_Speaking]):
                 wanted=f"a multiple of the {vocoder.mel.hop_samples} samples between the vocoder's frames",
                 remedy="correct the value",
             )
-        return vocoder(vocoder.mel(batch.waveforms))
+        return vocoder.uncorrected(vocoder.mel(batch.waveforms))
 
     def _distances(self, batch: WaveformBatch, written: Tensor) -> dict[str, Loss]:
         assert self.model is not None

@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from amalia_mm.voice.correction import corrected
 from amalia_mm.voice.mel import VoiceMel, hann
 
 MOST_MAGNITUDE = 100.0
@@ -95,6 +96,8 @@ class Vocos(Vocoder):
         width: Of the backbone.
         inner_width: Of its layers' pointwise part.
         num_layers: ConvNeXt layers.
+        num_corrections: Rounds that bring what is written nearer to the frames (`corrected`); not in training. Each
+            adds to `context_frames`.
     """
 
     def __init__(
@@ -106,8 +109,10 @@ class Vocos(Vocoder):
         width: int = 512,
         inner_width: int = 1536,
         num_layers: int = 8,
+        num_corrections: int = 0,
     ) -> None:
         super().__init__(VoiceMel(sample_rate_hz, num_mels, fft_samples, hop_samples))
+        self.num_corrections = num_corrections
         self.backbone = VocosBackbone(num_mels, width, inner_width, num_layers)
         self.head = IstftHead(width, fft_samples, hop_samples)
 
@@ -119,10 +124,16 @@ class Vocos(Vocoder):
             for layer in self.backbone.modules()
             if isinstance(layer, nn.Conv1d)
         )
-        return reach + self.head.reach_frames
+        # In a round a hop is read from the frames whose window reaches into it, and these from the hops they see.
+        seen = -(-self.mel.fft_samples // (2 * self.mel.hop_samples))
+        return reach + self.head.reach_frames + self.num_corrections * (self.head.reach_frames + seen)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Return the waveform (b n) float32 of log-mel frames (b m f); as `Vocoder.forward`."""
+        return corrected(self.uncorrected(mel), mel, self.mel, self.num_corrections)
+
+    def uncorrected(self, mel: Tensor) -> Tensor:
+        """Return the waveform (b n) as the head writes it: what training moves."""
         self.check_frames(mel)
         return self.head(self.backbone(mel))
 

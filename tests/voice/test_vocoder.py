@@ -11,6 +11,7 @@ import yaml
 from torch import nn
 
 from amalia_mm.errors import InputError
+from amalia_mm.voice.correction import corrected
 from amalia_mm.voice.griffin_lim import GriffinLim
 from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.vocoder import IstftHead, Vocos
@@ -111,6 +112,66 @@ def test_sound_comes_before_the_last_frame_does(vocoder, mel):
     first = next(vocoder.stream(frames()))
     assert asked <= vocoder.context_frames + 4
     assert first.shape[1] >= 64
+
+
+@pytest.fixture
+def correcting(vocoder) -> Vocos:
+    """The same weights, two rounds of correction after them."""
+    model = Vocos(**SMALL, num_corrections=2).eval()
+    model.load_state_dict(vocoder.state_dict())
+    return model
+
+
+def test_a_correction_brings_speech_nearer_to_its_frames():
+    """Half as loud, and a little noise: rounds find the level again, and are nearer with each."""
+    mel, generator = VoiceMel(**SIZES), torch.Generator().manual_seed(0)
+    real = 0.1 * torch.randn(2, 64 * 60, generator=generator)
+    off = 0.5 * real + 0.02 * torch.randn(real.shape, generator=generator)
+    frames = mel(real)
+    apart = [float((mel(corrected(off, frames, mel, rounds)) - frames).abs().mean()) for rounds in (0, 1, 4)]
+    assert apart[0] > 0.5
+    assert apart[1] < 0.4 * apart[0]
+    assert apart[2] < 0.5 * apart[1]
+
+
+def test_what_is_right_stays():
+    mel = VoiceMel(**SIZES)
+    real = 0.1 * torch.randn(1, 64 * 60)
+    assert torch.allclose(corrected(real, mel(real), mel, 3), real, atol=1e-4)
+
+
+def test_a_waveform_too_short_for_frames_is_not_corrected():
+    mel = VoiceMel(**SIZES)
+    short = torch.randn(1, 128)
+    assert corrected(short, torch.zeros(1, 20, 3), mel, 3) is short
+
+
+@pytest.mark.parametrize("sizes", [[50], [1] * 50, [30, 1, 19], [13, 37]], ids=str)
+def test_corrected_chunks_are_the_whole(correcting, mel, sizes):
+    with torch.inference_mode():
+        whole = correcting(mel)
+        pieces = torch.cat(list(correcting.stream(mel.split(sizes, dim=2))), dim=1)
+        assert not torch.allclose(whole, correcting.uncorrected(mel), atol=1e-2)
+    torch.testing.assert_close(pieces, whole, atol=1e-3 * float(whole.abs().max()), rtol=0)
+
+
+def test_the_context_of_corrections_is_enough(correcting, mel):
+    """A frame beyond it decides nothing, to the last bit; a few frames inside, something."""
+    hop = 25
+    piece = slice(hop * 64, (hop + 1) * 64)
+    assert correcting.context_frames == 3 * 3 + 1 + 2 * 3
+    whole, changed = correcting(mel), []
+    for away in (correcting.context_frames - 5, correcting.context_frames + 1):
+        other = mel.clone()
+        other[:, :, hop + 1 + away] += 3.0
+        changed.append(float((correcting(other) - whole)[:, piece].detach().abs().max()))
+    assert changed[0] > 0
+    assert changed[1] == 0
+
+
+def test_training_moves_what_the_head_writes(correcting, mel):
+    correcting.uncorrected(mel).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in correcting.parameters())
 
 
 def test_griffin_lim_finds_the_waveform_again():
