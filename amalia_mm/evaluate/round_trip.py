@@ -39,6 +39,7 @@ def evaluate_round_trip(
     *,
     speakers: Sequence[str],
     dnsmos: Path | None = None,
+    own_speech: Sequence[Tensor] = (),
 ) -> dict[str, Any]:
     """Return the error rates of what a model says and of the reference, by group of sentences.
 
@@ -49,6 +50,8 @@ def evaluate_round_trip(
         output: Where `round_trip.json` and the sounds go.
         speakers: Voices of the model, which take turns.
         dnsmos: The folder of its weights; None leaves opinions out.
+        own_speech: Clips (n) at 16 kHz that the voices were learned from: an opinion is of a voice as much as of what
+            is made of it, so the reference's is that of the same voices. Without them it is of the corpus' clips.
     """
     judge = None if dnsmos is None else Dnsmos(dnsmos)
     voices = [model.learned(name) for name in speakers]
@@ -79,7 +82,8 @@ def evaluate_round_trip(
         for name, clips in ((SAID, said), (REFERENCE, references)):
             figures[name] = _understood(rows, ears.transcribe(clips))
             if judge is not None:
-                figures[name] |= {"dnsmos": asdict(mean_opinion([judge(clip) for clip in clips]))}
+                judged = own_speech or clips if name == REFERENCE else clips
+                figures[name] |= {"dnsmos": asdict(mean_opinion([judge(clip) for clip in judged]))}
         text = json.dumps(figures, ensure_ascii=False, indent=1) + "\n"
         (output / REPORT).write_text(text, encoding="utf-8")
     return figures

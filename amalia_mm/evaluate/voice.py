@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from amalia_mm.assistant import Assistant
+from amalia_mm.data.index import INDEX_NAME
 from amalia_mm.evaluate.round_trip import REFERENCE, SAID, evaluate_round_trip, sentences
+from amalia_mm.evaluate.speaker_clips import speaker_clips
 from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import samples_to_seconds
 from amalia_mm.voice.synthesis import Synthesiser
@@ -19,7 +22,10 @@ from amalia_mm.voice.synthesis import Synthesiser
 NUM_SENTENCES = 20
 """Of each group of the test set."""
 TAKE_TURNS = ("pt", "f1", "m3", "f5")
-"""Voices of the built-in corpus that say the sentences, a man's and a woman's in turn."""
+"""Voices of the built-in corpus, a man's and a woman's in turn; the first speaks where none is named."""
+_LEARNED_FROM = Path("shards/voice-train")
+_JUDGED_CLIPS = 20
+"""Of the voice, as it was learned from, for DNSMOS."""
 TEN_WORDS = "Hoje de manhã fui ao mercado comprar pão e peixe."
 _TIMES = 5
 _GROUPS = {"": "seen_template", "_templates": "heldout_template"}
@@ -32,9 +38,11 @@ class MeasuredVoice:
 
     model: SpeechModel
     speakers: tuple[str, ...]
-    """Those of the model that took turns."""
+    """Those of the model that took turns; the first is the one that speaks where none is named."""
     round_trip: Mapping[str, Any]
-    """As `evaluate_round_trip` returns it."""
+    """As `evaluate_round_trip` returns it, of the first."""
+    in_turns: Mapping[str, Any]
+    """The same, of all of them in turns."""
     first_audio_s: float
     """From a text of ten words to its first sound, when the voice has spoken before."""
     real_time: float
@@ -64,13 +72,26 @@ def measure_voice(
     model = SpeechModel(run)
     speakers = turns(model)
     rows = sentences(run, num_sentences, is_built_in=True)
-    with tqdm(total=2, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
-        round_trip = evaluate_round_trip(model, ears, rows, output, speakers=speakers, dnsmos=dnsmos)
+    own_speech = () if dnsmos is None else _own_speech(run, speakers[0])
+    with tqdm(total=3, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
+        round_trip = evaluate_round_trip(
+            model, ears, rows, output, speakers=speakers[:1], dnsmos=dnsmos, own_speech=own_speech
+        )
+        bar.update()
+        in_turns = evaluate_round_trip(model, ears, rows, output / "turns", speakers=speakers)
         bar.update()
         bar.set_description("a voz, cronometrada")
         first_audio_s, real_time = speed(model.learned(speakers[0]))
         bar.update()
-    return MeasuredVoice(model, speakers, round_trip, first_audio_s, real_time)
+    return MeasuredVoice(model, speakers, round_trip, in_turns, first_audio_s, real_time)
+
+
+def _own_speech(run: Path, speaker: str) -> list[Tensor]:
+    """Return clips that a voice was learned from; none where the run no longer has them."""
+    if not (run / _LEARNED_FROM / INDEX_NAME).is_file():
+        return []
+    clips = speaker_clips(run / _LEARNED_FROM, most=_JUDGED_CLIPS)
+    return [clip.waveform for clip in clips if clip.speaker == speaker]
 
 
 def turns(model: SpeechModel) -> tuple[str, ...]:
@@ -97,15 +118,21 @@ def speed(voice: Synthesiser, text: str = TEN_WORDS) -> tuple[float, float]:
 def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[str, object]]:
     """Return the figures of `report.json` about a voice, and the sums behind them; None where nothing was measured.
 
-    `voice_wer` is of what the voice says, written down by the run's own ears; `voice_wer_reference` of the corpus'
-    clips of the same sentences; with `_templates` of sentences in held-out templates. `voice_dnsmos_difference` is how
-    much better the opinion that DNSMOS foretells of the voice (OVRL) is than that of these clips.
+    `voice_wer` is of what the voice says, written down by the run's own ears, `voice_wer_turns` the same of several
+    voices in turns; `voice_wer_reference` of the corpus' clips of the same sentences; with `_templates` of sentences in
+    held-out templates. `voice_dnsmos_difference` is how much better the opinion that DNSMOS foretells of the voice
+    (OVRL) is than that of the clips it was learned from.
     """
     values: dict[str, object] = {}
     counts: dict[str, object] = {}
-    for kind, name in ((SAID, "voice_wer"), (REFERENCE, "voice_wer_reference")):
+    own, in_turns = ({}, {}) if voice is None else (voice.round_trip, voice.in_turns)
+    for trip, kind, name in (
+        (own, SAID, "voice_wer"),
+        (in_turns, SAID, "voice_wer_turns"),
+        (own, REFERENCE, "voice_wer_reference"),
+    ):
         for ending, group in _GROUPS.items():
-            row = None if voice is None else voice.round_trip[kind].get(group)
+            row = trip.get(kind, {}).get(group)
             key = name + ending
             counts[key] = None if row is None else {"errors": row["word_errors"], "total": row["words"]}
             values[key] = None if row is None or not row["words"] else _rate(row)

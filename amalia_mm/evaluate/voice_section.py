@@ -16,6 +16,7 @@ from amalia_mm.evaluate.voice import MeasuredVoice
 from amalia_mm.evaluate.voice_shown import ShownSentence
 
 _SPEECH = {SAID: "do modelo", REFERENCE: "de referência"}
+_IN_TURNS = "do modelo, várias vozes"
 _GROUPS = {"seen_template": "em moldes conhecidos", "heldout_template": "em moldes novos"}
 _VOCODERS = {"Vocos": "o da corrida, treinado", "GriffinLim": "Griffin-Lim, que não se treina"}
 
@@ -40,7 +41,11 @@ def render_voice(
         about = {
             "voice": voice,
             "vocoder": _VOCODERS.get(name, name),
-            "rows": [row for kind in _SPEECH for row in _rows(kind, voice.round_trip[kind])],
+            "rows": [
+                *_rows(_SPEECH[SAID], voice.round_trip[SAID]),
+                *(_rows(_IN_TURNS, voice.in_turns[SAID]) if len(voice.speakers) > 1 else ()),
+                *_rows(_SPEECH[REFERENCE], voice.round_trip[REFERENCE]),
+            ],
             "first_audio": written(voice.first_audio_s, "milliseconds"),
             "real_time": written(voice.real_time, "ratio"),
         }
@@ -52,7 +57,7 @@ def _rows(kind: str, figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     groups = {name: row for name, row in figures.items() if name != "dnsmos"}
     return [
         {
-            "kind": _SPEECH[kind],
+            "kind": kind,
             "group": _GROUPS.get(group, group),
             "sentences": row["sentences"],
             "words": row["words"],

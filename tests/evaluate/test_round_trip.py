@@ -11,6 +11,7 @@ from voice_run import FRAMES, save_voice
 from amalia_mm.audio.io import load_audio, write_audio
 from amalia_mm.cli import main
 from amalia_mm.errors import InputError
+from amalia_mm.evaluate.dnsmos import Opinion
 from amalia_mm.evaluate.round_trip import evaluate_round_trip, lines, sentences
 from amalia_mm.speaking import SpeechModel
 
@@ -82,6 +83,32 @@ def test_voices_take_turns(run, tmp_path):
     evaluate_round_trip(model, ears, sentences(run, 9), tmp_path / "out", speakers=["pt", "ana"])
     for number, (text, name) in enumerate(zip(TEXTS.values(), ("pt", "ana", "pt"), strict=True)):
         assert torch.equal(ears.heard[0][number], model.learned(name).say(text))
+
+
+def test_opinions_of_the_reference_are_of_the_voice_it_was_learned_from(run, tmp_path, monkeypatch):
+    """A judge that likes length tells whose clips it was given."""
+
+    class Judge:
+        def __init__(self, folder):
+            pass
+
+        def __call__(self, clip):
+            return Opinion(*[float(len(clip))] * 4)
+
+    monkeypatch.setattr("amalia_mm.evaluate.round_trip.Dnsmos", Judge)
+
+    def opinions(**given):
+        ears = Ears([""] * 3, [""] * 3)
+        rows, output = sentences(run, 9), tmp_path / "out"
+        return evaluate_round_trip(
+            SpeechModel(run), ears, rows, output, speakers=["pt"], dnsmos=tmp_path, **given
+        )
+
+    plain, beside = opinions(), opinions(own_speech=[torch.zeros(100), torch.zeros(300)])
+    clips = [load_audio(run / f"audio/{name}.flac") for name in TEXTS]
+    assert plain["reference"]["dnsmos"]["ovr"] == pytest.approx(sum(map(len, clips)) / 3)
+    assert beside["reference"]["dnsmos"]["ovr"] == 200.0
+    assert beside["said"]["dnsmos"] == plain["said"]["dnsmos"]
 
 
 def test_some_of_each_group_are_taken(run):

@@ -166,8 +166,10 @@ def test_figures_are_rates_with_their_sums_and_none_without_a_voice(speaking_run
     said = {"seen_template": row, "heldout_template": {**row, "words": 6}, "dnsmos": opinion}
     reference = {"seen_template": none, "heldout_template": none, "dnsmos": {**opinion, "ovr": 2.6}}
     trip = {"said": said, "reference": reference, "vocoder": "Vocos"}
-    values, counts = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, 0.2, 0.1))
+    turns = {**trip, "said": {"seen_template": {**row, "word_errors": 6}}}
+    values, counts = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, turns, 0.2, 0.1))
     assert values["voice_wer"] == 0.25 and values["voice_wer_templates"] == 0.5
+    assert values["voice_wer_turns"] == 0.5 and values["voice_wer_turns_templates"] is None
     assert values["voice_wer_reference"] == 0.0
     assert values["voice_dnsmos_difference"] == pytest.approx(-0.1)
     assert counted(counts["voice_wer"]) == "3 em 12"
