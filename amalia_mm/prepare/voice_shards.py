@@ -38,7 +38,9 @@ VOICE_PRODUCTS = ("shards/voice-train", "shards/voice-val", VOICE_SUMMARY)
 VOICE_STAGING = ".voice"
 _AROUND_S = 0.08
 """Silence before and after a clip, for the pauses around it to be learned."""
-_OWN_SIZE = Prosody(tract_scale=(1.0, 1.0))
+_OWN_SIZE = Prosody(rate_wpm=(120, 165), pitch=(40, 60), tract_scale=(1.0, 1.0))
+"""A pace at which one is understood: a voice speaks at the middle of what it has heard. The ways lie closer together
+than those that ears are to learn: what no text tells, a voice can only blur."""
 HELD_OUT = "shards/held-out"
 HELD_OUT_PRODUCTS = (HELD_OUT, "held_out.json")
 _STAGING_HELD_OUT = ".held-out"

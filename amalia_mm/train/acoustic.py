@@ -28,7 +28,14 @@ from amalia_mm.train.one_person import (
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.voice_hearing import Heard, Listener, hear
-from amalia_mm.voice.acoustic import AcousticModel, Encoded, Outline, Phones, noise_like
+from amalia_mm.voice.acoustic import (
+    AcousticModel,
+    Encoded,
+    Outline,
+    Phones,
+    noise_like,
+    pitch_contour,
+)
 from amalia_mm.voice.alignment import (
     diagonal_prior,
     frames_of_phones,
@@ -87,7 +94,7 @@ class Acoustic(SummedStep[_Voice]):
         optim: Learning rate and schedule.
         speaker_encoder: Model folder of a speaker encoder; None takes the vectors from the model's own table. With
             both, the encoder tells, and the table keeps the middle of what it tells of each speaker: voices by name.
-        duration_weight: What the error of a phone's log duration counts beside a frame.
+        duration_weight: What the error of a phone's duration counts beside a frame.
         pitch_weight: What the error of a phone's log pitch counts beside a frame.
         dropped: Share of rows in which what is said, and by whom, is taken out, for classifier-free guidance.
         alignment_width: How far off the diagonal, as a share of a clip, costs a phone as much as frames that are one
@@ -107,7 +114,7 @@ class Acoustic(SummedStep[_Voice]):
         acoustic: Callable[[], AcousticModel],
         optim: OptimConfig,
         speaker_encoder: str | None = None,
-        duration_weight: float = 0.3,
+        duration_weight: float = 0.1,
         pitch_weight: float = 1.0,
         dropped: float = 0.1,
         alignment_width: float = 0.2,
@@ -208,11 +215,10 @@ class Acoustic(SummedStep[_Voice]):
         counted = outline.valid & (batch.weights > 0)[:, None]
         counted_phones = encoded.valid & (batch.weights > 0)[:, None]
         phone_mean = spread(encoded.mean, frames_of_phones(seen.durations)).transpose(1, 2)
-        log_durations = seen.durations.clamp(min=1).float().log()
         terms = {
             "phone_mean": _squared(phone_mean - heard.mel, counted[:, None]),
             "mean": _squared(outline.mean - heard.mel, counted[:, None]),
-            "duration": _squared(model.log_durations(encoded) - log_durations, counted_phones),
+            "duration": _deviance(model.log_durations(encoded), seen.durations, counted_phones),
             "pitch": _squared(seen.predicted_pitch - seen.pitch, counted_phones & seen.is_voiced),
         }
         time, noise, is_dropped = self._draw(heard)
@@ -238,7 +244,10 @@ class Acoustic(SummedStep[_Voice]):
             heard.log_pitch, heard.is_voiced, frames_of_phones(durations), batch.phones.shape[1]
         )
         predicted, is_voiced = model.log_pitch(encoded), voiced_frames > 0
-        outline = model.outline(encoded, durations, torch.where(is_voiced, pitch, predicted.detach()))
+        drawn = pitch_contour(durations, torch.where(is_voiced, pitch, predicted.detach()))
+        # Harmonics lie where the pitch is, not where a straight line is: heard where it can be.
+        contour = torch.where(heard.is_voiced, heard.log_pitch, drawn)
+        outline = model.outline(encoded, durations, contour)
         return _Seen(heard, encoded, durations, pitch, predicted, is_voiced, outline)
 
     @torch.no_grad()
@@ -327,6 +336,16 @@ def _remember(table: Tensor, batch: VoiceBatch, vectors: Tensor) -> None:
         if speaker >= 0 and weight > 0:
             row = table[speaker]
             row.copy_(vector if not row.any() else torch.lerp(row, vector, _REMEMBERED))
+
+
+def _deviance(log_predicted: Tensor, frames: Tensor, counted: Tensor) -> Loss:
+    """Return half the Poisson deviance of frames (b p), which is least where their mean is predicted.
+
+    Squared errors of logarithms are least at the geometric mean, and speech of geometric means is too fast.
+    """
+    wanted = frames.clamp(min=1).float()
+    each = log_predicted.exp() - wanted - wanted * (log_predicted - wanted.log())
+    return Loss(torch.where(counted, each, 0.0).sum(), counted.sum().float())
 
 
 def _squared(error: Tensor, is_counted: Tensor) -> Loss:

@@ -19,12 +19,12 @@ from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
 from amalia_mm.voice.alignment import frames_of_phones, spread
 from amalia_mm.voice.blocks import Stack, fourier_features
 from amalia_mm.voice.flow import Solver, gaussian_velocity, guided, solve
+from amalia_mm.voice.harmonics import harmonics
 from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.phone_predictors import PhonePredictor, semitones, whole_frames
 
 LEAST_LOG_MEL = -8.0
 """Frames are no quieter, some 90 dB below a loud one: silence would be learned before speech, and is not heard."""
-_WAVES = 6
 _TIME_WAVES = 8
 
 
@@ -160,10 +160,10 @@ class AcousticModel(nn.Module):
         middle = 0.09 * sample_rate_hz / hop_samples  # a phone is said in about 90 ms
         self.duration = PhonePredictor(width, phone_kernel, 2, dropout, math.log(middle))
         self.pitch = PhonePredictor(width, phone_kernel, 2, dropout, 0.0)
-        self.place = nn.Linear(3 + 1 + 2 * _WAVES, width)
+        self.place = nn.Linear(3 + 1 + num_mels, width)
         self.mean_stack = Stack(mean_blocks, width, frame_kernel, expansion, width, growth=dilation)
         self.mean_norm = nn.LayerNorm(width)
-        self.frame_mean = nn.Linear(width, num_mels)
+        self.frame_mean = nn.Linear(width, 2 * num_mels)
         self.nothing = nn.Parameter(torch.zeros(width))
         self.enter = nn.Linear(2 * num_mels, width)
         self.time = nn.Sequential(nn.Linear(2 * _TIME_WAVES, width), nn.SiLU(), nn.Linear(width, width))
@@ -203,22 +203,24 @@ class AcousticModel(nn.Module):
         """Return (b p), the predicted `log_pitch` of each phone."""
         return self.pitch(encoded.hidden, encoded.valid)
 
-    def outline(self, encoded: Encoded, durations: Tensor, log_pitch: Tensor) -> Outline:
-        """Return what the frames are to be.
+    def outline(self, encoded: Encoded, durations: Tensor, contour: Tensor) -> Outline:
+        """Return what the frames are to be: an envelope, and as much of the pitch's harmonics as each bin has.
 
         Args:
             encoded: The phones.
             durations: (b p) int64, frames of each phone, 0 on padding.
-            log_pitch: (b p), how high each phone is.
+            contour: (b f), how high each frame is, as `log_pitch` counts it; `pitch_contour` draws one.
         """
         phone_of_frame = frames_of_phones(durations)
         num_frames = durations.sum(1)
         frame = torch.arange(phone_of_frame.shape[1], device=durations.device)
         valid = frame < num_frames[:, None]
-        where = self.place(_places(durations, log_pitch, phone_of_frame))
-        condition = spread(encoded.hidden, phone_of_frame) + where.to(encoded.hidden.dtype)
+        comb = harmonics(contour, self.mel)
+        where = torch.cat([_places(durations, phone_of_frame), contour[..., None], comb], dim=-1)
+        condition = spread(encoded.hidden, phone_of_frame) + self.place(where).to(encoded.hidden.dtype)
         hidden = self.mean_norm(self.mean_stack(condition, valid, encoded.voice))
-        mean = self.frame_mean(hidden).float().transpose(1, 2) * valid[:, None]
+        envelope, share = self.frame_mean(hidden).float().chunk(2, dim=-1)
+        mean = (envelope + share * comb).transpose(1, 2) * valid[:, None]
         return Outline(hidden * valid[:, :, None], mean, encoded.voice, valid)
 
     def without(self, outline: Outline, is_dropped: Tensor) -> Outline:
@@ -252,7 +254,7 @@ class AcousticModel(nn.Module):
         encoded = self.encode(phones, speaker)
         durations = whole_frames(self.log_durations(encoded).exp(), phones.valid, manner.rate)
         pitch = self.log_pitch(encoded) + semitones(manner.pitch_semitones)
-        return self.outline(encoded, durations, pitch), durations
+        return self.outline(encoded, durations, pitch_contour(durations, pitch)), durations
 
     @torch.no_grad()
     def frames(self, outline: Outline, noise: Tensor, manner: Manner = Manner()) -> Tensor:
@@ -315,19 +317,24 @@ def noise_like(frames: Tensor, seed: int) -> Tensor:
     return drawn.T.expand(num_rows, -1, -1).to(frames.device)
 
 
-def _places(durations: Tensor, log_pitch: Tensor, phone_of_frame: Tensor) -> Tensor:
-    """Return (b f 4 + 2 waves): how far into its phone each frame is, how long that is, and how high."""
+def _places(durations: Tensor, phone_of_frame: Tensor) -> Tensor:
+    """Return (b f 3): how far into its phone each frame is, and how long that is."""
     length = durations.gather(1, phone_of_frame).float()
     starts = (durations.cumsum(1) - durations).gather(1, phone_of_frame)
     frame = torch.arange(phone_of_frame.shape[1], device=durations.device)
     inside = (frame - starts + 0.5) / length.clamp(min=1.0)
-    pitch = _contour(durations, log_pitch, phone_of_frame, frame)
-    where = torch.stack([inside - 0.5, (inside - 0.5).square(), length.clamp(min=1.0).log(), pitch], dim=-1)
-    return torch.cat([where, fourier_features(pitch / 2, _WAVES)], dim=-1)
+    return torch.stack([inside - 0.5, (inside - 0.5).square(), length.clamp(min=1.0).log()], dim=-1)
 
 
-def _contour(durations: Tensor, log_pitch: Tensor, phone_of_frame: Tensor, frame: Tensor) -> Tensor:
-    """Return (b f) the pitch at each frame: a straight line from the middle of one phone to that of the next."""
+def pitch_contour(durations: Tensor, log_pitch: Tensor) -> Tensor:
+    """Return (b f) the pitch at each frame: a straight line from the middle of one phone to that of the next.
+
+    Args:
+        durations: (b p) int64, frames of each phone, 0 on padding.
+        log_pitch: (b p), how high each phone is.
+    """
+    phone_of_frame = frames_of_phones(durations)
+    frame = torch.arange(phone_of_frame.shape[1], device=durations.device)
     middles = durations.cumsum(1) - 0.5 * durations
     own = middles.gather(1, phone_of_frame)
     centre = frame + 0.5

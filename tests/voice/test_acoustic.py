@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
-from amalia_mm.voice.acoustic import LEAST_LOG_MEL, AcousticModel, Manner, Phones, noise_like
+from amalia_mm.voice.acoustic import LEAST_LOG_MEL, AcousticModel, Manner, Phones, noise_like, pitch_contour
 from amalia_mm.voice.phone_predictors import log_pitch, semitones, whole_frames
 
 SIZES = {
@@ -106,7 +106,7 @@ def test_what_is_dropped_says_nothing_of_phones_or_speaker(model):
     """Two different sentences of one length, both dropped, flow alike; the row that is kept does not."""
     noise = torch.randn(2, 8, 12)
     encoded = model.encode(phones(4, 4), torch.randn(2, 6))
-    outline = model.outline(encoded, torch.full((2, 4), 3), torch.randn(2, 4))
+    outline = model.outline(encoded, torch.full((2, 4), 3), torch.randn(2, 12))
     time = torch.tensor([0.4, 0.4])
     noise[1] = noise[0]
     dropped = model.velocity(noise, time, model.without(outline, torch.tensor([True, True])))
@@ -174,7 +174,7 @@ def test_a_pitch_in_semitones_moves_what_the_frames_are_told_and_nothing_else(mo
 def test_a_frame_hangs_on_its_neighbourhood_alone(model):
     """Frames can be made piece by piece: what is further off than the reach changes nothing."""
     encoded = model.encode(phones(12), torch.randn(1, 6))
-    outline = model.outline(encoded, torch.full((1, 12), 5), torch.zeros(1, 12))
+    outline = model.outline(encoded, torch.full((1, 12), 5), torch.zeros(1, 60))
     noise = torch.randn(1, 8, 60)
     time = torch.tensor([0.3])
     whole = model.velocity(noise, time, outline)
@@ -200,7 +200,7 @@ def test_a_frame_hangs_on_its_neighbourhood_alone(model):
 def test_pieces_are_together_what_is_made_at_once(model, manner):
     encoded = model.encode(phones(12, 9), torch.randn(2, 6))
     durations = torch.cat([torch.full((2, 9), 11), torch.tensor([[11, 11, 11], [0, 0, 0]])], dim=1)
-    outline = model.outline(encoded, durations, torch.zeros(2, 12))
+    outline = model.outline(encoded, durations, torch.zeros(2, 132))
     noise = noise_like(outline.mean, seed=2)
     whole = model.frames(outline, noise, manner)
     for sizes in ((16, 7), (50, 50), (1000, 1000)):
@@ -224,11 +224,6 @@ def test_shapes_without_a_weight():
 
 
 def test_the_pitch_between_two_phones_is_on_the_way_from_one_to_the_other():
-    from amalia_mm.voice.acoustic import _contour
-    from amalia_mm.voice.alignment import frames_of_phones
-
-    durations = torch.tensor([[2, 4]])
-    phone = frames_of_phones(durations)
-    contour = _contour(durations, torch.tensor([[1.0, 4.0]]), phone, torch.arange(6))
+    contour = pitch_contour(torch.tensor([[2, 4]]), torch.tensor([[1.0, 4.0]]))
     # Middles at 1 and 4: the line between them rises 1 a frame, and is flat outside.
     assert contour[0].tolist() == pytest.approx([1.0, 1.5, 2.5, 3.5, 4.0, 4.0])
