@@ -80,8 +80,9 @@ def evaluate_run(
 
     The data are the run's own test files. `wer_frozen` is from the model that `14_joint` began with, and the
     written questions are asked once more to that of `04_sft`. A run that speaks says `num_sentences` of each group of
-    the test set, into `30_evaluate/voice`; with the weights in `dnsmos` opinions are foretold of them. Clips of own
-    voices that lie in the run are in the page. Other arguments as `evaluate`.
+    the test set, into `30_evaluate/voice`, and again with several voices, into `turns` in there; with the weights in
+    `dnsmos` opinions are foretold of them. Clips of own voices that lie in the run are in the page. Other arguments as
+    `evaluate`.
 
     Raises:
         InputError: As `evaluate`.

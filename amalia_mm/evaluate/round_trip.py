@@ -1,7 +1,7 @@
 """How well a run's voice is understood: sentences said by it, and written down again by ears.
 
 Sentences in, `round_trip.json` out, with the sounds beside it. The same sentences as they are in the corpus, by the
-voices that say them there, are written down by the same ears: nobody's speech is understood better than that is.
+voices that say them there and at their pace, are written down by the same ears.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import samples_to_seconds
 
 REPORT = "round_trip.json"
-SAID, REFERENCE = "said", "reference"
+SAID, REFERENCE, OWN_SPEECH = "said", "reference", "own_speech"
 
 
 def evaluate_round_trip(
@@ -50,8 +50,8 @@ def evaluate_round_trip(
         output: Where `round_trip.json` and the sounds go.
         speakers: Voices of the model, which take turns.
         dnsmos: The folder of its weights; None leaves opinions out.
-        own_speech: Clips (n) at 16 kHz that the voices were learned from: an opinion is of a voice as much as of what
-            is made of it, so the reference's is that of the same voices. Without them it is of the corpus' clips.
+        own_speech: Clips (n) at 16 kHz that the voices were learned from, for opinions of them, too: an opinion is of a
+            voice as much as of what is made of it.
     """
     judge = None if dnsmos is None else Dnsmos(dnsmos)
     voices = [model.learned(name) for name in speakers]
@@ -82,8 +82,9 @@ def evaluate_round_trip(
         for name, clips in ((SAID, said), (REFERENCE, references)):
             figures[name] = _understood(rows, ears.transcribe(clips))
             if judge is not None:
-                judged = own_speech or clips if name == REFERENCE else clips
-                figures[name] |= {"dnsmos": asdict(mean_opinion([judge(clip) for clip in judged]))}
+                figures[name] |= {"dnsmos": _opinion(judge, clips)}
+        if judge is not None and own_speech:
+            figures[OWN_SPEECH] = {"clips": len(own_speech), "dnsmos": _opinion(judge, own_speech)}
         text = json.dumps(figures, ensure_ascii=False, indent=1) + "\n"
         (output / REPORT).write_text(text, encoding="utf-8")
     return figures
@@ -122,6 +123,10 @@ def lines(figures: dict[str, Any]) -> list[str]:
             share = f"{100 * row['word_errors'] / row['words']:.1f} %".replace(".", ",")
             told.append(f"{name}\t{group}\t{share}\t{row['words']} palavras, {row['sentences']} frases")
     return told
+
+
+def _opinion(judge: Dnsmos, clips: Sequence[Tensor]) -> dict[str, float]:
+    return asdict(mean_opinion([judge(clip) for clip in clips]))
 
 
 def _spread(rows: list[dict[str, str]], most: int) -> list[dict[str, str]]:

@@ -26,23 +26,26 @@ class SpeakerClip:
     where: str
 
 
-def speaker_clips(path: Path, field: str | None = None, most: int | None = None) -> list[SpeakerClip]:
+def speaker_clips(
+    path: Path, field: str | None = None, most: int | None = None, speaker: str | None = None
+) -> list[SpeakerClip]:
     """Return the clips of a folder of shards, or of a JSONL manifest (`audio` relative to it).
 
     Args:
         path: The folder or the file.
         field: What rows of a manifest call the speaker; None is one of `NAMES`.
         most: Clips of each speaker, the first ones; None is all.
+        speaker: Whose alone; None is everybody's.
 
     Raises:
         InputError: A file is missing, or a row names no clip or no speaker.
     """
     counts: dict[str, int] = {}
     clips: list[SpeakerClip] = []
-    for speaker, where, source in _shards(path) if (path / INDEX_NAME).is_file() else _rows(path, field):
-        counts[speaker] = counts.get(speaker, 0) + 1
-        if most is None or counts[speaker] <= most:
-            clips.append(SpeakerClip(load_audio(source, where=where), speaker, where))
+    for name, where, source in _shards(path) if (path / INDEX_NAME).is_file() else _rows(path, field):
+        counts[name] = counts.get(name, 0) + 1
+        if (most is None or counts[name] <= most) and speaker in (None, name):
+            clips.append(SpeakerClip(load_audio(source, where=where), name, where))
     return clips
 
 

@@ -74,6 +74,7 @@ TARGETS = (
         "difference",
         at_least=-0.2,
     ),
+    Target("voice_dnsmos_difference_corpus", "O mesmo, acima dos clipes do teste", "difference"),
     Target("total_seconds", "Tempo de todas as etapas", "seconds", at_most=1320),
     Target("peak_rss_gb", "Memória máxima", "gigabytes", at_most=6),
     Target("data_wait_fraction", "Espera por dados no treino do codificador", at_most=0.05, strictly=True),

@@ -13,16 +13,16 @@ from tqdm import tqdm
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.data.index import INDEX_NAME
-from amalia_mm.evaluate.round_trip import REFERENCE, SAID, evaluate_round_trip, sentences
+from amalia_mm.evaluate.round_trip import OWN_SPEECH, REFERENCE, SAID, evaluate_round_trip, sentences
 from amalia_mm.evaluate.speaker_clips import speaker_clips
-from amalia_mm.speaking import SpeechModel
+from amalia_mm.speaking import DEFAULT_SPEAKER, SpeechModel
 from amalia_mm.units import samples_to_seconds
 from amalia_mm.voice.synthesis import Synthesiser
 
 NUM_SENTENCES = 20
 """Of each group of the test set."""
 TAKE_TURNS = ("pt", "f1", "m3", "f5")
-"""Voices of the built-in corpus, a man's and a woman's in turn; the first speaks where none is named."""
+"""Voices of the built-in corpus, a man's and a woman's in turn."""
 _LEARNED_FROM = Path("shards/voice-train")
 _JUDGED_CLIPS = 20
 """Of the voice, as it was learned from, for DNSMOS."""
@@ -42,7 +42,7 @@ class MeasuredVoice:
     round_trip: Mapping[str, Any]
     """As `evaluate_round_trip` returns it, of the first."""
     in_turns: Mapping[str, Any]
-    """The same, of all of them in turns."""
+    """The same, of all of them in turns; empty where there is one alone."""
     first_audio_s: float
     """From a text of ten words to its first sound, when the voice has spoken before."""
     real_time: float
@@ -78,7 +78,9 @@ def measure_voice(
             model, ears, rows, output, speakers=speakers[:1], dnsmos=dnsmos, own_speech=own_speech
         )
         bar.update()
-        in_turns = evaluate_round_trip(model, ears, rows, output / "turns", speakers=speakers)
+        in_turns: Mapping[str, Any] = {}
+        if len(speakers) > 1:
+            in_turns = evaluate_round_trip(model, ears, rows, output / "turns", speakers=speakers)
         bar.update()
         bar.set_description("a voz, cronometrada")
         first_audio_s, real_time = speed(model.learned(speakers[0]))
@@ -90,13 +92,14 @@ def _own_speech(run: Path, speaker: str) -> list[Tensor]:
     """Return clips that a voice was learned from; none where the run no longer has them."""
     if not (run / _LEARNED_FROM / INDEX_NAME).is_file():
         return []
-    clips = speaker_clips(run / _LEARNED_FROM, most=_JUDGED_CLIPS)
-    return [clip.waveform for clip in clips if clip.speaker == speaker]
+    clips = speaker_clips(run / _LEARNED_FROM, most=_JUDGED_CLIPS, speaker=speaker)
+    return [clip.waveform for clip in clips]
 
 
 def turns(model: SpeechModel) -> tuple[str, ...]:
-    """Return who takes turns: those of `TAKE_TURNS` that the model has learned, else its own voice of that name."""
-    return tuple(name for name in TAKE_TURNS if name in model.speakers) or tuple(model.speakers[:2])
+    """Return who takes turns: the voice that speaks where none is named, and those of `TAKE_TURNS` that are learned."""
+    own = DEFAULT_SPEAKER if DEFAULT_SPEAKER in model.speakers else model.speakers[0]
+    return (own, *(name for name in TAKE_TURNS if name in model.speakers and name != own))
 
 
 def speed(voice: Synthesiser, text: str = TEN_WORDS) -> tuple[float, float]:
@@ -121,7 +124,7 @@ def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[s
     `voice_wer` is of what the voice says, written down by the run's own ears, `voice_wer_turns` the same of several
     voices in turns; `voice_wer_reference` of the corpus' clips of the same sentences; with `_templates` of sentences in
     held-out templates. `voice_dnsmos_difference` is how much better the opinion that DNSMOS foretells of the voice
-    (OVRL) is than that of the clips it was learned from.
+    (OVRL) is than that of the clips it was learned from, `voice_dnsmos_difference_corpus` than that of the corpus'.
     """
     values: dict[str, object] = {}
     counts: dict[str, object] = {}
@@ -139,11 +142,14 @@ def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[s
     values["voice_first_audio_s"] = None if voice is None else round(voice.first_audio_s, 4)
     values["voice_real_time"] = None if voice is None else round(voice.real_time, 4)
     values["voice_vocoder"] = None if voice is None else voice.round_trip["vocoder"]
-    opinions = [None if voice is None else voice.round_trip[kind].get("dnsmos") for kind in (SAID, REFERENCE)]
-    said, reference = (None if each is None else round(each["ovr"], 3) for each in opinions)
-    values |= {"voice_dnsmos": said, "voice_dnsmos_reference": reference}
-    difference = None if said is None or reference is None else round(said - reference, 3)
-    values["voice_dnsmos_difference"] = difference
+    kinds = {"": SAID, "_own_speech": OWN_SPEECH, "_reference": REFERENCE}
+    opinions = {name: own.get(kind, {}).get("dnsmos") for name, kind in kinds.items()}
+    rounded = {name: None if each is None else round(each["ovr"], 3) for name, each in opinions.items()}
+    values |= {f"voice_dnsmos{name}": opinion for name, opinion in rounded.items()}
+    for name, beside in (("", "_own_speech"), ("_corpus", "_reference")):
+        said, other = rounded[""], rounded[beside]
+        difference = None if said is None or other is None else round(said - other, 3)
+        values[f"voice_dnsmos_difference{name}"] = difference
     return values, counts
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment as Templates
 from jinja2 import StrictUndefined
 
 from amalia_mm.evaluate.own_voice_players import KINDS, OwnVoiceTable
-from amalia_mm.evaluate.round_trip import REFERENCE, SAID
+from amalia_mm.evaluate.round_trip import OWN_SPEECH, REFERENCE, SAID
 from amalia_mm.evaluate.targets import written
 from amalia_mm.evaluate.voice import MeasuredVoice
 from amalia_mm.evaluate.voice_shown import ShownSentence
@@ -37,15 +37,16 @@ def render_voice(
     source = files("amalia_mm.evaluate").joinpath("voice_section.html.jinja").read_text(encoding="utf-8")
     about: dict[str, Any] = {"voice": None}
     if voice is not None:
-        name = voice.round_trip["vocoder"]
+        name, heard = voice.round_trip["vocoder"], voice.round_trip.get(OWN_SPEECH)
         about = {
             "voice": voice,
             "vocoder": _VOCODERS.get(name, name),
             "rows": [
                 *_rows(_SPEECH[SAID], voice.round_trip[SAID]),
-                *(_rows(_IN_TURNS, voice.in_turns[SAID]) if len(voice.speakers) > 1 else ()),
+                *(_rows(_IN_TURNS, voice.in_turns[SAID]) if voice.in_turns else ()),
                 *_rows(_SPEECH[REFERENCE], voice.round_trip[REFERENCE]),
             ],
+            "own_speech": None if heard is None else written(heard["dnsmos"]["ovr"], "points"),
             "first_audio": written(voice.first_audio_s, "milliseconds"),
             "real_time": written(voice.real_time, "ratio"),
         }

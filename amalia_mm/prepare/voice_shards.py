@@ -1,4 +1,4 @@
-"""Speech for a voice to be learned from: lines of the corpus, said clean and by every voice at its own size.
+"""Speech for a voice to be learned from: lines of the corpus, said clean, unhurried and by every voice at its own size.
 
 What ears learn from has noise, and speakers larger and smaller than they are; a voice would learn both. It writes
 `shards/voice-train`, `shards/voice-val` and `voice.json` into the run folder whose lines it reads; `write_held_out`
@@ -38,7 +38,7 @@ VOICE_PRODUCTS = ("shards/voice-train", "shards/voice-val", VOICE_SUMMARY)
 VOICE_STAGING = ".voice"
 _AROUND_S = 0.08
 """Silence before and after a clip, for the pauses around it to be learned."""
-_OWN_SIZE = Prosody(rate_wpm=(120, 165), pitch=(40, 60), tract_scale=(1.0, 1.0))
+_MANY_VOICES = Prosody(rate_wpm=(120, 165), pitch=(40, 60), tract_scale=(1.0, 1.0))
 """A pace at which one is understood: a voice speaks at the middle of what it has heard. The ways lie closer together
 than those that ears are to learn: what no text tells, a voice can only blur."""
 HELD_OUT = "shards/held-out"
@@ -222,7 +222,7 @@ def _speak(
     seed: int,
     progress: bool,
     rate_hz: int,
-    prosody: Prosody = _OWN_SIZE,
+    prosody: Prosody = _MANY_VOICES,
 ) -> float:
     """Write the clips of lines as shards, and return how many seconds they last."""
     unspoken: list[InputError] = []

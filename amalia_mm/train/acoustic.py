@@ -34,7 +34,6 @@ from amalia_mm.voice.acoustic import (
     Outline,
     Phones,
     noise_like,
-    pitch_contour,
 )
 from amalia_mm.voice.alignment import (
     diagonal_prior,
@@ -45,6 +44,7 @@ from amalia_mm.voice.alignment import (
     spread,
 )
 from amalia_mm.voice.flow import flow_matching_loss
+from amalia_mm.voice.phone_predictors import pitch_contour
 
 PART = "acoustic"
 _REMEMBERED = 0.05
@@ -94,7 +94,8 @@ class Acoustic(SummedStep[_Voice]):
         optim: Learning rate and schedule.
         speaker_encoder: Model folder of a speaker encoder; None takes the vectors from the model's own table. With
             both, the encoder tells, and the table keeps the middle of what it tells of each speaker: voices by name.
-        duration_weight: What the error of a phone's duration counts beside a frame.
+        duration_weight: What the error of a phone's duration counts beside a frame: half the deviance of some six
+            frames is three times the squared error of their logarithm.
         pitch_weight: What the error of a phone's log pitch counts beside a frame.
         dropped: Share of rows in which what is said, and by whom, is taken out, for classifier-free guidance.
         alignment_width: How far off the diagonal, as a share of a clip, costs a phone as much as frames that are one
@@ -225,6 +226,9 @@ class Acoustic(SummedStep[_Voice]):
         known = model.without(outline.detached_mean(), is_dropped)
         flow = flow_matching_loss(lambda x, t: model.velocity(x, t, known), heard.mel, counted, time, noise)
         terms["flow"] = Loss(*flow)
+        if not self.training:  # with the pitch that would be said, which is no part of the loss
+            said = model.outline(encoded, seen.durations, pitch_contour(seen.durations, seen.predicted_pitch))
+            terms["said_mean"] = _squared(said.mean - heard.mel, counted[:, None])
         frames = terms["flow"].sum + terms["mean"].sum + terms["phone_mean"].sum
         phones = self.duration_weight * terms["duration"].sum + self.pitch_weight * terms["pitch"].sum
         logged = {name: Loss(term.sum.detach(), term.count) for name, term in terms.items()}

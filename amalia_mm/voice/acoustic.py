@@ -1,9 +1,10 @@
 """Phones and a speaker to the log-mel frames of speech.
 
 Phones are encoded; each is given frames and a pitch, both measured in training and predicted afterwards; a regression
-foresees the mean of the frames; and a flow from noise makes real frames of that mean (Matcha-TTS, Mehta et al. 2024,
-arXiv 2309.03199; F5-TTS, Chen et al. 2024, arXiv 2410.06885). All of it is convolutions, so that a frame depends on its
-neighbourhood alone and speech can be made piece by piece. It knows mel frames; not waveforms, losses or files.
+foresees the mean of the frames, an envelope and the harmonics of each frame's pitch; and a flow from noise makes real
+frames of that mean (Matcha-TTS, Mehta et al. 2024, arXiv 2309.03199; F5-TTS, Chen et al. 2024, arXiv 2410.06885). All
+of it is convolutions, so that a frame depends on its neighbourhood alone and speech can be made piece by piece. It
+knows mel frames; not waveforms, losses or files.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from amalia_mm.voice.blocks import Stack, fourier_features
 from amalia_mm.voice.flow import Solver, gaussian_velocity, guided, solve
 from amalia_mm.voice.harmonics import harmonics
 from amalia_mm.voice.mel import VoiceMel
-from amalia_mm.voice.phone_predictors import PhonePredictor, semitones, whole_frames
+from amalia_mm.voice.phone_predictors import PhonePredictor, pitch_contour, semitones, whole_frames
 
 LEAST_LOG_MEL = -8.0
 """Frames are no quieter, some 90 dB below a loud one: silence would be learned before speech, and is not heard."""
@@ -324,24 +325,3 @@ def _places(durations: Tensor, phone_of_frame: Tensor) -> Tensor:
     frame = torch.arange(phone_of_frame.shape[1], device=durations.device)
     inside = (frame - starts + 0.5) / length.clamp(min=1.0)
     return torch.stack([inside - 0.5, (inside - 0.5).square(), length.clamp(min=1.0).log()], dim=-1)
-
-
-def pitch_contour(durations: Tensor, log_pitch: Tensor) -> Tensor:
-    """Return (b f) the pitch at each frame: a straight line from the middle of one phone to that of the next.
-
-    Args:
-        durations: (b p) int64, frames of each phone, 0 on padding.
-        log_pitch: (b p), how high each phone is.
-    """
-    phone_of_frame = frames_of_phones(durations)
-    frame = torch.arange(phone_of_frame.shape[1], device=durations.device)
-    middles = durations.cumsum(1) - 0.5 * durations
-    own = middles.gather(1, phone_of_frame)
-    centre = frame + 0.5
-    last = (durations > 0).sum(1, keepdim=True) - 1
-    step = torch.where(centre < own, -1, 1)
-    other = torch.minimum((phone_of_frame + step).clamp(min=0), last)
-    apart = (middles.gather(1, other) - own).abs().clamp(min=1e-6)
-    share = ((centre - own).abs() / apart).clamp(max=1.0) * (other != phone_of_frame)
-    here, there = log_pitch.gather(1, phone_of_frame), log_pitch.gather(1, other)
-    return here + share * (there - here)

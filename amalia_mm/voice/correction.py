@@ -14,7 +14,7 @@ from torch import Tensor
 from amalia_mm.voice.mel import LEAST_AMPLITUDE, VoiceMel, hann
 
 _MOST_CHANGE = 20.0
-"""A frequency becomes no more than so many times as loud, or as quiet, in a round."""
+"""What a mel bin lacks is taken for no more than so many times what it has, nor for less than that share of it."""
 _MOMENTUM = 0.5
 """How much of a round's step the next one takes again: half as many rounds are needed."""
 

@@ -15,9 +15,12 @@ from torch import Tensor
 
 from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.phone_predictors import MIDDLE_HZ
+from amalia_mm.voice.pitch import HIGHEST_HZ, LOWEST_HZ
 
-_LOWEST_HZ, _HIGHEST_HZ = 40.0, 600.0
+_LOWEST_HZ, _HIGHEST_HZ = LOWEST_HZ / 1.5, HIGHEST_HZ * 1.5
+"""Half an octave more than is heard: what is said may be higher or lower by some semitones."""
 _NUM_PITCHES = 1024
+"""Of the table, 250 an octave: from one to the next the twentieth harmonic moves by a twentieth of its distance."""
 _FLOOR = 0.1
 """Between two harmonics there is some noise: a share of the mean amplitude, or the logarithm would see nothing else."""
 
@@ -26,7 +29,8 @@ def harmonics(log_pitch: Tensor, mel: VoiceMel) -> Tensor:
     """Return (b f m), the log-mel frame of a pulse train of each pitch, 0 on average over the bins of a frame.
 
     Args:
-        log_pitch: (b f), as `phone_predictors.log_pitch` counts it; beyond 40 to 600 Hz as at the ends.
+        log_pitch: (b f), as `phone_predictors.log_pitch` counts it; what is more than half an octave beyond what
+            `pitch_hz` finds is taken for that.
         mel: The frames.
     """
     table = _table(mel.sample_rate_hz, mel.num_mels, mel.fft_samples, log_pitch.device)
@@ -39,11 +43,11 @@ def harmonics(log_pitch: Tensor, mel: VoiceMel) -> Tensor:
 @lru_cache
 def _table(sample_rate_hz: int, num_mels: int, fft_samples: int, device: torch.device) -> Tensor:
     """Return (pitches m), the frames of pitches that rise evenly in their logarithm."""
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
         filters = VoiceMel(sample_rate_hz, num_mels, fft_samples).filters().double()
         pitch = torch.logspace(math.log10(_LOWEST_HZ), math.log10(_HIGHEST_HZ), _NUM_PITCHES).double()
         frequency = torch.arange(fft_samples // 2 + 1) * (sample_rate_hz / fft_samples)
-        # Each frequency sees two harmonics below it and two above: others are beyond the lobe of the window.
+        # Two harmonics below each frequency and two above: the lobe of a window of 50 ms or more reaches no further.
         power = torch.zeros(_NUM_PITCHES, len(frequency), dtype=torch.float64)
         nearest = (frequency[None] / pitch[:, None]).floor()
         for step in (-1, 0, 1, 2):

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from amalia_mm.voice.alignment import frames_of_phones
 from amalia_mm.voice.blocks import Stack
 
 MIDDLE_HZ = 150.0
@@ -62,3 +63,24 @@ def log_pitch(pitch_hz: Tensor) -> Tensor:
 def semitones(number: float) -> float:
     """Return by how much log pitch rises with a number of semitones."""
     return number * math.log(2.0) / 12
+
+
+def pitch_contour(durations: Tensor, log_pitch: Tensor) -> Tensor:
+    """Return (b f) the pitch at each frame: a straight line from the middle of one phone to that of the next.
+
+    Args:
+        durations: (b p) int64, frames of each phone, 0 on padding.
+        log_pitch: (b p), how high each phone is.
+    """
+    phone_of_frame = frames_of_phones(durations)
+    frame = torch.arange(phone_of_frame.shape[1], device=durations.device)
+    middles = durations.cumsum(1) - 0.5 * durations
+    own = middles.gather(1, phone_of_frame)
+    centre = frame + 0.5
+    last = (durations > 0).sum(1, keepdim=True) - 1
+    step = torch.where(centre < own, -1, 1)
+    other = torch.minimum((phone_of_frame + step).clamp(min=0), last)
+    apart = (middles.gather(1, other) - own).abs().clamp(min=1e-6)
+    share = ((centre - own).abs() / apart).clamp(max=1.0) * (other != phone_of_frame)
+    here, there = log_pitch.gather(1, phone_of_frame), log_pitch.gather(1, other)
+    return here + share * (there - here)

@@ -4,7 +4,8 @@ resemble-perth marks the spectrum below 2 kHz where the ear does not notice. Its
 codecs, resampling and cuts, and loses it in noise 10 dB below the speech. Three things bring it back, measured in
 `tests/benchmarks/voice/test_watermark.py`: the mark is a little stronger, steady noise is subtracted from the spectrum
 before it is read (Berouti, Schwartz and Makhoul, "Enhancement of speech corrupted by acoustic noise", 1979), and only
-the louder half of the frames is read. Soft frames are not marked: they are not read, and there it could be heard.
+the louder half of the frames is read. Frames that are soft beside what is said now and what was said before are not
+marked: they would hardly be read, and there it could be heard.
 
 The network is public. Whoever works at it can remove the mark, which is why a file carries a signed manifest as well.
 """
@@ -35,8 +36,8 @@ THRESHOLDS = (0.5, 0.85)
 """From which score on a stretch counts as marked: in noise, and without. Noise takes from the score of marked speech, a
 codec at its lowest rate adds to that of unmarked speech, and how far the loudness of frames ranges tells them apart."""
 _RANGES_DB = (20.0, 30.0)
-LOUD_DB = 20.0
-"""How far below the loudest frame so far a frame may be and still be marked."""
+_LOUD_DB = 20.0
+"""How far below the loudest frame so far a frame may be and still be marked; the louder half of a piece always is."""
 _PERTH_HZ = 32_000
 _STRETCH_S = 6.0
 _CONTEXT_S = 0.5
@@ -141,7 +142,7 @@ def _stretches(waveform: Tensor) -> Iterator[Tensor]:
 def _change(waveform: Tensor, sample_rate_hz: int, loudest: float) -> tuple[Tensor, float]:
     """Return what is to be added to a waveform (n) to mark it, and how loud its loudest frame or the one before is.
 
-    Nothing outside the band of the mark is touched, and no frame that is soft beside the loudest.
+    Nothing outside the band of the mark is touched, and of the softer half no frame that is soft beside the loudest.
     """
     network = _network()
     if not _has_a_frame(waveform, sample_rate_hz, network):
@@ -151,8 +152,8 @@ def _change(waveform: Tensor, sample_rate_hz: int, loudest: float) -> tuple[Tens
     marked, _ = network.encoder(magnitudes[None])
     loudness = network.ap.spectrogram(upsampled).abs().square().sum(dim=0)
     loudest = max(loudest, float(loudness.max()))
-    is_loud = loudness >= loudest * 10.0 ** (-LOUD_DB / 10.0)
-    marked = torch.where(is_loud, marked[0], magnitudes)
+    wanted = min(loudest * 10.0 ** (-_LOUD_DB / 10.0), float(loudness.quantile(_QUIET_SHARE)))
+    marked = torch.where(loudness >= wanted, marked[0], magnitudes)
     # Both ways through the spectrum: what the way itself changes is no mark.
     there_and_back = [network.ap.magphase_to_signal(spectrum, phases) for spectrum in (marked, magnitudes)]
     change = (there_and_back[0] - there_and_back[1]) * STRENGTH

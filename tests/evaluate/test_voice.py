@@ -11,9 +11,11 @@ import pytest
 import torch
 from voice_run import FRAMES, save_part, save_voice
 
-from amalia_mm.audio.io import load_audio, write_audio
+from amalia_mm.audio.io import encode_flac, load_audio, write_audio
 from amalia_mm.cli import main
+from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
+from amalia_mm.evaluate import voice as voice_measures
 from amalia_mm.evaluate import voice_shown
 from amalia_mm.evaluate.harness import evaluate_run
 from amalia_mm.evaluate.own_voice_players import OwnVoiceTable, own_voice_table, read_own_voice
@@ -156,7 +158,26 @@ def test_who_takes_turns_are_those_the_model_knows(speaking_run):
     model = SpeechModel(speaking_run)
     assert turns(model) == ("pt",)
     model.config = {**model.config, "speakers": ["ana", "rui", "eva"]}
-    assert turns(model) == ("ana", "rui")
+    assert turns(model) == ("ana",)
+    model.config = {**model.config, "speakers": ["m2", "f1", "m3"]}
+    assert turns(model) == ("m2", "f1", "m3"), "the voice that speaks where none is named is the first"
+
+
+def test_the_speech_that_a_voice_was_learned_from_is_its_own(speaking_run):
+    """Clips of the voice alone, the first of them; none where the run no longer has its shards."""
+    assert voice_measures._own_speech(speaking_run, "pt") == []
+    with ShardWriter(speaking_run / "shards/voice-train") as writer:
+        for number in range(44):
+            named = {
+                "id": f"v{number}",
+                "split": "train",
+                "speaker": ("pt", "ana")[number % 2],
+                "text": "Olá.",
+            }
+            fixed = {"version": 1, "variety": "pt-PT", "source": "t", "licence": "CC0", "task": "transcribe"}
+            writer.write({**fixed, **named}, encode_flac(torch.full((800 + number,), 0.1)))
+    lengths = [len(clip) for clip in voice_measures._own_speech(speaking_run, "pt")]
+    assert lengths == [800 + 2 * number for number in range(20)]
 
 
 def test_figures_are_rates_with_their_sums_and_none_without_a_voice(speaking_run):
@@ -164,14 +185,19 @@ def test_figures_are_rates_with_their_sums_and_none_without_a_voice(speaking_run
     none = {**row, "word_errors": 0}
     opinion = {"sig": 1.0, "bak": 1.0, "ovr": 2.5, "p808": 1.0}
     said = {"seen_template": row, "heldout_template": {**row, "words": 6}, "dnsmos": opinion}
-    reference = {"seen_template": none, "heldout_template": none, "dnsmos": {**opinion, "ovr": 2.6}}
-    trip = {"said": said, "reference": reference, "vocoder": "Vocos"}
+    reference = {"seen_template": none, "heldout_template": none, "dnsmos": {**opinion, "ovr": 2.9}}
+    own = {"clips": 20, "dnsmos": {**opinion, "ovr": 2.6}}
+    trip = {"said": said, "reference": reference, "own_speech": own, "vocoder": "Vocos"}
     turns = {**trip, "said": {"seen_template": {**row, "word_errors": 6}}}
     values, counts = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, turns, 0.2, 0.1))
     assert values["voice_wer"] == 0.25 and values["voice_wer_templates"] == 0.5
     assert values["voice_wer_turns"] == 0.5 and values["voice_wer_turns_templates"] is None
     assert values["voice_wer_reference"] == 0.0
     assert values["voice_dnsmos_difference"] == pytest.approx(-0.1)
+    assert values["voice_dnsmos_difference_corpus"] == pytest.approx(-0.4)
+    del trip["own_speech"]
+    unknown, _ = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, {}, 0.2, 0.1))
+    assert unknown["voice_dnsmos_difference"] is None and unknown["voice_wer_turns"] is None
     assert counted(counts["voice_wer"]) == "3 em 12"
     without, none_counted = voice_scores(None)
     assert set(without) == set(values) and set(without.values()) == {None}
@@ -194,6 +220,7 @@ def told(run, tmp_path_factory):
     write_own_voice(copy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voice_shown, "NUM_SENTENCES", 2)
+        patch.setattr(voice_measures, "TAKE_TURNS", ("pt", "ana"))
         return evaluate_run(copy, num_sentences=1), copy
 
 
@@ -214,6 +241,9 @@ def test_a_run_that_speaks_is_measured_with_the_rest(told):
     assert report["counts"]["voice_wer"]["total"] == report["counts"]["voice_wer_reference"]["total"] == 5
     assert report["counts"]["voice_wer_templates"]["total"] == 7
     assert report["voice_wer"] is not None and report["voice_dnsmos"] is None
+    assert report["counts"]["voice_wer_turns"]["total"] == 5
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "com as vozes pt, ana" in page and "do modelo, várias vozes" in page
     assert 0 < report["voice_first_audio_s"] < 10 and report["voice_real_time"] > 0
     assert (run / "30_evaluate/voice/round_trip.json").is_file()
     assert (run / "30_evaluate/voice/s0.flac").is_file()
@@ -225,7 +255,9 @@ def test_the_page_has_players_and_pictures_of_the_voice_and_needs_nothing_else(t
     page = (run / "report.html").read_text(encoding="utf-8")
     section = page[page.index('<h2 id="voz">') : page.index('<h2 id="amostras">')]
     assert '<a href="#voz">A voz</a>' in page
-    assert section.count("<audio") == 2 * 3 + 7, "two sentences of reference, copy and pt; seven own clips"
+    assert section.count("<audio") == 2 * 4 + 7, (
+        "two sentences of reference, copy, pt and ana; seven own clips"
+    )
     for sound in sounds(section):
         assert len(load_audio(sound)) > 0
     assert section.count("data:image/png;base64,") == 2

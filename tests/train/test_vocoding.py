@@ -27,11 +27,16 @@ OPTIM = OptimConfig(lr=2e-3, warmup_steps=2, schedule="cosine")
 JUDGES = partial(Discriminators, (2, 3), (256, 128), (4, 6, 6), 4)
 
 
-def vocoding(kind: type[Vocoding] = Vocoding, optim: OptimConfig = OPTIM, **arguments: object) -> Vocoding:
+def vocoding(
+    kind: type[Vocoding] = Vocoding,
+    optim: OptimConfig = OPTIM,
+    sizes: dict[str, int] = SIZES,
+    **arguments: object,
+) -> Vocoding:
     torch.manual_seed(0)
     if kind is AdversarialVocoding:
         arguments = {"discriminators": JUDGES, **arguments}
-    module = kind(partial(Vocos, **SIZES), optim, **arguments)
+    module = kind(partial(Vocos, **sizes), optim, **arguments)
     module.configure_model()
     return module
 
@@ -103,6 +108,15 @@ def test_the_loss_is_a_sum_over_windows():
     assert float(terms["loss"].sum) == pytest.approx(
         float(terms["spectral"].sum + terms["mel"].sum), rel=1e-5
     )
+
+
+def test_what_is_trained_and_validated_is_what_the_head_writes():
+    """Corrections come after training: they would hide what it still has to learn."""
+    plain, corrected, clips = vocoding(), vocoding(sizes=SIZES | {"num_corrections": 2}), batch()
+    heard = corrected.model.vocoder.mel(clips.waveforms)
+    with torch.no_grad():
+        assert not torch.allclose(corrected.model.vocoder(heard), plain.model.vocoder(heard), atol=1e-3)
+        assert torch.equal(corrected.loss_terms(clips)["loss"].sum, plain.loss_terms(clips)["loss"].sum)
 
 
 @pytest.mark.parametrize("kind", [Vocoding, AdversarialVocoding])

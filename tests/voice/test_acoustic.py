@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
-from amalia_mm.voice.acoustic import LEAST_LOG_MEL, AcousticModel, Manner, Phones, noise_like, pitch_contour
-from amalia_mm.voice.phone_predictors import log_pitch, semitones, whole_frames
+from amalia_mm.voice.acoustic import LEAST_LOG_MEL, AcousticModel, Manner, Phones, noise_like
+from amalia_mm.voice.phone_predictors import log_pitch, pitch_contour, semitones, whole_frames
 
 SIZES = {
     "num_mels": 8,

@@ -10,6 +10,7 @@ import torch
 from amalia_mm.voice.harmonics import harmonics
 from amalia_mm.voice.mel import VoiceMel
 from amalia_mm.voice.phone_predictors import log_pitch
+from amalia_mm.voice.pitch import HIGHEST_HZ, LOWEST_HZ
 
 
 @pytest.mark.parametrize(("rate_hz", "num_mels"), [(16_000, 80), (24_000, 100)])
@@ -44,6 +45,8 @@ def test_a_pitch_between_two_of_the_table_is_between_them():
 
 def test_no_pitch_is_beyond_the_table():
     mel = VoiceMel(16_000, 80)
-    ends = harmonics(torch.tensor([[-9.0, math.log(40 / 150), math.log(600 / 150), 9.0]]), mel)[0]
+    ends = harmonics(
+        torch.tensor([[-9.0, math.log(LOWEST_HZ / 1.5 / 150), math.log(HIGHEST_HZ * 1.5 / 150), 9.0]]), mel
+    )[0]
     torch.testing.assert_close(ends[0], ends[1], atol=1e-4, rtol=0)
     torch.testing.assert_close(ends[2], ends[3], atol=1e-4, rtol=0)

@@ -160,18 +160,15 @@ def test_the_context_of_corrections_is_enough(correcting, mel):
     hop = 25
     piece = slice(hop * 64, (hop + 1) * 64)
     assert correcting.context_frames == 3 * 3 + 1 + 2 * 3
-    whole, changed = correcting(mel), []
-    for away in (correcting.context_frames - 5, correcting.context_frames + 1):
-        other = mel.clone()
-        other[:, :, hop + 1 + away] += 3.0
-        changed.append(float((correcting(other) - whole)[:, piece].detach().abs().max()))
-    assert changed[0] > 0
-    assert changed[1] == 0
-
-
-def test_training_moves_what_the_head_writes(correcting, mel):
-    correcting.uncorrected(mel).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in correcting.parameters())
+    whole, context = correcting(mel), correcting.context_frames
+    for side, nearest in ((-1, hop - context), (1, hop + 1 + context)):
+        changed = []
+        for frame in (nearest - 5 * side, nearest + side):
+            other = mel.clone()
+            other[:, :, frame] += 3.0
+            changed.append(float((correcting(other) - whole)[:, piece].detach().abs().max()))
+        assert changed[0] > 0
+        assert changed[1] == 0
 
 
 def test_griffin_lim_finds_the_waveform_again():

@@ -74,6 +74,19 @@ def test_a_marked_sentence_is_found_in_a_long_recording(speech, marked):
     assert detect(torch.cat([speech[0], speech[1], marked[2], speech[0]])).is_marked
 
 
+def test_a_soft_sentence_after_a_loud_one_is_marked_and_pauses_are_not(speech):
+    """30 dB softer: all of it is far below the loudest frame so far."""
+    soft = 10.0 ** (-30 / 20) * speech[1]
+    marker = Marker(SAMPLE_RATE_HZ)
+    heard = torch.cat([marker.push(speech[0]), marker.push(soft), marker.flush()])
+    assert detect(heard[len(speech[0]) :]).is_marked
+    pause = torch.full((SAMPLE_RATE_HZ,), 1e-4) * torch.randn(SAMPLE_RATE_HZ)
+    said = torch.cat([speech[0], pause, speech[1], speech[2]])
+    change = mark(said, SAMPLE_RATE_HZ) - said
+    inside = slice(len(speech[0]) + SAMPLE_RATE_HZ // 4, len(speech[0]) + 3 * SAMPLE_RATE_HZ // 4)
+    assert float(change[inside].abs().max()) < 1e-6 < 1e-3 < float(change.abs().max())
+
+
 def test_a_stream_is_marked_like_the_whole(speech, marked):
     """Half-second pieces: nothing is lost or moved, no click where they meet, and the mark is found."""
     plain = speech[0]
