@@ -71,11 +71,12 @@ def measure_voice(
     """
     model = SpeechModel(run)
     speakers = turns(model)
+    own = speakers[0]
     rows = sentences(run, num_sentences, is_built_in=True)
-    own_speech = () if dnsmos is None else _own_speech(run, speakers[0])
+    own_speech = () if dnsmos is None else _own_speech(run, own)
     with tqdm(total=3, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
         round_trip = evaluate_round_trip(
-            model, ears, rows, output, speakers=speakers[:1], dnsmos=dnsmos, own_speech=own_speech
+            model, ears, rows, output, speakers=[own], dnsmos=dnsmos, own_speech=own_speech
         )
         bar.update()
         in_turns: Mapping[str, Any] = {}
@@ -83,7 +84,7 @@ def measure_voice(
             in_turns = evaluate_round_trip(model, ears, rows, output / "turns", speakers=speakers)
         bar.update()
         bar.set_description("a voz, cronometrada")
-        first_audio_s, real_time = speed(model.learned(speakers[0]))
+        first_audio_s, real_time = speed(model.learned(own))
         bar.update()
     return MeasuredVoice(model, speakers, round_trip, in_turns, first_audio_s, real_time)
 
