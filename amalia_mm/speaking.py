@@ -121,20 +121,24 @@ class SpeechModel:
         return list(self.config.get("speakers") or [])
 
     @property
+    def default_speaker(self) -> str:
+        """Whose voice speaks where none is named: `DEFAULT_SPEAKER`, else the first; "" where none has a name."""
+        names = self.speakers
+        return DEFAULT_SPEAKER if DEFAULT_SPEAKER in names else next(iter(names), "")
+
+    @property
     def hears_speakers(self) -> bool:
         """Whether a speaker encoder tells the model who speaks: only then can it speak like somebody else."""
         return bool(self.config.get("speaker_encoder"))
 
     def learned(self, name: str | None = None, manner: Manner = _AS_IT_IS) -> Synthesiser:
-        """Return the voice of a speaker that was learned with the model; None is `DEFAULT_SPEAKER`, else the first.
+        """Return the voice of a speaker that was learned with the model; None is `default_speaker`.
 
         Raises:
             InputError: There is nobody of that name.
         """
         names = self.speakers
-        chosen = (
-            (DEFAULT_SPEAKER if DEFAULT_SPEAKER in names else next(iter(names), "")) if name is None else name
-        )
+        chosen = self.default_speaker if name is None else name
         if chosen not in names or self.acoustic.speakers is None:
             found = repr(name) if name is not None else "no speaker of its own"
             wanted = ", ".join(names) or "a model that learned its speakers by name"

@@ -15,7 +15,7 @@ from amalia_mm.assistant import Assistant
 from amalia_mm.data.index import INDEX_NAME
 from amalia_mm.evaluate.round_trip import OWN_SPEECH, REFERENCE, SAID, evaluate_round_trip, sentences
 from amalia_mm.evaluate.speaker_clips import speaker_clips
-from amalia_mm.speaking import DEFAULT_SPEAKER, SpeechModel
+from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import samples_to_seconds
 from amalia_mm.voice.synthesis import Synthesiser
 
@@ -99,7 +99,7 @@ def _own_speech(run: Path, speaker: str) -> list[Tensor]:
 
 def turns(model: SpeechModel) -> tuple[str, ...]:
     """Return who takes turns: the voice that speaks where none is named, and those of `TAKE_TURNS` that are learned."""
-    own = DEFAULT_SPEAKER if DEFAULT_SPEAKER in model.speakers else model.speakers[0]
+    own = model.default_speaker
     return (own, *(name for name in TAKE_TURNS if name in model.speakers and name != own))
 
 

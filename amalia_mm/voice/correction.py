@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amalia_mm.voice.mel import LEAST_AMPLITUDE, VoiceMel, hann
+from amalia_mm.voice.mel import LEAST_AMPLITUDE, VoiceMel, hann, short_time_spectrum
 
 _MOST_CHANGE = 20.0
 """What a mel bin lacks is taken for no more than so many times what it has, nor for less than that share of it."""
@@ -40,15 +40,7 @@ def corrected(waveform: Tensor, log_mel: Tensor, mel: VoiceMel, num_rounds: int)
     with torch.autocast(waveform.device.type, enabled=False):
         wanted = log_mel.float().exp()
         for _ in range(num_rounds):
-            spectrum = torch.stft(
-                waveform,
-                mel.fft_samples,
-                mel.hop_samples,
-                window=window,
-                center=True,
-                pad_mode="reflect",
-                return_complex=True,
-            )
+            spectrum = short_time_spectrum(waveform, mel.fft_samples, mel.hop_samples)
             lack = wanted / (filters @ spectrum.abs()).clamp(min=LEAST_AMPLITUDE)
             lack = lack.clamp(1 / _MOST_CHANGE, _MOST_CHANGE)
             spectrum = spectrum * ((filters.T @ lack) * share + stay)

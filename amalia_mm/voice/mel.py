@@ -74,9 +74,14 @@ class VoiceMel(nn.Module):
 
 
 def magnitudes(waveform: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
-    """Return the amplitudes (b w f) of the short-time spectrum of (b n), centred windows with mirrored edges."""
+    """Return the amplitudes (b w f) of `short_time_spectrum`."""
+    return short_time_spectrum(waveform, fft_samples, hop_samples).abs()
+
+
+def short_time_spectrum(waveform: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
+    """Return the short-time spectrum (b w f), complex, of (b n), centred Hann windows with mirrored edges."""
     window = hann(fft_samples, waveform.device)
-    spectrum = torch.stft(
+    return torch.stft(
         waveform,
         fft_samples,
         hop_samples,
@@ -85,7 +90,6 @@ def magnitudes(waveform: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
         pad_mode="reflect",
         return_complex=True,
     )
-    return spectrum.abs()
 
 
 @lru_cache
