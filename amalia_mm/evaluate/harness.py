@@ -89,7 +89,7 @@ def evaluate_run(
     """
     began_s = began_s or time.time()
     run = Path(run)
-    own = own_voice_table(read_own_voice(run))
+    own = [own_voice_table(clips) for clips in read_own_voice(run)]
     speaks = has_voice(run) and (run / SPOKEN).is_file()
     _check_dnsmos(run, dnsmos, speaks)
     assistant = Assistant.load(resolve_model(run))

@@ -1,8 +1,9 @@
-"""Clips of people's own voices for the report of a run, where `own_voice/own_voice.json` lists them."""
+"""Clips of people's own voices for the report of a run: every `own_voice*/own_voice.json` in it lists some."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,11 @@ from amalia_mm.audio.io import load_audio
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.figures import data_uri
 
-LISTED = Path("own_voice") / "own_voice.json"
-KINDS = {
-    "reference": "gravação da pessoa",
-    "copy": "cópia pelo vocoder",
-    "10s": "voz de 10 s",
-    "60s": "voz de 1 min",
-    "300s": "voz de 5 min",
-}
-"""What a clip may be, in the order of the table; others come after these, under their own name."""
+LISTS = "own_voice*/own_voice.json"
+KINDS = {"reference": "gravação da pessoa", "copy": "cópia pelo vocoder"}
+"""What a clip may be, in the order of the table. Others come after these: made of so many seconds (`60s`), the fewest
+first, or under their own name."""
+_SECONDS = re.compile(r"(\d+)s")
 _TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg"}
 _REMEDY = "write it again, or remove it from the run"
 
@@ -43,19 +40,22 @@ class OwnVoiceTable:
     """The clips, a row for each speaker and a column for each kind."""
 
     kinds: tuple[str, ...]
+    labels: dict[str, str]
+    """Of the kinds, in Portuguese."""
     rows: tuple[tuple[str, tuple[tuple[OwnVoiceClip, ...], ...]], ...]
     """Each with its speaker and the clips of each kind."""
 
 
-def read_own_voice(run: Path) -> list[OwnVoiceClip]:
-    """Return the clips of own voices that lie in a run folder; none where there is no list.
+def read_own_voice(run: Path) -> list[list[OwnVoiceClip]]:
+    """Return the clips of own voices that lie in a run folder, a list for each that is there and has any.
 
     Raises:
-        InputError: The list is broken, or a clip is missing or is no recording.
+        InputError: A list is broken, or a clip is missing or is no recording.
     """
-    listed = run / LISTED
-    if not listed.is_file():
-        return []
+    return [clips for listed in sorted(run.glob(LISTS)) if (clips := _read_list(listed))]
+
+
+def _read_list(listed: Path) -> list[OwnVoiceClip]:
     try:
         clips = json.loads(listed.read_text(encoding="utf-8"))["clips"]
         found = [_clip(listed, row) for row in clips]
@@ -65,11 +65,9 @@ def read_own_voice(run: Path) -> list[OwnVoiceClip]:
     return found
 
 
-def own_voice_table(clips: list[OwnVoiceClip]) -> OwnVoiceTable | None:
-    """Return the clips as a table; None without clips."""
-    if not clips:
-        return None
-    kinds = tuple(dict.fromkeys([*(kind for kind in KINDS if _any(clips, kind)), *(c.kind for c in clips)]))
+def own_voice_table(clips: list[OwnVoiceClip]) -> OwnVoiceTable:
+    """Return clips as a table."""
+    kinds = tuple(sorted(dict.fromkeys(clip.kind for clip in clips), key=_place))
     rows = tuple(
         (
             speaker,
@@ -77,11 +75,23 @@ def own_voice_table(clips: list[OwnVoiceClip]) -> OwnVoiceTable | None:
         )
         for speaker in dict.fromkeys(clip.speaker for clip in clips)
     )
-    return OwnVoiceTable(kinds, rows)
+    return OwnVoiceTable(kinds, {kind: _label(kind) for kind in kinds}, rows)
 
 
-def _any(clips: list[OwnVoiceClip], kind: str) -> bool:
-    return any(clip.kind == kind for clip in clips)
+def _place(kind: str) -> tuple[int, int]:
+    """Return where a kind comes in a table; those of one place as they were listed."""
+    if kind in KINDS:
+        return list(KINDS).index(kind), 0
+    made_of = _SECONDS.fullmatch(kind)
+    return (len(KINDS), int(made_of[1])) if made_of else (len(KINDS) + 1, 0)
+
+
+def _label(kind: str) -> str:
+    made_of = _SECONDS.fullmatch(kind)
+    if made_of is None:
+        return KINDS.get(kind, kind)
+    minutes, rest = divmod(int(made_of[1]), 60)
+    return f"voz de {minutes} min" if minutes and not rest else f"voz de {made_of[1]} s"
 
 
 def _clip(listed: Path, row: dict[str, str]) -> OwnVoiceClip:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment as Templates
 from jinja2 import StrictUndefined
 
-from amalia_mm.evaluate.own_voice_players import KINDS, OwnVoiceTable
+from amalia_mm.evaluate.own_voice_players import OwnVoiceTable
 from amalia_mm.evaluate.round_trip import OWN_SPEECH, REFERENCE, SAID
 from amalia_mm.evaluate.targets import written
 from amalia_mm.evaluate.voice import MeasuredVoice
@@ -22,16 +22,16 @@ _VOCODERS = {"Vocos": "o da corrida, treinado", "GriffinLim": "Griffin-Lim, que 
 
 
 def render_voice(
-    voice: MeasuredVoice | None, shown: Sequence[ShownSentence], own: OwnVoiceTable | None
+    voice: MeasuredVoice | None, shown: Sequence[ShownSentence], own: Sequence[OwnVoiceTable]
 ) -> str:
     """Return the section of a report, empty where there is nothing to tell.
 
     Args:
         voice: The figures; None where the run does not speak.
         shown: Sentences to hear and see.
-        own: Clips of own voices; None where there are none.
+        own: Clips of own voices, a table for each list of them.
     """
-    if voice is None and own is None:
+    if voice is None and not own:
         return ""
     templates = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = files("amalia_mm.evaluate").joinpath("voice_section.html.jinja").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def render_voice(
             "first_audio": written(voice.first_audio_s, "milliseconds"),
             "real_time": written(voice.real_time, "ratio"),
         }
-    return templates.from_string(source).render(**about, shown=shown, own=own, labels=KINDS)
+    return templates.from_string(source).render(**about, shown=shown, own=own)
 
 
 def _rows(kind: str, figures: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from amalia_mm.voice.correction import corrected
 from amalia_mm.voice.mel import VoiceMel, hann
+from amalia_mm.voice.source import SourceStart, source_after, source_spectrum
 
 MOST_MAGNITUDE = 100.0
 """Of a spectrum that is written: an early step of training must not overflow."""
@@ -44,11 +45,19 @@ class Vocoder(nn.Module):
         """How many frames on either side of a hop decide about its samples; None where all of them do."""
 
     @abstractmethod
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
         """Return the waveform (b n) float32 of log-mel frames (b m f), n = (f - 1) * hop_samples.
 
         Frame i is centred on sample i * hop_samples, so the last one ends the waveform.
+
+        Args:
+            mel: The frames.
+            start: Where the source goes on, of a vocoder that has one; None at the beginning of a clip.
         """
+
+    def start_after(self, mel: Tensor, start: SourceStart | None) -> SourceStart | None:
+        """Return where the source is at the last of frames (b m f); None of a vocoder without one."""
+        return None
 
     def check_frames(self, mel: Tensor) -> None:
         """Raise `ValueError` where frames are not (b m f) of this vocoder, or fewer than two: sound lies between."""
@@ -65,6 +74,7 @@ class Vocoder(nn.Module):
         """
         context, hop = self.context_frames, self.mel.hop_samples
         kept: Tensor | None = None
+        start: SourceStart | None = None
         num_dropped = num_written = 0  # frames that are no longer kept; hops that are written
         for chunk in chunks:
             kept = chunk if kept is None else torch.cat([kept, chunk], dim=2)
@@ -74,13 +84,14 @@ class Vocoder(nn.Module):
             ready = num_dropped + kept.shape[2] - 1 - context
             if ready <= num_written:
                 continue
-            waveform = self(kept)
+            waveform = self(kept, start)
             yield waveform[:, (num_written - num_dropped) * hop : (ready - num_dropped) * hop]
             num_written = ready
             needless = max(0, num_written - context - num_dropped)
+            start = self.start_after(kept[:, :, : needless + 1], start)
             kept, num_dropped = kept[:, :, needless:], num_dropped + needless
         if kept is not None and kept.shape[2] - 1 > num_written - num_dropped:
-            yield self(kept)[:, (num_written - num_dropped) * hop :]
+            yield self(kept, start)[:, (num_written - num_dropped) * hop :]
 
 
 class Vocos(Vocoder):
@@ -98,6 +109,9 @@ class Vocos(Vocoder):
         num_layers: ConvNeXt layers.
         num_corrections: Rounds that bring what is written nearer to the frames (`corrected`); not in training. Each
             adds to `context_frames`.
+        has_source: Whether the head shapes a source (`source.py`), pulses of the frames' own pitch and noise, and does
+            not write a spectrum of its own: phases that go on from frame to frame then need not be learned. No
+            checkpoint of Vocos was trained so.
     """
 
     def __init__(
@@ -110,9 +124,11 @@ class Vocos(Vocoder):
         inner_width: int = 1536,
         num_layers: int = 8,
         num_corrections: int = 0,
+        has_source: bool = False,
     ) -> None:
         super().__init__(VoiceMel(sample_rate_hz, num_mels, fft_samples, hop_samples))
         self.num_corrections = num_corrections
+        self.has_source = has_source
         self.backbone = VocosBackbone(num_mels, width, inner_width, num_layers)
         self.head = IstftHead(width, fft_samples, hop_samples)
 
@@ -124,18 +140,26 @@ class Vocos(Vocoder):
             for layer in self.backbone.modules()
             if isinstance(layer, nn.Conv1d)
         )
-        # In a round a hop is read from the frames whose window reaches into it, and these from the hops they see.
+        # A frame of a spectrum sees these hops: of the source; and, in a round of correction, of the waveform.
         seen = -(-self.mel.fft_samples // (2 * self.mel.hop_samples))
+        if self.has_source:
+            reach = max(reach, seen)
         return reach + self.head.reach_frames + self.num_corrections * (self.head.reach_frames + seen)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
         """Return the waveform (b n) float32 of log-mel frames (b m f); as `Vocoder.forward`."""
-        return corrected(self.uncorrected(mel), mel, self.mel, self.num_corrections)
+        return corrected(self.uncorrected(mel, start), mel, self.mel, self.num_corrections)
 
-    def uncorrected(self, mel: Tensor) -> Tensor:
+    def start_after(self, mel: Tensor, start: SourceStart | None) -> SourceStart | None:
+        """Return where the source is at the last of frames (b m f)."""
+        return source_after(mel, self.mel, start) if self.has_source else None
+
+    def uncorrected(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
         """Return the waveform (b n) as the head writes it: what training moves."""
         self.check_frames(mel)
-        return self.head(self.backbone(mel))
+        if not self.has_source:
+            return self.head(self.backbone(mel))
+        return self.head(self.backbone(mel), source_spectrum(mel, self.mel, start))
 
 
 class VocosBackbone(nn.Module):
@@ -182,7 +206,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class IstftHead(nn.Module):
-    """Features (b f d) to the short-time spectrum, and that to the waveform."""
+    """Features (b f d) to the short-time spectrum, or to what a source's is multiplied by, and that to the waveform."""
 
     def __init__(self, width: int, fft_samples: int, hop_samples: int) -> None:
         super().__init__()
@@ -199,12 +223,13 @@ class IstftHead(nn.Module):
         # i and i + 1, so frame i - reach is the first whose window ends after sample i * hop.
         return -(-self.fft_samples // (2 * self.hop_samples)) - 1
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the waveform (b n) float32."""
+    def forward(self, features: Tensor, source_spectrum: Tensor | None = None) -> Tensor:
+        """Return the waveform (b n) float32 of features, and the spectrum (b w f) of a source where there is one."""
         written = rearrange(self.out(features), "b f w -> b w f")
         with torch.autocast(written.device.type, enabled=False):
             log_magnitude, phase = written.float().chunk(2, dim=1)
-            return self.waveform(torch.polar(log_magnitude.exp().clamp(max=MOST_MAGNITUDE), phase))
+            spectrum = torch.polar(log_magnitude.exp().clamp(max=MOST_MAGNITUDE), phase)
+            return self.waveform(spectrum if source_spectrum is None else spectrum * source_spectrum)
 
     def waveform(self, spectrum: Tensor) -> Tensor:
         """Return the waveform (b n) of a spectrum (b w f), complex."""

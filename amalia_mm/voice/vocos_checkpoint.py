@@ -40,7 +40,7 @@ def load_vocos(folder: Path | str) -> Vocos:
     Raises:
         InputError: The folder is not whole, or holds a Vocos of another kind (one that reads EnCodec's codes).
     """
-    vocoder = Vocos(**vocos_sizes(folder))
+    vocoder = Vocos(**vocos_sizes(folder), has_source=False)
     load_vocos_into(vocoder, folder)
     return vocoder.eval()
 
@@ -86,6 +86,14 @@ def load_vocos_into(vocoder: Vocoder, folder: Path | str) -> None:
         InputError: A weight is missing, unknown or of another shape, or the checkpoint was made for other frames.
     """
     sizes, weights = vocos_sizes(folder), _read(Path(folder))
+    has_source = isinstance(vocoder, Vocos) and vocoder.has_source
+    _require(
+        Path(folder),
+        "has_source",
+        has_source,
+        not has_source,
+        "false: these weights write the whole spectrum",
+    )
     mel, device = vocoder.mel, torch.device("cpu")
     # What follows from the sizes is kept in the file, too: it must be what we compute.
     computed = {

@@ -18,7 +18,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.evaluate import voice as voice_measures
 from amalia_mm.evaluate import voice_shown
 from amalia_mm.evaluate.harness import evaluate_run
-from amalia_mm.evaluate.own_voice_players import OwnVoiceTable, own_voice_table, read_own_voice
+from amalia_mm.evaluate.own_voice_players import own_voice_table, read_own_voice
 from amalia_mm.evaluate.targets import counted, written
 from amalia_mm.evaluate.voice import MeasuredVoice, speed, turns, voice_scores
 from amalia_mm.evaluate.voice_shown import aligned, planned, shown_sentences
@@ -268,13 +268,31 @@ def test_the_page_has_players_and_pictures_of_the_voice_and_needs_nothing_else(t
 
 
 def test_own_clips_are_a_table_of_speakers_and_kinds(tmp_path):
-    assert read_own_voice(tmp_path) == [] and own_voice_table([]) is None
+    assert read_own_voice(tmp_path) == []
     write_own_voice(tmp_path)
-    table = own_voice_table(read_own_voice(tmp_path))
-    assert isinstance(table, OwnVoiceTable)
+    table = own_voice_table(*read_own_voice(tmp_path))
     assert table.kinds == ("reference", "10s", "300s", "lora")
+    assert list(table.labels.values()) == ["gravação da pessoa", "voz de 10 s", "voz de 5 min", "lora"]
     cells = {speaker: [len(clips) for clips in row] for speaker, row in table.rows}
     assert cells == {"Ana <A>": [1, 1, 1, 1], "Rui": [1, 1, 1, 0]}
+
+
+def test_every_list_of_own_clips_is_a_table(tmp_path):
+    """Another set of people, as a real speaker beside the synthetic ones, is measured into a folder of its own."""
+    write_own_voice(tmp_path)
+    other = tmp_path / "own_voice_real"
+    other.mkdir()
+    write_audio(other / "one.wav", torch.full((800,), 0.1))
+    clips = [
+        {"speaker": "Rui", "kind": kind, "path": "one.wav", "text": ""} for kind in ("600s", "copy", "90s")
+    ]
+    (other / "own_voice.json").write_text(json.dumps({"clips": clips}), encoding="utf-8")
+    (tmp_path / "own_voice_none").mkdir()
+    (tmp_path / "own_voice_none/own_voice.json").write_text('{"clips": []}')
+    first, second = map(own_voice_table, read_own_voice(tmp_path))
+    assert [speaker for speaker, _ in first.rows] == ["Ana <A>", "Rui"]
+    assert [speaker for speaker, _ in second.rows] == ["Rui"]
+    assert list(second.labels.values()) == ["cópia pelo vocoder", "voz de 90 s", "voz de 10 min"]
 
 
 @pytest.mark.parametrize(

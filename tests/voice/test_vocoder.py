@@ -14,8 +14,10 @@ from amalia_mm.errors import InputError
 from amalia_mm.voice.correction import corrected
 from amalia_mm.voice.griffin_lim import GriffinLim
 from amalia_mm.voice.mel import VoiceMel
+from amalia_mm.voice.pitch import pitch_hz
+from amalia_mm.voice.source import source
 from amalia_mm.voice.vocoder import IstftHead, Vocos
-from amalia_mm.voice.vocos_checkpoint import is_vocos, load_vocos
+from amalia_mm.voice.vocos_checkpoint import is_vocos, load_vocos, load_vocos_into
 
 SIZES = {"sample_rate_hz": 16_000, "num_mels": 20, "fft_samples": 256, "hop_samples": 64}
 SMALL = SIZES | {"width": 24, "inner_width": 40, "num_layers": 2}
@@ -171,6 +173,56 @@ def test_the_context_of_corrections_is_enough(correcting, mel):
         assert changed[1] == 0
 
 
+@pytest.fixture
+def shaping(vocoder) -> Vocos:
+    """The same weights, on a source."""
+    model = Vocos(**SMALL, has_source=True, num_corrections=1).eval()
+    model.load_state_dict(vocoder.state_dict())
+    return model
+
+
+def test_a_head_that_changes_nothing_gives_the_source(shaping, mel):
+    nn.init.zeros_(shaping.head.out.weight)
+    nn.init.zeros_(shaping.head.out.bias)
+    with torch.inference_mode():
+        written, made = shaping.uncorrected(mel), source(mel, shaping.mel)
+    # A spectrum of mean square 1 is a waveform of the energy of one window.
+    scale = float(torch.hann_window(256).square().sum().rsqrt())
+    inside = slice(256, -256)
+    torch.testing.assert_close(written[:, inside], made[:, inside] * scale, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [[50], [1] * 50, [30, 1, 19], [13, 37]], ids=str)
+def test_chunks_of_a_source_are_the_whole(shaping, mel, sizes):
+    """Its pulses go on at the sample where those before it ended."""
+    with torch.inference_mode():
+        whole = shaping(mel)
+        pieces = torch.cat(list(shaping.stream(mel.split(sizes, dim=2))), dim=1)
+    torch.testing.assert_close(pieces, whole, atol=1e-3 * float(whole.abs().max()), rtol=0)
+
+
+def test_a_source_makes_two_frames_sound(shaping):
+    assert shaping(torch.zeros(1, 20, 2)).shape == (1, 64)
+
+
+def test_a_low_voice_keeps_its_pitch():
+    """Without a weight that has learned anything, and with corrections alone: the phases are the source's."""
+    rate_hz, hz = 16_000, 90.0
+    time_s = torch.arange(256 * 60) / rate_hz
+    real = 0.02 * sum(torch.sin(2 * torch.pi * hz * k * time_s + k * k) / k for k in range(1, 60))[None]
+    shares = {}
+    for has_source in (False, True):
+        torch.manual_seed(0)
+        model = Vocos(
+            rate_hz, 80, width=16, inner_width=16, num_layers=1, num_corrections=8, has_source=has_source
+        )
+        with torch.inference_mode():
+            found = pitch_hz(model(model.mel(real)), rate_hz, 256)[0, 6:-6]
+        shares[has_source] = float(((found / hz).log2().abs() < 1 / 24).float().mean())
+    assert shares[True] > 0.95
+    assert shares[False] < 0.8
+
+
 def test_griffin_lim_finds_the_waveform_again():
     mel = VoiceMel(**SIZES)
     time = torch.arange(64 * 60) / 16_000
@@ -303,6 +355,11 @@ def test_another_vocos_is_refused(checkpoint, change, says):
     (checkpoint / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(InputError, match=says):
         load_vocos(checkpoint)
+
+
+def test_weights_that_write_the_whole_spectrum_do_not_shape_a_source(checkpoint, shaping):
+    with pytest.raises(InputError, match="has_source"):
+        load_vocos_into(shaping, checkpoint)
 
 
 def test_weights_that_are_cut_or_incomplete_are_told(checkpoint):
