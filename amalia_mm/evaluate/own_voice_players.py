@@ -1,4 +1,4 @@
-"""Clips of people's own voices for the report of a run: every `own_voice*/own_voice.json` in it lists some."""
+"""Clips of people's own voices for a run's report, where `own_voice` or one of `own_voice_*` in it lists them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amalia_mm.audio.io import load_audio
 from amalia_mm.errors import InputError
 from amalia_mm.evaluate.figures import data_uri
 
-LISTS = "own_voice*/own_voice.json"
+LISTS = ("own_voice/own_voice.json", "own_voice_*/own_voice.json")
 KINDS = {"reference": "gravação da pessoa", "copy": "cópia pelo vocoder"}
 """What a clip may be, in the order of the table. Others come after these: made of so many seconds (`60s`), the fewest
 first, or under their own name."""
@@ -28,6 +28,8 @@ class OwnVoiceClip:
     kind: str
     path: Path
     text: str
+    listed_in: str
+    """The name of the folder."""
 
     @property
     def sound(self) -> str:
@@ -39,6 +41,8 @@ class OwnVoiceClip:
 class OwnVoiceTable:
     """The clips, a row for each speaker and a column for each kind."""
 
+    name: str
+    """Of the folder that lists them."""
     kinds: tuple[str, ...]
     labels: dict[str, str]
     """Of the kinds, in Portuguese."""
@@ -52,7 +56,8 @@ def read_own_voice(run: Path) -> list[list[OwnVoiceClip]]:
     Raises:
         InputError: A list is broken, or a clip is missing or is no recording.
     """
-    return [clips for listed in sorted(run.glob(LISTS)) if (clips := _read_list(listed))]
+    lists = [listed for pattern in LISTS for listed in sorted(run.glob(pattern))]
+    return [clips for listed in lists if (clips := _read_list(listed))]
 
 
 def _read_list(listed: Path) -> list[OwnVoiceClip]:
@@ -66,7 +71,7 @@ def _read_list(listed: Path) -> list[OwnVoiceClip]:
 
 
 def own_voice_table(clips: list[OwnVoiceClip]) -> OwnVoiceTable:
-    """Return clips as a table."""
+    """Return the clips of a list as a table."""
     kinds = tuple(sorted(dict.fromkeys(clip.kind for clip in clips), key=_place))
     rows = tuple(
         (
@@ -75,7 +80,7 @@ def own_voice_table(clips: list[OwnVoiceClip]) -> OwnVoiceTable:
         )
         for speaker in dict.fromkeys(clip.speaker for clip in clips)
     )
-    return OwnVoiceTable(kinds, {kind: _label(kind) for kind in kinds}, rows)
+    return OwnVoiceTable(clips[0].listed_in, kinds, {kind: _label(kind) for kind in kinds}, rows)
 
 
 def _place(kind: str) -> tuple[int, int]:
@@ -103,4 +108,6 @@ def _clip(listed: Path, row: dict[str, str]) -> OwnVoiceClip:
         found = f"no such file: {path}"
         raise InputError(listed, field="path", found=found, wanted="a clip", remedy=_REMEDY)
     load_audio(path)
-    return OwnVoiceClip(str(row["speaker"]), str(row["kind"]), path, str(row.get("text") or ""))
+    return OwnVoiceClip(
+        str(row["speaker"]), str(row["kind"]), path, str(row.get("text") or ""), listed.parent.name
+    )

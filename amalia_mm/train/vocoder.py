@@ -7,6 +7,7 @@ leave a voice that buzzes a little; an adversary takes hours and takes the buzz 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from amalia_mm.batch import WaveformBatch
 from amalia_mm.errors import InputError
+from amalia_mm.model_config import CONFIG, read_config
 from amalia_mm.run import warm_start
 from amalia_mm.train.freeze import freeze as freeze_parameters
 from amalia_mm.train.losses import Loss
@@ -84,6 +86,7 @@ class Vocoding(SummedStep[_Speaking]):
             if is_vocos(folder) and parts == ["vocoder"]:
                 load_vocos_into(model.vocoder, folder)
             else:
+                _check_same_kind(model.vocoder, Path(folder))
                 ours[folder] = parts
         warm_start(model, ours)
         freeze_parameters(model, self.freeze_patterns)
@@ -105,7 +108,10 @@ class Vocoding(SummedStep[_Speaking]):
                 wanted=f"a multiple of the {vocoder.mel.hop_samples} samples between the vocoder's frames",
                 remedy="correct the value",
             )
-        return vocoder.uncorrected(vocoder.mel(batch.waveforms))
+        frames = vocoder.mel(batch.waveforms)
+        track = vocoder.track(frames)
+        # Else every window would hear the same noise, and what is uneven in it would be learned away.
+        return vocoder.uncorrected(frames, track.moved() if track is not None and self.training else track)
 
     def _distances(self, batch: WaveformBatch, written: Tensor) -> dict[str, Loss]:
         assert self.model is not None
@@ -258,6 +264,20 @@ class AdversarialVocoding(Vocoding):
         assert self.discriminators is not None
         periods, resolutions = len(self.discriminators.periods), len(self.discriminators.resolutions)
         return [1.0] * periods + [self.resolution_weight] * resolutions
+
+
+def _check_same_kind(vocoder: Vocos, folder: Path) -> None:
+    """Raise `InputError` where a folder's vocoder shapes a source and ours does not, or the other way about."""
+    arguments = (read_config(folder).get("vocoder") or {}).get("init_args") or {}
+    found = bool(arguments.get("has_source", False))
+    if found != vocoder.has_source:
+        raise InputError(
+            folder / CONFIG,
+            field="vocoder.init_args.has_source",
+            found=found,
+            wanted=f"{vocoder.has_source}, as in the vocoder that is trained: else its weights mean something else",
+            remedy="set has_source as in the folder, or leave the folder out",
+        )
 
 
 def _counted(batch: WaveformBatch, each: Tensor) -> Loss:

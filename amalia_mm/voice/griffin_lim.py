@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amalia_mm.voice.mel import VoiceMel, hann
-from amalia_mm.voice.source import SourceStart
+from amalia_mm.voice.source import SourceTrack
 from amalia_mm.voice.vocoder import Vocoder
 
 
@@ -47,7 +47,7 @@ class GriffinLim(Vocoder):
         """None: every frame decides about every sample."""
         return
 
-    def forward(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
+    def forward(self, mel: Tensor, track: SourceTrack | None = None) -> Tensor:
         """Return the waveform (b n) float32 of log-mel frames (b m f); as `Vocoder.forward`."""
         # Imported here: torchaudio loads its own libraries, which only this needs.
         from torchaudio.functional import griffinlim

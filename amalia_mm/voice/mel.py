@@ -78,8 +78,10 @@ def magnitudes(waveform: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
     return short_time_spectrum(waveform, fft_samples, hop_samples).abs()
 
 
-def short_time_spectrum(waveform: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
-    """Return the short-time spectrum (b w f), complex, of (b n), centred Hann windows with mirrored edges."""
+def short_time_spectrum(
+    waveform: Tensor, fft_samples: int, hop_samples: int, pad_mode: str = "reflect"
+) -> Tensor:
+    """Return the short-time spectrum (b w f), complex, of (b n), centred Hann windows; edges mirrored, or silence."""
     window = hann(fft_samples, waveform.device)
     return torch.stft(
         waveform,
@@ -87,7 +89,7 @@ def short_time_spectrum(waveform: Tensor, fft_samples: int, hop_samples: int) ->
         hop_samples,
         window=window,
         center=True,
-        pad_mode="reflect",
+        pad_mode=pad_mode,
         return_complex=True,
     )
 

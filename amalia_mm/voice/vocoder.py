@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from amalia_mm.voice.correction import corrected
 from amalia_mm.voice.mel import VoiceMel, hann
-from amalia_mm.voice.source import SourceStart, source_after, source_spectrum
+from amalia_mm.voice.mel_pitch import check_pitch_is_in
+from amalia_mm.voice.source import SourceTrack, source_spectrum, source_track
 
 MOST_MAGNITUDE = 100.0
 """Of a spectrum that is written: an early step of training must not overflow."""
@@ -45,18 +46,18 @@ class Vocoder(nn.Module):
         """How many frames on either side of a hop decide about its samples; None where all of them do."""
 
     @abstractmethod
-    def forward(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
+    def forward(self, mel: Tensor, track: SourceTrack | None = None) -> Tensor:
         """Return the waveform (b n) float32 of log-mel frames (b m f), n = (f - 1) * hop_samples.
 
         Frame i is centred on sample i * hop_samples, so the last one ends the waveform.
 
         Args:
             mel: The frames.
-            start: Where the source goes on, of a vocoder that has one; None at the beginning of a clip.
+            track: What `track` gives of them; None where they begin a clip.
         """
 
-    def start_after(self, mel: Tensor, start: SourceStart | None) -> SourceStart | None:
-        """Return where the source is at the last of frames (b m f); None of a vocoder without one."""
+    def track(self, mel: Tensor, before: SourceTrack | None = None) -> SourceTrack | None:
+        """Return what the source of frames (b m f) follows from, and of those `before`; None where there is none."""
         return None
 
     def check_frames(self, mel: Tensor) -> None:
@@ -74,24 +75,25 @@ class Vocoder(nn.Module):
         """
         context, hop = self.context_frames, self.mel.hop_samples
         kept: Tensor | None = None
-        start: SourceStart | None = None
+        track: SourceTrack | None = None
         num_dropped = num_written = 0  # frames that are no longer kept; hops that are written
         for chunk in chunks:
             kept = chunk if kept is None else torch.cat([kept, chunk], dim=2)
+            track = self.track(chunk, track)
             if context is None:
                 continue
             # Hop i lies between frames i and i + 1.
             ready = num_dropped + kept.shape[2] - 1 - context
             if ready <= num_written:
                 continue
-            waveform = self(kept, start)
+            waveform = self(kept, track)
             yield waveform[:, (num_written - num_dropped) * hop : (ready - num_dropped) * hop]
             num_written = ready
             needless = max(0, num_written - context - num_dropped)
-            start = self.start_after(kept[:, :, : needless + 1], start)
             kept, num_dropped = kept[:, :, needless:], num_dropped + needless
+            track = None if track is None else track.since(needless, self.mel)
         if kept is not None and kept.shape[2] - 1 > num_written - num_dropped:
-            yield self(kept, start)[:, (num_written - num_dropped) * hop :]
+            yield self(kept, track)[:, (num_written - num_dropped) * hop :]
 
 
 class Vocos(Vocoder):
@@ -111,7 +113,10 @@ class Vocos(Vocoder):
             adds to `context_frames`.
         has_source: Whether the head shapes a source (`source.py`), pulses of the frames' own pitch and noise, and does
             not write a spectrum of its own: phases that go on from frame to frame then need not be learned. No
-            checkpoint of Vocos was trained so.
+            checkpoint of Vocos was trained so. A low voice through a telephone is said without its pitch.
+
+    Raises:
+        ValueError: A source is asked for, and no pitch can be read off such frames.
     """
 
     def __init__(
@@ -127,6 +132,8 @@ class Vocos(Vocoder):
         has_source: bool = False,
     ) -> None:
         super().__init__(VoiceMel(sample_rate_hz, num_mels, fft_samples, hop_samples))
+        if has_source:
+            check_pitch_is_in(self.mel)
         self.num_corrections = num_corrections
         self.has_source = has_source
         self.backbone = VocosBackbone(num_mels, width, inner_width, num_layers)
@@ -146,20 +153,19 @@ class Vocos(Vocoder):
             reach = max(reach, seen)
         return reach + self.head.reach_frames + self.num_corrections * (self.head.reach_frames + seen)
 
-    def forward(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
+    def forward(self, mel: Tensor, track: SourceTrack | None = None) -> Tensor:
         """Return the waveform (b n) float32 of log-mel frames (b m f); as `Vocoder.forward`."""
-        return corrected(self.uncorrected(mel, start), mel, self.mel, self.num_corrections)
+        return corrected(self.uncorrected(mel, track), mel, self.mel, self.num_corrections)
 
-    def start_after(self, mel: Tensor, start: SourceStart | None) -> SourceStart | None:
-        """Return where the source is at the last of frames (b m f)."""
-        return source_after(mel, self.mel, start) if self.has_source else None
+    def track(self, mel: Tensor, before: SourceTrack | None = None) -> SourceTrack | None:
+        """Return what the source of frames (b m f) follows from, and of those `before`."""
+        return source_track(mel, self.mel, before) if self.has_source else None
 
-    def uncorrected(self, mel: Tensor, start: SourceStart | None = None) -> Tensor:
+    def uncorrected(self, mel: Tensor, track: SourceTrack | None = None) -> Tensor:
         """Return the waveform (b n) as the head writes it: what training moves."""
         self.check_frames(mel)
-        if not self.has_source:
-            return self.head(self.backbone(mel))
-        return self.head(self.backbone(mel), source_spectrum(mel, self.mel, start))
+        known = self.track(mel) if track is None else track
+        return self.head(self.backbone(mel), None if known is None else source_spectrum(known, self.mel))
 
 
 class VocosBackbone(nn.Module):

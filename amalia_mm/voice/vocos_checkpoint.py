@@ -83,17 +83,17 @@ def load_vocos_into(vocoder: Vocoder, folder: Path | str) -> None:
     """Copy a checkpoint's weights into a vocoder; every one is accounted for.
 
     Raises:
-        InputError: A weight is missing, unknown or of another shape, or the checkpoint was made for other frames.
+        InputError: A weight is missing, unknown or of another shape, the checkpoint was made for other frames, or
+            the vocoder shapes a source.
     """
+    if isinstance(vocoder, Vocos) and vocoder.has_source:
+        raise InputError(
+            folder,
+            found="weights that write the whole spectrum",
+            wanted="those of a vocoder that shapes a source (has_source: true)",
+            remedy="set has_source: false in the vocoder, or leave this folder out",
+        )
     sizes, weights = vocos_sizes(folder), _read(Path(folder))
-    has_source = isinstance(vocoder, Vocos) and vocoder.has_source
-    _require(
-        Path(folder),
-        "has_source",
-        has_source,
-        not has_source,
-        "false: these weights write the whole spectrum",
-    )
     mel, device = vocoder.mel, torch.device("cpu")
     # What follows from the sizes is kept in the file, too: it must be what we compute.
     computed = {

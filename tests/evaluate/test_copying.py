@@ -19,6 +19,7 @@ from amalia_mm.evaluate.dnsmos import Dnsmos
 from amalia_mm.run import save_model
 from amalia_mm.voice.griffin_lim import GriffinLim
 from amalia_mm.voice.mel import VoiceMel
+from amalia_mm.voice.source import SourceTrack
 from amalia_mm.voice.vocoder import Vocoder, Vocos
 from amalia_mm.voice_folder import load_vocoder
 
@@ -33,7 +34,7 @@ class Perfect(Vocoder):
         super().__init__(mel)
         self.waveform = waveform
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, track: SourceTrack | None = None) -> Tensor:
         return self.waveform[None]
 
 

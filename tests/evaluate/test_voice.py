@@ -289,7 +289,10 @@ def test_every_list_of_own_clips_is_a_table(tmp_path):
     (other / "own_voice.json").write_text(json.dumps({"clips": clips}), encoding="utf-8")
     (tmp_path / "own_voice_none").mkdir()
     (tmp_path / "own_voice_none/own_voice.json").write_text('{"clips": []}')
+    (tmp_path / "own_voice.bak").mkdir()
+    (tmp_path / "own_voice.bak/own_voice.json").write_text("{")
     first, second = map(own_voice_table, read_own_voice(tmp_path))
+    assert (first.name, second.name) == ("own_voice", "own_voice_real")
     assert [speaker for speaker, _ in first.rows] == ["Ana <A>", "Rui"]
     assert [speaker for speaker, _ in second.rows] == ["Rui"]
     assert list(second.labels.values()) == ["cópia pelo vocoder", "voz de 90 s", "voz de 10 min"]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from amalia_mm.batch import WaveformBatch
 from amalia_mm.data.waveforms import WaveformData
 from amalia_mm.errors import InputError
+from amalia_mm.run import save_model
 from amalia_mm.train.callbacks import SeedEveryStep
 from amalia_mm.train.optim import OptimConfig
 from amalia_mm.train.vocoder import AdversarialVocoding, Vocoding
@@ -117,6 +118,40 @@ def test_what_is_trained_and_validated_is_what_the_head_writes():
     with torch.no_grad():
         assert not torch.allclose(corrected.model.vocoder(heard), plain.model.vocoder(heard), atol=1e-3)
         assert torch.equal(corrected.loss_terms(clips)["loss"].sum, plain.loss_terms(clips)["loss"].sum)
+
+
+SOURCE = {"sample_rate_hz": 16_000, "num_mels": 80, "width": 16, "inner_width": 16, "num_layers": 1}
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_weights_for_a_source_and_those_without_are_not_mixed(ours, tmp_path):
+    """They have the same shapes."""
+    theirs = vocoding(sizes=SOURCE | {"has_source": not ours})
+    assert theirs.model is not None
+    init_args = SOURCE | ({} if ours else {"has_source": True})  # as folders of before the option are
+    vocoder = {"class_path": "amalia_mm.voice.vocoder.Vocos", "init_args": init_args}
+    folder = tmp_path / "model"
+    save_model(folder, theirs.model, config={"vocoder": vocoder}, tokenizer=None, card="")
+    with pytest.raises(InputError, match=f"has_source: found {not ours}"):
+        vocoding(sizes=SOURCE | {"has_source": ours}, init_from={str(folder): ["vocoder"]})
+    same = vocoding(sizes=SOURCE | {"has_source": not ours}, init_from={str(folder): ["vocoder"]})
+    assert same.model is not None
+    for name, value in same.model.state_dict().items():
+        assert torch.equal(value, theirs.model.state_dict()[name])
+
+
+def test_a_source_is_another_at_every_step_of_training_and_the_same_in_validation():
+    module, clips = vocoding(sizes=SOURCE | {"has_source": True}), batch()
+
+    def losses() -> list[float]:
+        return [float(module.loss_terms(clips)["loss"].sum) for _ in range(2)]
+
+    with torch.no_grad():
+        first, second = losses()
+        assert first != second
+        module.eval()
+        first, second = losses()
+        assert first == second
 
 
 @pytest.mark.parametrize("kind", [Vocoding, AdversarialVocoding])

@@ -173,36 +173,57 @@ def test_the_context_of_corrections_is_enough(correcting, mel):
         assert changed[1] == 0
 
 
+FINE = {"sample_rate_hz": 16_000, "num_mels": 80, "fft_samples": 1024, "hop_samples": 256}
+
+
 @pytest.fixture
-def shaping(vocoder) -> Vocos:
-    """The same weights, on a source."""
-    model = Vocos(**SMALL, has_source=True, num_corrections=1).eval()
-    model.load_state_dict(vocoder.state_dict())
+def shaping() -> Vocos:
+    """Of frames in which a pitch can be read, all weights drawn."""
+    model = Vocos(**FINE, width=24, inner_width=40, num_layers=2, has_source=True, num_corrections=1).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
     return model
 
 
-def test_a_head_that_changes_nothing_gives_the_source(shaping, mel):
+@pytest.fixture
+def spoken(shaping) -> torch.Tensor:
+    """Frames (2 m 50): two pitches, digital silence between them."""
+    time_s = torch.arange(256 * 20) / 16_000
+    pitches_hz = torch.tensor([[100.0, 180.0], [230.0, 120.0]])
+    waves = sum(torch.sin(2 * torch.pi * k * pitches_hz[..., None] * time_s) / k for k in range(1, 30))
+    silence = torch.zeros(2, 256 * 9)
+    return shaping.mel(0.1 * torch.cat([waves[:, 0], silence, waves[:, 1]], dim=1))
+
+
+def test_a_head_that_changes_nothing_gives_the_source(shaping, spoken):
     nn.init.zeros_(shaping.head.out.weight)
     nn.init.zeros_(shaping.head.out.bias)
     with torch.inference_mode():
-        written, made = shaping.uncorrected(mel), source(mel, shaping.mel)
+        written, made = shaping.uncorrected(spoken), source(shaping.track(spoken), shaping.mel)
     # A spectrum of mean square 1 is a waveform of the energy of one window.
-    scale = float(torch.hann_window(256).square().sum().rsqrt())
-    inside = slice(256, -256)
+    scale = float(torch.hann_window(1024).square().sum().rsqrt())
+    inside = slice(1024, -1024)
     torch.testing.assert_close(written[:, inside], made[:, inside] * scale, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("sizes", [[50], [1] * 50, [30, 1, 19], [13, 37]], ids=str)
-def test_chunks_of_a_source_are_the_whole(shaping, mel, sizes):
+def test_chunks_of_a_source_are_the_whole(shaping, spoken, sizes):
     """Its pulses go on at the sample where those before it ended."""
     with torch.inference_mode():
-        whole = shaping(mel)
-        pieces = torch.cat(list(shaping.stream(mel.split(sizes, dim=2))), dim=1)
+        whole = shaping(spoken)
+        pieces = torch.cat(list(shaping.stream(spoken.split(sizes, dim=2))), dim=1)
     torch.testing.assert_close(pieces, whole, atol=1e-3 * float(whole.abs().max()), rtol=0)
 
 
 def test_a_source_makes_two_frames_sound(shaping):
-    assert shaping(torch.zeros(1, 20, 2)).shape == (1, 64)
+    written = shaping(torch.zeros(1, 80, 2))
+    assert written.shape == (1, 256)
+    assert written.isfinite().all() and written.abs().max() > 0
+
+
+def test_a_source_of_frames_without_a_pitch_is_refused():
+    with pytest.raises(ValueError, match="no pitch can be read"):
+        Vocos(**SMALL, has_source=True)
 
 
 def test_a_low_voice_keeps_its_pitch():
@@ -358,7 +379,7 @@ def test_another_vocos_is_refused(checkpoint, change, says):
 
 
 def test_weights_that_write_the_whole_spectrum_do_not_shape_a_source(checkpoint, shaping):
-    with pytest.raises(InputError, match="has_source"):
+    with pytest.raises(InputError, match="has_source: false"):
         load_vocos_into(shaping, checkpoint)
 
 
