@@ -160,6 +160,15 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    of_no_run = {"--vocoder": options.vocoder, "--says": options.says}
+    named = next((name for name, given in of_no_run.items() if given is not None), None)
+    if named is not None and options.run_folder is not None:
+        raise InputError(
+            "evaluate",
+            found=f"{named} and {options.run_folder}",
+            wanted=f"{named} alone: it measures no run",
+            remedy="give each of several folders of recordings its own --copied, or leave the folder out",
+        )
     if options.vocoder is not None:
         return evaluate_copying(options)
     if options.says is not None:

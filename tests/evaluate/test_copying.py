@@ -125,5 +125,8 @@ def test_nothing_to_copy_is_told(clips, stage, tmp_path, capsys):
         clips_of(clips / "bad.jsonl")
     assert main(["evaluate", "--vocoder", str(stage)]) == 2
     assert "--copied" in capsys.readouterr().err
+    # A second folder would be taken for a run, and nothing of it be measured.
+    assert main(["evaluate", "--vocoder", str(stage), "--copied", str(clips), str(clips)]) == 2
+    assert "its own --copied" in capsys.readouterr().err
     assert main(["evaluate", "--vocoder", str(stage), "--copied", str(clips), "--min-s", "60"]) == 2
     assert "5 shorter clips" in capsys.readouterr().err
