@@ -160,15 +160,7 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    of_no_run = {"--vocoder": options.vocoder, "--says": options.says}
-    named = next((name for name, given in of_no_run.items() if given is not None), None)
-    if named is not None and options.run_folder is not None:
-        raise InputError(
-            "evaluate",
-            found=f"{named} and {options.run_folder}",
-            wanted=f"{named} alone: it measures no run",
-            remedy="give each of several folders of recordings its own --copied, or leave the folder out",
-        )
+    _check_alone(options)
     if options.vocoder is not None:
         return evaluate_copying(options)
     if options.says is not None:
@@ -180,6 +172,41 @@ def _evaluate(options: argparse.Namespace) -> int:
     from amalia_mm.evaluate.table import read_report, table
 
     output = options.run_folder or (options.output if options.data else Path("runs/quickstart"))
+    _check_run_or_data(options)
+    check_sentences(options.sentences)
+    if not options.show:
+        from amalia_mm.evaluate.harness import evaluate, evaluate_run
+
+        began_s = options.began_s
+        if options.data:
+            command, data = options.command, options.data
+            evaluate(options.model, data, output, num_processes=2, command=command, began_s=began_s)
+        else:
+            spoken = {} if options.sentences is None else {"num_sentences": options.sentences}
+            command, dnsmos = options.command, options.dnsmos
+            evaluate_run(output, num_processes=2, command=command, began_s=began_s, dnsmos=dnsmos, **spoken)
+        for reason in read_report(output).get("skipped", []):
+            note(f"não se mede {reason}")
+    if not options.quiet:
+        result(table(read_report(output)) + str(output / "report.html"))
+    return 0 if options.against is None else _compare(options.against, output, options.tolerance)
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Raise `InputError` where a run is named beside what measures none: it would be left out in silence."""
+    of_no_run = {"--vocoder": options.vocoder, "--says": options.says}
+    named = next((name for name, given in of_no_run.items() if given is not None), None)
+    if named is not None and options.run_folder is not None:
+        raise InputError(
+            "evaluate",
+            found=f"{named} and {options.run_folder}",
+            wanted=f"{named} alone: it measures no run",
+            remedy="give each of several folders of recordings its own --copied, or leave the folder out",
+        )
+
+
+def _check_run_or_data(options: argparse.Namespace) -> None:
+    """Raise `InputError` where it is not clear what is to be measured, or on what."""
     if options.run_folder is not None and (options.data or options.model):
         raise InputError(
             "evaluate",
@@ -198,23 +225,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.data and (options.dnsmos or options.sentences is not None):
         found, wanted = "--dnsmos or --sentences with --data", "a run that speaks, or --says"
         raise InputError("evaluate", found=found, wanted=wanted, remedy="name the run folder instead")
-    check_sentences(options.sentences)
-    if not options.show:
-        from amalia_mm.evaluate.harness import evaluate, evaluate_run
-
-        began_s = options.began_s
-        if options.data:
-            command, data = options.command, options.data
-            evaluate(options.model, data, output, num_processes=2, command=command, began_s=began_s)
-        else:
-            spoken = {} if options.sentences is None else {"num_sentences": options.sentences}
-            command, dnsmos = options.command, options.dnsmos
-            evaluate_run(output, num_processes=2, command=command, began_s=began_s, dnsmos=dnsmos, **spoken)
-        for reason in read_report(output).get("skipped", []):
-            note(f"não se mede {reason}")
-    if not options.quiet:
-        result(table(read_report(output)) + str(output / "report.html"))
-    return 0 if options.against is None else _compare(options.against, output, options.tolerance)
 
 
 def _compare(before: Path, after: Path, tolerance: float) -> int:
