@@ -105,7 +105,9 @@ def evaluate_run(
     voice = None
     if speaks and assistant.has_ears:
         said = run / EVALUATION / "voice"
-        voice = measure_voice(run, assistant, said, num_sentences=num_sentences, dnsmos=dnsmos)
+        voice = measure_voice(
+            run, assistant, said, num_sentences=num_sentences, dnsmos=dnsmos, num_processes=num_processes
+        )
     stages = [stage for stage in read_stages(run) if stage.name != EVALUATION]
 
     def section() -> str:

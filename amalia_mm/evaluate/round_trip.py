@@ -40,6 +40,7 @@ def evaluate_round_trip(
     speakers: Sequence[str],
     dnsmos: Path | None = None,
     own_speech: Sequence[Tensor] = (),
+    with_reference: bool = True,
 ) -> dict[str, Any]:
     """Return the error rates of what a model says and of the reference, by group of sentences.
 
@@ -52,6 +53,7 @@ def evaluate_round_trip(
         dnsmos: The folder of its weights; None leaves opinions out.
         own_speech: Clips (n) at 16 kHz that the voices were learned from, for opinions of them, too: an opinion is of a
             voice as much as of what is made of it.
+        with_reference: Whether the clips of the sentences are written down, too.
     """
     judge = None if dnsmos is None else Dnsmos(dnsmos)
     voices = [model.learned(name) for name in speakers]
@@ -70,7 +72,8 @@ def evaluate_round_trip(
             waveform = torch.cat(pieces)
             write_audio(output / f"{row['id']}.flac", waveform, voice.sample_rate_hz)
             said.append(at_16_khz(waveform, voice.sample_rate_hz))
-            references.append(load_audio(row["audio"]))
+            if with_reference:
+                references.append(load_audio(row["audio"]))
         spoken_s = sum(samples_to_seconds(len(waveform)) for waveform in said)
         figures: dict[str, Any] = {
             "speakers": list(speakers),
@@ -79,7 +82,7 @@ def evaluate_round_trip(
             "first_audio_s": sorted(first_s)[len(first_s) // 2],
             "seconds": round(spoken_s, 1),
         }
-        for name, clips in ((SAID, said), (REFERENCE, references)):
+        for name, clips in ((SAID, said), *(((REFERENCE, references),) if with_reference else ())):
             figures[name] = _understood(rows, ears.transcribe(clips))
             if judge is not None:
                 figures[name] |= {"dnsmos": _opinion(judge, clips)}
@@ -116,7 +119,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures for a terminal, a line for each group of what was said and of the reference."""
     told = [f"{figures['real_time']:.3f} x tempo real, primeiro som {1000 * figures['first_audio_s']:.0f} ms"]
     for name in (SAID, REFERENCE):
-        for group, row in figures[name].items():
+        for group, row in figures.get(name, {}).items():
             if group == "dnsmos":
                 told.append(f"{name}\tDNSMOS\t{row['ovr']:.2f}")
                 continue

@@ -6,6 +6,8 @@ Beam search with a judge keeps a Python interpreter busy, so one process leaves 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -30,15 +32,29 @@ def measure_in_shares(assistant: Assistant, job: Job) -> Measured:
     if not _is_worth_it(assistant, job):
         return measure(assistant, job)
     started = time.perf_counter()
+    with half_the_threads() as each, Beside(_measure_second, job, each) as other:
+        parts = [measure(assistant, job, Share(0, 2), other.check), other.wait()]
+    return join(parts, time.perf_counter() - started)
+
+
+@contextmanager
+def half_the_threads() -> Iterator[int]:
+    """Work with half of this process's threads for a while, and say how many those are: as many are another's."""
     num_threads = torch.get_num_threads()
     each = max(1, num_threads // 2)
     torch.set_num_threads(each)
     try:
-        with Beside(_measure_second, job, each) as other:
-            parts = [measure(assistant, job, Share(0, 2), other.check), other.wait()]
-        return join(parts, time.perf_counter() - started)
+        yield each
     finally:
         torch.set_num_threads(num_threads)
+
+
+def has_room_beside(assistant: Assistant) -> bool:
+    """Return whether a second process may hold the model too: on several cores, and small."""
+    parameters = list(assistant.model.parameters())
+    is_small = sum(parameter.numel() for parameter in parameters) <= MAX_PARAMETERS
+    on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
+    return on_cpu and is_small and num_cores() > 1
 
 
 def _measure_second(job: Job, num_threads: int) -> Measured:
@@ -47,11 +63,8 @@ def _measure_second(job: Job, num_threads: int) -> Measured:
 
 
 def _is_worth_it(assistant: Assistant, job: Job) -> bool:
-    parameters = list(assistant.model.parameters())
-    is_small = sum(parameter.numel() for parameter in parameters) <= MAX_PARAMETERS
-    on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
     num_items = max(_num_lines(job.data / SPOKEN), _num_lines(job.data / QUESTIONS))
-    return on_cpu and is_small and num_items >= MIN_ITEMS and num_cores() > 1
+    return num_items >= MIN_ITEMS and has_room_beside(assistant)
 
 
 def _num_lines(path: Path) -> int:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from amalia_mm.assistant import Assistant
 from amalia_mm.data.index import INDEX_NAME
+from amalia_mm.evaluate.beside import Beside
 from amalia_mm.evaluate.round_trip import OWN_SPEECH, REFERENCE, SAID, evaluate_round_trip, sentences
+from amalia_mm.evaluate.shares import MIN_ITEMS, half_the_threads, has_room_beside
 from amalia_mm.evaluate.speaker_clips import speaker_clips
 from amalia_mm.speaking import SpeechModel
 from amalia_mm.units import samples_to_seconds
@@ -24,6 +28,7 @@ NUM_SENTENCES = 20
 TAKE_TURNS = ("pt", "f1", "m3", "f5")
 """Voices of the built-in corpus, a man's and a woman's in turn."""
 _LEARNED_FROM = Path("shards/voice-train")
+_TURNS = "turns"
 _JUDGED_CLIPS = 20
 """Of the voice, as it was learned from, for DNSMOS."""
 TEN_WORDS = "Hoje de manhã fui ao mercado comprar pão e peixe."
@@ -42,7 +47,7 @@ class MeasuredVoice:
     round_trip: Mapping[str, Any]
     """As `evaluate_round_trip` returns it, of the first."""
     in_turns: Mapping[str, Any]
-    """The same, of all of them in turns; empty where there is one alone."""
+    """The same without the reference, of all of them in turns; empty where there is one alone."""
     first_audio_s: float
     """From a text of ten words to its first sound, when the voice has spoken before."""
     real_time: float
@@ -56,6 +61,7 @@ def measure_voice(
     *,
     num_sentences: int = NUM_SENTENCES,
     dnsmos: Path | None = None,
+    num_processes: Literal[1, 2] = 1,
 ) -> MeasuredVoice:
     """Return the figures of a run's voice; write what it said to `output`, and `round_trip.json` beside it.
 
@@ -65,6 +71,8 @@ def measure_voice(
         output: A folder.
         num_sentences: Of each group, at most.
         dnsmos: The folder of its weights; None leaves opinions out.
+        num_processes: With 2, those who take turns do so in a second one where that is faster. What is timed is timed
+            afterwards, alone.
 
     Raises:
         InputError: A part of the voice is damaged, there is no sentence, or `dnsmos` has no weights.
@@ -74,19 +82,48 @@ def measure_voice(
     own = speakers[0]
     rows = sentences(run, num_sentences, is_built_in=True)
     own_speech = () if dnsmos is None else _own_speech(run, own)
+    by_itself = partial(evaluate_round_trip, model, ears, rows, output, speakers=[own], dnsmos=dnsmos)
+    two = num_processes == 2 and len(speakers) > 1 and len(rows) >= MIN_ITEMS and has_room_beside(ears)
     with tqdm(total=3, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
-        round_trip = evaluate_round_trip(
-            model, ears, rows, output, speakers=[own], dnsmos=dnsmos, own_speech=own_speech
-        )
-        bar.update()
         in_turns: Mapping[str, Any] = {}
-        if len(speakers) > 1:
-            in_turns = evaluate_round_trip(model, ears, rows, output / "turns", speakers=speakers)
+        if two:
+            with (
+                half_the_threads() as each,
+                Beside(_take_turns, run, ears.folder, rows, output / _TURNS, speakers, each) as other,
+            ):
+                round_trip = by_itself(own_speech=own_speech)
+                bar.update()
+                in_turns = other.wait()
+        else:
+            round_trip = by_itself(own_speech=own_speech)
+            bar.update()
+            if len(speakers) > 1:
+                in_turns = _in_turns(model, ears, rows, output / _TURNS, speakers)
         bar.update()
         bar.set_description("a voz, cronometrada")
         first_audio_s, real_time = speed(model.learned(own))
         bar.update()
     return MeasuredVoice(model, speakers, round_trip, in_turns, first_audio_s, real_time)
+
+
+def _in_turns(
+    model: SpeechModel, ears: Assistant, rows: Sequence[dict[str, str]], output: Path, speakers: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures of several voices; the reference was written down before."""
+    return evaluate_round_trip(model, ears, rows, output, speakers=speakers, with_reference=False)
+
+
+def _take_turns(
+    run: Path,
+    ears: Path,
+    rows: Sequence[dict[str, str]],
+    output: Path,
+    speakers: Sequence[str],
+    num_threads: int,
+) -> dict[str, Any]:
+    """Do so in a process of its own."""
+    torch.set_num_threads(num_threads)
+    return _in_turns(SpeechModel(run), Assistant.load(ears, "cpu"), rows, output, speakers)
 
 
 def _own_speech(run: Path, speaker: str) -> list[Tensor]:

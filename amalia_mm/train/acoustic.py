@@ -26,6 +26,7 @@ from amalia_mm.train.one_person import (
     without_speakers,
 )
 from amalia_mm.train.optim import OptimConfig
+from amalia_mm.train.remembered import Remembered
 from amalia_mm.train.summed import SummedStep
 from amalia_mm.train.voice_hearing import Heard, Listener, hear
 from amalia_mm.voice.acoustic import (
@@ -133,6 +134,7 @@ class Acoustic(SummedStep[_Voice]):
         self.init_from = init_from or {}
         self.freeze_patterns = freeze or []
         self._listener: Listener | None = None
+        self._pitches = Remembered()
         self.model: _Voice | None = None
 
     @property
@@ -239,7 +241,7 @@ class Acoustic(SummedStep[_Voice]):
         assert self.model is not None
         model = self.model.acoustic
         with torch.no_grad():
-            heard = hear(model, batch)
+            heard = hear(model, batch, self._pitches)
         encoded = model.encode(
             Phones(batch.phones, batch.is_stressed, batch.is_word_start), self.speaker_vectors(batch)
         )

@@ -14,6 +14,7 @@ from torchaudio.functional import resample
 
 from amalia_mm.batch import VoiceBatch
 from amalia_mm.run import WEIGHTS
+from amalia_mm.train.remembered import Remembered
 from amalia_mm.units import SAMPLE_RATE_HZ
 from amalia_mm.voice.acoustic import AcousticModel
 from amalia_mm.voice.phone_predictors import log_pitch
@@ -47,38 +48,53 @@ class Listener:
         self.embedder, _ = load_voice_part(folder, "speaker", SpeakerEncoder)
         self.sha256 = hashlib.sha256((Path(folder) / WEIGHTS).read_bytes()).hexdigest()
         """Of its weights: vectors of another encoder mean nothing to what is trained with this one."""
+        self._known = Remembered()
 
     @torch.no_grad()
     def vectors(self, batch: VoiceBatch, sample_rate_hz: int) -> Tensor:
-        """Return (b e), the unit vector of each clip."""
-        waveforms, num_samples = batch.waveforms, batch.num_samples
+        """Return (b e), the unit vector of each clip; one that was heard before is not heard again."""
+        self.embedder.to(batch.waveforms.device)
+        clips = _clips(batch)
+        with torch.autocast(batch.waveforms.device.type, enabled=False):
+            told = self._known.rows(
+                len(clips), batch.places, lambda row: self._vector(clips[row], sample_rate_hz)
+            )
+        return torch.stack(told)
+
+    def _vector(self, clip: Tensor, sample_rate_hz: int) -> Tensor:
+        """Return (e) of a clip (n)."""
+        heard = clip[None]
         if sample_rate_hz != SAMPLE_RATE_HZ:
-            waveforms = resample(waveforms, sample_rate_hz, SAMPLE_RATE_HZ)
-            num_samples = num_samples * SAMPLE_RATE_HZ // sample_rate_hz
-        self.embedder.to(waveforms.device)
-        with torch.autocast(waveforms.device.type, enabled=False):
-            return self.embedder.embed(waveforms, num_samples)
+            heard = resample(heard, sample_rate_hz, SAMPLE_RATE_HZ)
+        return self.embedder.embed(heard, torch.tensor([heard.shape[1]], device=heard.device))[0]
 
     @torch.no_grad()
     def middle(self, clips: Iterable[Tensor], sample_rate_hz: int) -> Tensor:
         """Return (e), the unit vector that stands for the person who says clips (n) each."""
         device = next(self.embedder.parameters()).device
-        vectors = []
-        for clip in clips:
-            heard = clip[None].to(device)
-            if sample_rate_hz != SAMPLE_RATE_HZ:
-                heard = resample(heard, sample_rate_hz, SAMPLE_RATE_HZ)
-            vectors.append(self.embedder.embed(heard, torch.tensor([heard.shape[1]], device=device))[0])
-        return enrolled(torch.stack(vectors))
+        return enrolled(torch.stack([self._vector(clip.to(device), sample_rate_hz) for clip in clips]))
 
 
-def hear(model: AcousticModel, batch: VoiceBatch) -> Heard:
-    """Return the frames and pitches of a batch's clips; each is what it would be alone."""
-    mels = [
-        model.mel(clip[None, :length])[0].T
-        for clip, length in zip(batch.waveforms, batch.num_samples.tolist(), strict=True)
-    ]
+def hear(model: AcousticModel, batch: VoiceBatch, pitches: Remembered) -> Heard:
+    """Return the frames and pitches of a batch's clips; each is what it would be alone.
+
+    Args:
+        model: Which frames they are.
+        batch: The clips.
+        pitches: Those of clips that were heard before; others are put into it.
+    """
+    rate_hz, hop_samples = model.mel.sample_rate_hz, model.mel.hop_samples
+    clips = _clips(batch)
+    mels = [model.mel(clip[None])[0].T for clip in clips]
     num_frames = torch.tensor([len(mel) for mel in mels], device=batch.phones.device)
     mel = pad_sequence([model.scaled(mel) for mel in mels], batch_first=True).transpose(1, 2)
-    pitch = pitch_hz(batch.waveforms, model.mel.sample_rate_hz, model.mel.hop_samples)[:, : mel.shape[2]]
+    found = pitches.rows(
+        len(clips), batch.places, lambda row: pitch_hz(clips[row][None], rate_hz, hop_samples)[0]
+    )
+    pitch = pad_sequence(found, batch_first=True)
     return Heard(mel, num_frames, log_pitch(pitch), pitch > 0)
+
+
+def _clips(batch: VoiceBatch) -> list[Tensor]:
+    """Return the waveforms (n), each as long as it is."""
+    return [clip[:length] for clip, length in zip(batch.waveforms, batch.num_samples.tolist(), strict=True)]

@@ -11,16 +11,18 @@ import pytest
 import torch
 from voice_run import FRAMES, save_part, save_voice
 
+from amalia_mm.assistant import Assistant
 from amalia_mm.audio.io import encode_flac, load_audio, write_audio
 from amalia_mm.cli import main
 from amalia_mm.data.shards import ShardWriter
 from amalia_mm.errors import InputError
+from amalia_mm.evaluate import shares, voice_shown
 from amalia_mm.evaluate import voice as voice_measures
-from amalia_mm.evaluate import voice_shown
+from amalia_mm.evaluate.beside import Beside
 from amalia_mm.evaluate.harness import evaluate_run
 from amalia_mm.evaluate.own_voice_players import own_voice_table, read_own_voice
 from amalia_mm.evaluate.targets import counted, written
-from amalia_mm.evaluate.voice import MeasuredVoice, speed, turns, voice_scores
+from amalia_mm.evaluate.voice import MeasuredVoice, measure_voice, speed, turns, voice_scores
 from amalia_mm.evaluate.voice_shown import aligned, planned, shown_sentences
 from amalia_mm.portuguese.read_aloud import read_aloud
 from amalia_mm.speaking import SpeechModel
@@ -248,6 +250,38 @@ def test_a_run_that_speaks_is_measured_with_the_rest(told):
     assert (run / "30_evaluate/voice/round_trip.json").is_file()
     assert (run / "30_evaluate/voice/s0.flac").is_file()
     assert not (run / "30_evaluate/voice/s4.flac").exists(), "the user's own sentences are not the corpus'"
+
+
+def test_those_who_take_turns_do_so_in_a_second_process_and_find_the_same(told, tmp_path, monkeypatch):
+    _, run = told
+    begun = []
+
+    class Counted(Beside):
+        def __enter__(self):
+            begun.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(voice_measures, "Beside", Counted)
+    monkeypatch.setattr(voice_measures, "TAKE_TURNS", ("pt", "ana"))
+    monkeypatch.setattr(shares, "num_cores", lambda: 2)
+    ears, threads = Assistant.load(run / "14_joint/model", "cpu"), torch.get_num_threads()
+
+    def found(output):
+        measured = measure_voice(run, ears, output, num_sentences=1, num_processes=2)
+        timed = ("real_time", "first_audio_s")
+        assert measured.in_turns["speakers"] == ["pt", "ana"] and "reference" not in measured.in_turns
+        return [
+            {key: value for key, value in trip.items() if key not in timed}
+            for trip in (measured.round_trip, measured.in_turns)
+        ]
+
+    alone = found(tmp_path / "alone")
+    assert not begun, "so few are not worth it"
+    monkeypatch.setattr(voice_measures, "MIN_ITEMS", 1)
+    assert found(tmp_path / "beside") == alone
+    assert len(begun) == 1 and torch.get_num_threads() == threads
+    names = [{path.name for path in (tmp_path / each / "turns").iterdir()} for each in ("alone", "beside")]
+    assert names[0] == names[1] == {"round_trip.json", "s0.flac", "s2.flac"}
 
 
 def test_the_page_has_players_and_pictures_of_the_voice_and_needs_nothing_else(told):

@@ -13,6 +13,7 @@ from amalia_mm.batch import VoiceBatch
 from amalia_mm.errors import InputError
 from amalia_mm.train.acoustic import Acoustic, _deviance
 from amalia_mm.train.optim import OptimConfig
+from amalia_mm.train.remembered import Remembered
 from amalia_mm.train.voice_hearing import hear
 from amalia_mm.voice.acoustic import AcousticModel
 
@@ -157,7 +158,7 @@ def test_harmonics_lie_where_the_pitch_is_heard_in_training_and_where_it_is_fore
     )
     batch = batch_of(ROWS, (150.0, 220.0, 180.0))
     terms = made.loss_terms(batch)
-    heard = hear(made.model.acoustic, batch)
+    heard = hear(made.model.acoustic, batch, Remembered())
     learned, said = told
     assert heard.is_voiced.any()
     assert torch.equal(learned[heard.is_voiced], heard.log_pitch[heard.is_voiced])
