@@ -28,6 +28,7 @@ from amalia_mm.commands.shards import add_shards
 from amalia_mm.commands.spoken import add_spoken
 from amalia_mm.commands.voice import add_voice
 from amalia_mm.ctrl_c import ctrl_c
+from amalia_mm.host_memory import begin_again
 from amalia_mm.terminal import note, prepare_streams
 
 LIGHTNING = {
@@ -36,6 +37,8 @@ LIGHTNING = {
     "test": "say what measures a model instead: `amalia evaluate`",
     "predict": "say what uses a model instead: `amalia transcribe`, `ask`, `chat`",
 }
+KEEP_MEMORY = {"fit", "validate", "quickstart", "evaluate", "voice"}
+"""What computes the same many times over, and ends. What waits for somebody is to give memory back meanwhile."""
 BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 
 
@@ -45,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Without `argv` it is the process's own command line, and the process is to end with it.
     """
     ctrl_c.ends_process = argv is None
+    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and words and words[0] in KEEP_MEMORY:
+        begin_again(os.environ)
     if not prepare_streams():
         return BAD_INPUT
-    words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     # Read when torch is loaded. By default its threads wait for each other by spinning, which on a busy machine

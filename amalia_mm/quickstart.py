@@ -22,7 +22,6 @@ from typing import Any
 from amalia_mm.child_process import Children, Ended, run_child
 from amalia_mm.commit import own_commit
 from amalia_mm.errors import InputError
-from amalia_mm.host_memory import kept_memory
 from amalia_mm.quickstart_folder import described, made_with, mark, taken, write_text
 from amalia_mm.quickstart_plan import Job, Options, how_to_go_on, plan
 from amalia_mm.quickstart_stages import Stage, has_company, needed
@@ -166,8 +165,7 @@ class _Schedule:
 
     def _environment(self, job: Job, children: Children) -> dict[str, str]:
         """Return how a child shares the machine and the terminal with another."""
-        environment = {"AMALIA_QUICKSTART": "1"} | kept_memory(os.environ)
-        environment |= {"TQDM_DESC": job.stage.name} if job.stage.trains else {}
+        environment = {"AMALIA_QUICKSTART": "1"} | ({"TQDM_DESC": job.stage.name} if job.stage.trains else {})
         if self.most_at_once > 1 and has_company(job.stage):
             taken = {self.lines[name] for name in children.names}
             line = min({0, 1} - taken)

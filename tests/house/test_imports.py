@@ -143,7 +143,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "subtitles": {"transcript"},
     "live": {"assistant", "audio", "fusion", "portuguese", "units"},
     "doctor": {"resolve"},
-    "cli": {"commands", "ctrl_c", "terminal"},
+    "cli": {"commands", "ctrl_c", "host_memory", "terminal"},
 }
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
 AT_START = {
