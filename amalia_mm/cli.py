@@ -37,8 +37,6 @@ LIGHTNING = {
     "test": "say what measures a model instead: `amalia evaluate`",
     "predict": "say what uses a model instead: `amalia transcribe`, `ask`, `chat`",
 }
-KEEP_MEMORY = {"fit", "validate", "quickstart", "evaluate", "voice"}
-"""What computes the same many times over, and ends. What waits for somebody is to give memory back meanwhile."""
 BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 
 
@@ -49,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     ctrl_c.ends_process = argv is None
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None and words and words[0] in KEEP_MEMORY:
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if argv is None and keeps_memory(words):
         begin_again(os.environ)
     if not prepare_streams():
         return BAD_INPUT
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
     # Read when torch is loaded. By default its threads wait for each other by spinning, which on a busy machine
     # makes a step thirty times slower; sleeping at once makes it twice as slow on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -84,6 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             note(_interrupted(words))
             return INTERRUPTED
         return _failed(error, words)
+
+
+def keeps_memory(words: list[str]) -> bool:
+    """Return whether a command computes the same many times over, and ends; others give memory back meanwhile."""
+    return words[:1] in (["fit"], ["validate"], ["quickstart"], ["evaluate"]) or words[:2] == [
+        "voice",
+        "enrol",
+    ]
 
 
 def _dispatch(words: list[str]) -> int:

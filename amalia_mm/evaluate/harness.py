@@ -175,7 +175,8 @@ def _write(
     output.mkdir(parents=True, exist_ok=True)
 
     def write_figures() -> tuple[list[Stage], Scores]:
-        done = [*stages, _this_stage(measured, began_s, environment)]
+        spoken_gb = 0.0 if voice is None else voice.peak_rss_gb
+        done = [*stages, _this_stage(measured, spoken_gb, began_s, environment)]
         figures = {**_summary(assistant, done, environment, data), **_all_scores(measured, voice)}
         _replace(output / "report.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
         return done, figures
@@ -223,12 +224,12 @@ def _summary(assistant: Assistant, stages: list[Stage], environment: Environment
     }
 
 
-def _this_stage(measured: Measured, began_s: float, environment: Environment) -> Stage:
+def _this_stage(measured: Measured, spoken_gb: float, began_s: float, environment: Environment) -> Stage:
     now_s = time.time()
     return Stage(
         EVALUATION,
         round(now_s - began_s, 1),
-        round(max(measured.peak_rss_gb, own_peak_rss_gb()), 3),
+        round(max(measured.peak_rss_gb, spoken_gb, own_peak_rss_gb()), 3),
         steps=None,
         final_loss=None,
         wait_fraction=None,

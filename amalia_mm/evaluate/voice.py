@@ -16,6 +16,7 @@ from tqdm import tqdm
 from amalia_mm.assistant import Assistant
 from amalia_mm.data.index import INDEX_NAME
 from amalia_mm.evaluate.beside import Beside
+from amalia_mm.evaluate.environment import own_peak_rss_gb
 from amalia_mm.evaluate.round_trip import OWN_SPEECH, REFERENCE, SAID, evaluate_round_trip, sentences
 from amalia_mm.evaluate.shares import MIN_ITEMS, half_the_threads, has_room_beside
 from amalia_mm.evaluate.speaker_clips import speaker_clips
@@ -52,6 +53,8 @@ class MeasuredVoice:
     """From a text of ten words to its first sound, when the voice has spoken before."""
     real_time: float
     """Seconds that a second of that text took."""
+    peak_rss_gb: float = 0.0
+    """At most; of both processes together, where there were two."""
 
 
 def measure_voice(
@@ -71,8 +74,8 @@ def measure_voice(
         output: A folder.
         num_sentences: Of each group, at most.
         dnsmos: The folder of its weights; None leaves opinions out.
-        num_processes: With 2, those who take turns do so in a second one where that is faster. What is timed is timed
-            afterwards, alone.
+        num_processes: With 2, those who take turns do so in a second one where that is faster. The seconds in both
+            `round_trip.json` are then those of two side by side; the figures of speed are taken afterwards, alone.
 
     Raises:
         InputError: A part of the voice is damaged, there is no sentence, or `dnsmos` has no weights.
@@ -86,6 +89,7 @@ def measure_voice(
     two = num_processes == 2 and len(speakers) > 1 and len(rows) >= MIN_ITEMS and has_room_beside(ears)
     with tqdm(total=3, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
         in_turns: Mapping[str, Any] = {}
+        beside_gb = 0.0
         if two:
             with (
                 half_the_threads() as each,
@@ -93,7 +97,7 @@ def measure_voice(
             ):
                 round_trip = by_itself(own_speech=own_speech)
                 bar.update()
-                in_turns = other.wait()
+                in_turns, beside_gb = other.wait()
         else:
             round_trip = by_itself(own_speech=own_speech)
             bar.update()
@@ -103,7 +107,8 @@ def measure_voice(
         bar.set_description("a voz, cronometrada")
         first_audio_s, real_time = speed(model.learned(own))
         bar.update()
-    return MeasuredVoice(model, speakers, round_trip, in_turns, first_audio_s, real_time)
+    peak_rss_gb = own_peak_rss_gb() + beside_gb
+    return MeasuredVoice(model, speakers, round_trip, in_turns, first_audio_s, real_time, peak_rss_gb)
 
 
 def _in_turns(
@@ -120,10 +125,11 @@ def _take_turns(
     output: Path,
     speakers: Sequence[str],
     num_threads: int,
-) -> dict[str, Any]:
-    """Do so in a process of its own."""
+) -> tuple[dict[str, Any], float]:
+    """Do so in a process of its own, and say how much memory it took."""
     torch.set_num_threads(num_threads)
-    return _in_turns(SpeechModel(run), Assistant.load(ears, "cpu"), rows, output, speakers)
+    figures = _in_turns(SpeechModel(run), Assistant.load(ears, "cpu"), rows, output, speakers)
+    return figures, own_peak_rss_gb()
 
 
 def _own_speech(run: Path, speaker: str) -> list[Tensor]:

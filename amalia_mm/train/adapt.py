@@ -166,13 +166,13 @@ def _spoken(clips: Sequence[Clip], acoustic: AcousticModel) -> list[Spoken]:
             str(number),
             clip.text,
             clip.audio,
-            f"the recording of «{clip.text}»",
+            f"recording {number} of «{clip.text}»",
             sample_rate_hz=mel.sample_rate_hz,
             hop_samples=mel.hop_samples,
             fft_samples=mel.fft_samples,
             level_db=_LEVEL_DB,
         )
-        for number, clip in enumerate(clips)
+        for number, clip in enumerate(clips, start=1)
     ]
 
 

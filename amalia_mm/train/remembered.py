@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 MOST_NUMBERS = 32_000_000
-"""128 MB: the speaker and the pitch of some 100,000 clips."""
+"""128 MB: the speakers of 250,000 clips, or the pitch of some 150,000."""
 
 
 class Remembered:
@@ -25,29 +25,33 @@ class Remembered:
     def __init__(self, most_numbers: int = MOST_NUMBERS) -> None:
         self._most_numbers = most_numbers
         self._num_numbers = 0
-        self._known: dict[str, Tensor] = {}
+        self._known: dict[tuple[str, int], Tensor] = {}
 
-    def rows(self, num_rows: int, places: Sequence[str], measure: Callable[[int], Tensor]) -> list[Tensor]:
-        """Return what was measured of each row of a batch.
+    def rows(
+        self, clips: Sequence[Tensor], places: Sequence[str], measure: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """Return what was measured of each clip of a batch, where the clip is.
 
         Args:
-            num_rows: Of the batch.
-            places: Of the clips, one a row, each of which is one clip for good; or none, and nothing is kept.
-            measure: Measures a row by itself: what is kept must not depend on what stood beside it.
+            clips: (n) each.
+            places: Of the clips, each of which is one clip for good; or none, and nothing is kept.
+            measure: Measures a clip by itself: what is kept must not depend on what stood beside it.
         """
         if not places:
-            return [measure(row) for row in range(num_rows)]
-        return [self._one(place, row, measure) for row, place in zip(range(num_rows), places, strict=True)]
+            return [measure(clip) for clip in clips]
+        return [self._one(place, clip, measure) for place, clip in zip(places, clips, strict=True)]
 
-    def _one(self, place: str, row: int, measure: Callable[[int], Tensor]) -> Tensor:
-        known = self._known.get(place)
+    def _one(self, place: str, clip: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+        # Two clips of one length and place would still be one: whoever gives places answers for them.
+        known = self._known.get((place, len(clip)))
         if known is not None:
-            return known
-        found = measure(row)
+            return known.to(clip.device)
+        found = measure(clip)
         if self._num_numbers + found.numel() > self._most_numbers:
             return found
         # A copy, or a view would keep all that it is a part of; and one that training may use, whoever asked first.
         with torch.inference_mode(False):
-            self._known[place] = found.detach().clone()
-        self._num_numbers += found.numel()
-        return self._known[place]
+            kept = found.detach().clone()
+        self._known[place, len(clip)] = kept
+        self._num_numbers += kept.numel()
+        return kept

@@ -54,10 +54,9 @@ class Listener:
     def vectors(self, batch: VoiceBatch, sample_rate_hz: int) -> Tensor:
         """Return (b e), the unit vector of each clip; one that was heard before is not heard again."""
         self.embedder.to(batch.waveforms.device)
-        clips = _clips(batch)
         with torch.autocast(batch.waveforms.device.type, enabled=False):
             told = self._known.rows(
-                len(clips), batch.places, lambda row: self._vector(clips[row], sample_rate_hz)
+                _clips(batch), batch.places, lambda clip: self._vector(clip, sample_rate_hz)
             )
         return torch.stack(told)
 
@@ -88,9 +87,7 @@ def hear(model: AcousticModel, batch: VoiceBatch, pitches: Remembered) -> Heard:
     mels = [model.mel(clip[None])[0].T for clip in clips]
     num_frames = torch.tensor([len(mel) for mel in mels], device=batch.phones.device)
     mel = pad_sequence([model.scaled(mel) for mel in mels], batch_first=True).transpose(1, 2)
-    found = pitches.rows(
-        len(clips), batch.places, lambda row: pitch_hz(clips[row][None], rate_hz, hop_samples)[0]
-    )
+    found = pitches.rows(clips, batch.places, lambda clip: pitch_hz(clip[None], rate_hz, hop_samples)[0])
     pitch = pad_sequence(found, batch_first=True)
     return Heard(mel, num_frames, log_pitch(pitch), pitch > 0)
 

@@ -254,7 +254,7 @@ def test_a_run_that_speaks_is_measured_with_the_rest(told):
 
 def test_those_who_take_turns_do_so_in_a_second_process_and_find_the_same(told, tmp_path, monkeypatch):
     _, run = told
-    begun = []
+    begun, peaks = [], []
 
     class Counted(Beside):
         def __enter__(self):
@@ -269,6 +269,7 @@ def test_those_who_take_turns_do_so_in_a_second_process_and_find_the_same(told, 
     def found(output):
         measured = measure_voice(run, ears, output, num_sentences=1, num_processes=2)
         timed = ("real_time", "first_audio_s")
+        peaks.append(measured.peak_rss_gb)
         assert measured.in_turns["speakers"] == ["pt", "ana"] and "reference" not in measured.in_turns
         return [
             {key: value for key, value in trip.items() if key not in timed}
@@ -280,6 +281,7 @@ def test_those_who_take_turns_do_so_in_a_second_process_and_find_the_same(told, 
     monkeypatch.setattr(voice_measures, "MIN_ITEMS", 1)
     assert found(tmp_path / "beside") == alone
     assert len(begun) == 1 and torch.get_num_threads() == threads
+    assert peaks[1] > peaks[0] + 0.1
     names = [{path.name for path in (tmp_path / each / "turns").iterdir()} for each in ("alone", "beside")]
     assert names[0] == names[1] == {"round_trip.json", "s0.flac", "s2.flac"}
 

@@ -103,15 +103,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": {"assistant", "halo", "portuguese"},
     # The edge: what the command line and the quickstart are made of.
     "quickstart": {
-        *(
-            "child_process",
-            "commit",
-            "host_memory",
-            "quickstart_folder",
-            "quickstart_plan",
-            "quickstart_stages",
-            "terminal",
-        ),
+        *("child_process", "commit", "quickstart_folder", "quickstart_plan", "quickstart_stages", "terminal"),
     },
     "quickstart_folder": {"quickstart_plan"},
     "quickstart_plan": {"quickstart_stages", "recipe_paths"},

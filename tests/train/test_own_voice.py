@@ -20,6 +20,7 @@ from amalia_mm.errors import InputError
 from amalia_mm.lora import LoraConfig
 from amalia_mm.run import read_weights
 from amalia_mm.speaking import SpeechModel, acoustic_folder, encoder_folder
+from amalia_mm.train import voice_hearing
 from amalia_mm.train.acoustic import Acoustic
 from amalia_mm.train.adapt import Recipe, adapt
 from amalia_mm.train.optim import OptimConfig
@@ -72,6 +73,19 @@ def test_low_rank_changes_are_small_and_what_they_change_stays_as_it_was(run):
     assert any(changed[name].any() for name in names if name.endswith("lora_b")), "something was learned"
     after = base_weights(run)
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_recordings_of_one_sentence_are_each_heard_by_themselves(run, monkeypatch):
+    """What is remembered of a clip is found by its place, and four sentences are said four times here."""
+    heard = []
+    measure = voice_hearing.pitch_hz
+    monkeypatch.setattr(
+        voice_hearing, "pitch_hz", lambda clip, *rates: heard.append(clip) or measure(clip, *rates)
+    )
+    clips = own_voice.recordings()
+    assert len({clip.text for clip in clips}) < len(clips)
+    learned(run, "lora", clips, max_steps=8)
+    assert len(heard) == len(clips), "in eight steps of four each is heard, and none twice"
 
 
 def test_all_of_it_may_change_and_one_run_is_like_another(run):

@@ -16,59 +16,67 @@ from amalia_mm.voice.acoustic import AcousticModel
 from amalia_mm.voice.speaker import SpeakerEncoder
 
 
-def measuring(calls, values):
-    def measure(row):
-        calls.append(row)
-        return values[row]
+def clips(*values, length=2):
+    """Clips of so many samples, all of one value."""
+    return [torch.full((length,), float(value)) for value in values]
+
+
+def measuring(calls):
+    def measure(clip):
+        calls.append(float(clip[0]))
+        return 10 * clip[:1]
 
     return measure
 
 
 def test_what_is_known_is_not_measured_again():
-    calls, values = [], torch.arange(6.0).reshape(3, 2)
-    remembered = Remembered()
-    first = remembered.rows(2, ["a", "b"], measuring(calls, values))
-    again = remembered.rows(3, ["b", "c", "a"], measuring(calls, values))
-    assert calls == [0, 1, 1]
-    assert torch.equal(torch.stack(first), values[:2])
-    assert torch.equal(torch.stack(again), values[[1, 1, 0]])
+    calls, remembered = [], Remembered()
+    first = remembered.rows(clips(1, 2), ["a", "b"], measuring(calls))
+    again = remembered.rows(clips(2, 3, 1), ["b", "c", "a"], measuring(calls))
+    assert calls == [1, 2, 3]
+    assert torch.cat(first).tolist() == [10, 20]
+    assert torch.cat(again).tolist() == [20, 30, 10]
+
+
+def test_a_place_that_is_another_clip_by_its_length_is_measured():
+    calls, remembered = [], Remembered()
+    remembered.rows(clips(1), ["a"], measuring(calls))
+    (other,) = remembered.rows(clips(2, length=3), ["a"], measuring(calls))
+    assert other.tolist() == [20] and calls == [1, 2]
 
 
 def test_clips_without_a_place_are_measured_each_time():
-    calls, values = [], torch.zeros(1, 2)
-    remembered = Remembered()
+    calls, remembered = [], Remembered()
     for _ in range(2):
-        remembered.rows(1, (), measuring(calls, values))
-    assert calls == [0, 0]
+        remembered.rows(clips(1), (), measuring(calls))
+    assert calls == [1, 1]
 
 
 def test_memory_is_limited_and_what_it_holds_stays():
-    calls, values = [], torch.zeros(3, 2)
-    remembered = Remembered(most_numbers=4)
+    calls, remembered = [], Remembered(most_numbers=2)
     for _ in range(2):
-        remembered.rows(3, ["a", "b", "c"], measuring(calls, values))
-    assert calls == [0, 1, 2, 2]
+        remembered.rows(clips(1, 2, 3), ["a", "b", "c"], measuring(calls))
+    assert calls == [1, 2, 3, 3]
 
 
-def test_places_that_are_not_one_a_row_are_an_error():
-    with pytest.raises(ValueError, match="shorter"):
-        Remembered().rows(2, ["a"], measuring([], torch.zeros(2, 2)))
+def test_places_that_are_not_one_a_clip_are_an_error():
+    with pytest.raises(ValueError, match="longer"):
+        Remembered().rows(clips(1, 2), ["a"], measuring([]))
 
 
 def test_what_validation_measured_first_can_be_learned_from():
     remembered = Remembered()
     with torch.inference_mode():
-        remembered.rows(1, ["a"], lambda row: torch.ones(2))
-    (vector,) = remembered.rows(1, ["a"], lambda row: torch.zeros(2))
+        remembered.rows(clips(1), ["a"], lambda clip: torch.ones(2))
+    (vector,) = remembered.rows(clips(1), ["a"], lambda clip: torch.zeros(2))
     weight = torch.zeros(2, requires_grad=True)
     (weight * vector).sum().backward()
     assert torch.equal(weight.grad, torch.ones(2))
 
 
 def test_a_clip_keeps_no_batch_alive():
-    remembered = Remembered()
     batch = torch.zeros(1000, 4)
-    (kept,) = remembered.rows(1, ["a"], lambda row: batch[row])
+    (kept,) = Remembered().rows(clips(1), ["a"], lambda clip: batch[7])
     assert kept.untyped_storage().nbytes() == 16
 
 
