@@ -37,6 +37,7 @@ LIGHTNING = {
     "test": "say what measures a model instead: `amalia evaluate`",
     "predict": "say what uses a model instead: `amalia transcribe`, `ask`, `chat`",
 }
+COMPUTES = ("fit", "validate", "quickstart", "evaluate")
 BAD_INPUT, BUG, INTERRUPTED, READER_GONE = 2, 1, 130, 141
 
 
@@ -86,10 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def keeps_memory(words: list[str]) -> bool:
     """Return whether a command computes the same many times over, and ends; others give memory back meanwhile."""
-    return words[:1] in (["fit"], ["validate"], ["quickstart"], ["evaluate"]) or words[:2] == [
-        "voice",
-        "enrol",
-    ]
+    return words[:2] == ["voice", "enrol"] or words[:1] in [[each] for each in COMPUTES]
 
 
 def _dispatch(words: list[str]) -> int:

@@ -1,9 +1,8 @@
 """How a process gets the machine's memory: what it frees it keeps, and it is in large pages.
 
 Every step of training frees what the next one needs again. glibc gives large blocks back at once, and the kernel then
-hands them out anew, page of 4 KiB by page, each cleared first: on a shared machine that took up to twice as long as
-the training itself (recipes/LOG.md, 30 November 2026). It changes no result; up to `_KEPT_BYTES` of what is free are
-held.
+hands them out anew, page of 4 KiB by page, each cleared first: in slow hours of a shared machine more than half of a
+step (recipes/LOG.md, 30 November 2026). It changes no result; up to `_KEPT_BYTES` of what is free are held.
 """
 
 from __future__ import annotations

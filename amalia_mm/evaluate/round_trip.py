@@ -119,7 +119,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures for a terminal, a line for each group of what was said and of the reference."""
     told = [f"{figures['real_time']:.3f} x tempo real, primeiro som {1000 * figures['first_audio_s']:.0f} ms"]
     for name in (SAID, REFERENCE):
-        for group, row in figures.get(name, {}).items():
+        for group, row in figures[name].items():
             if group == "dnsmos":
                 told.append(f"{name}\tDNSMOS\t{row['ovr']:.2f}")
                 continue

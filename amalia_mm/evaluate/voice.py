@@ -85,24 +85,22 @@ def measure_voice(
     own = speakers[0]
     rows = sentences(run, num_sentences, is_built_in=True)
     own_speech = () if dnsmos is None else _own_speech(run, own)
-    by_itself = partial(evaluate_round_trip, model, ears, rows, output, speakers=[own], dnsmos=dnsmos)
-    two = num_processes == 2 and len(speakers) > 1 and len(rows) >= MIN_ITEMS and has_room_beside(ears)
-    with tqdm(total=3, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
-        in_turns: Mapping[str, Any] = {}
-        beside_gb = 0.0
-        if two:
-            with (
-                half_the_threads() as each,
-                Beside(_take_turns, run, ears.folder, rows, output / _TURNS, speakers, each) as other,
-            ):
-                round_trip = by_itself(own_speech=own_speech)
-                bar.update()
+    by_itself = partial(
+        evaluate_round_trip, model, ears, rows, output, speakers=[own], dnsmos=dnsmos, own_speech=own_speech
+    )
+    in_turns: Mapping[str, Any] = {}
+    beside_gb = 0.0
+    with tqdm(total=2, unit="teste", desc="a voz, ouvida", dynamic_ncols=True) as bar:
+        if len(speakers) == 1:
+            round_trip = by_itself()
+        elif num_processes == 2 and len(rows) >= MIN_ITEMS and has_room_beside(ears):
+            others = (run, ears.folder, rows, output / _TURNS, speakers)
+            with half_the_threads() as each, Beside(_take_turns, *others, each) as other:
+                round_trip = by_itself()
                 in_turns, beside_gb = other.wait()
         else:
-            round_trip = by_itself(own_speech=own_speech)
-            bar.update()
-            if len(speakers) > 1:
-                in_turns = _in_turns(model, ears, rows, output / _TURNS, speakers)
+            round_trip = by_itself()
+            in_turns = _in_turns(model, ears, rows, output / _TURNS, speakers)
         bar.update()
         bar.set_description("a voz, cronometrada")
         first_audio_s, real_time = speed(model.learned(own))

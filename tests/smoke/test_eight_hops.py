@@ -33,8 +33,8 @@ BUDGET = {"max_audio_tokens": 200, "max_text_tokens": 200, "max_rows": 4}
 STEP = 3
 
 
-def test_a_batch_goes_its_eight_hops(toy_data):
-    tokenizer = Tokenizer.load(toy_data / "tokenizer")
+def understanding(toy_data):
+    """The step of a tiny model that draws nothing by chance."""
     ears = {**toy_recipe.ENCODER["init_args"], "num_time_masks": 0, "dropout": 0.0}
     module = Understanding(
         DecoderConfig(**{**toy_recipe.DECODER, "dropout": 0.0}),
@@ -44,8 +44,11 @@ def test_a_batch_goes_its_eight_hops(toy_data):
         str(toy_data / "tokenizer"),
     )
     module.configure_model()
-    model = module.model
-    assert model is not None
+    return module
+
+
+def test_a_batch_goes_its_eight_hops(toy_data):
+    tokenizer, module = Tokenizer.load(toy_data / "tokenizer"), understanding(toy_data)
 
     # 1. (seed, step) -> the global batch as references, cut by a budget from the index.
     index = ShardIndex.load(toy_data / "shards/speech")
@@ -82,8 +85,13 @@ def test_a_batch_goes_its_eight_hops(toy_data):
         token for token, loss in zip(first.ids, first.has_loss, strict=True) if loss
     ]
 
+    _goes_through_the_model(module, batch)
+    _is_what_the_data_module_makes(module, batch, toy_data)
+
+
+def _goes_through_the_model(module, batch):
     # 6. The step: model, then loss.
-    module.eval()
+    model = module.eval().model
     loss = module.loss_terms(batch)["loss"]
     # 7. Encoder, projector, splice and decoder: a state for every position.
     output = model(batch)
@@ -103,9 +111,14 @@ def test_a_batch_goes_its_eight_hops(toy_data):
         ),
     )
 
-    # And the data module makes the very same batch.
+
+def _is_what_the_data_module_makes(module, batch, toy_data):
     data = SpeechTextData(
-        {str(index.folder): 1.0}, str(toy_data / "tokenizer"), geometry=module.geometry, seed=7, **BUDGET
+        {str(toy_data / "shards/speech"): 1.0},
+        str(toy_data / "tokenizer"),
+        geometry=module.geometry,
+        seed=7,
+        **BUDGET,
     )
     data.prepare_data()
     data.setup("fit")
