@@ -34,8 +34,12 @@ _JUDGED_CLIPS = 20
 """Of the voice, as it was learned from, for DNSMOS."""
 TEN_WORDS = "Hoje de manhã fui ao mercado comprar pão e peixe."
 _TIMES = 5
-_GROUPS = {"": "seen_template", "_templates": "heldout_template"}
-"""What is put behind the name of a figure, by group of sentences."""
+_GROUPS = {
+    "_all": ("seen_template", "heldout_template"),
+    "": ("seen_template",),
+    "_templates": ("heldout_template",),
+}
+"""What is put behind the name of a figure, by groups of sentences; no sentence of either was trained on."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,10 @@ def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[s
     """Return the figures of `report.json` about a voice, and the sums behind them; None where nothing was measured.
 
     `voice_wer` is of what the voice says, written down by the run's own ears, `voice_wer_turns` the same of several
-    voices in turns; `voice_wer_reference` of the corpus' clips of the same sentences; with `_templates` of sentences in
-    held-out templates. `voice_dnsmos_difference` is how much better the opinion that DNSMOS foretells of the voice
-    (OVRL) is than that of the clips it was learned from, `voice_dnsmos_difference_corpus` than that of the corpus'.
+    voices in turns; `voice_wer_reference` of the corpus' clips of the same sentences; of sentences in templates of the
+    training, with `_templates` of those in held-out templates, with `_all` of both. `voice_dnsmos_difference` is how
+    much better the opinion that DNSMOS foretells of the voice (OVRL) is than that of the clips it was learned from,
+    `voice_dnsmos_difference_corpus` than that of the corpus'.
     """
     values: dict[str, object] = {}
     counts: dict[str, object] = {}
@@ -176,11 +181,11 @@ def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[s
         (in_turns, SAID, "voice_wer_turns"),
         (own, REFERENCE, "voice_wer_reference"),
     ):
-        for ending, group in _GROUPS.items():
-            row = trip.get(kind, {}).get(group)
-            key = name + ending
-            counts[key] = None if row is None else {"errors": row["word_errors"], "total": row["words"]}
-            values[key] = None if row is None or not row["words"] else _rate(row)
+        for ending, groups in _GROUPS.items():
+            rows = [row for group in groups if (row := trip.get(kind, {}).get(group)) is not None]
+            errors, total = sum(row["word_errors"] for row in rows), sum(row["words"] for row in rows)
+            counts[name + ending] = {"errors": errors, "total": total} if rows else None
+            values[name + ending] = round(errors / total, 4) if total else None
     values["voice_first_audio_s"] = None if voice is None else round(voice.first_audio_s, 4)
     values["voice_real_time"] = None if voice is None else round(voice.real_time, 4)
     values["voice_vocoder"] = None if voice is None else voice.round_trip["vocoder"]
@@ -193,7 +198,3 @@ def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[s
         difference = None if said is None or other is None else round(said - other, 3)
         values[f"voice_dnsmos_difference{name}"] = difference
     return values, counts
-
-
-def _rate(row: Mapping[str, int]) -> float:
-    return round(row["word_errors"] / row["words"], 4)

@@ -19,12 +19,14 @@ from amalia_mm.units import SAMPLE_RATE_HZ
 _PITCH_HZ = (50.0, 600.0)
 _FORMANT_RATE_HZ = 10_000
 """Four or five formants lie below its half."""
-_ORDER = 12
+_ORDER = 10
+"""Two for each formant: with more, the widest of them are resonances that are none."""
 _WINDOW_SAMPLES, _HOP_SAMPLES = 300, 100
 _PITCH_HOP_SAMPLES = SAMPLE_RATE_HZ // 100
 _PRE_EMPHASIS = 0.97
-_BANDWIDTH_HZ = 400.0
-"""Wider resonances shape the whole spectrum and are no formants."""
+_BANDWIDTH_HZ = 700.0
+"""Wider resonances shape the whole spectrum and are no formants. Made speech has wide formants: with less, its second
+is passed over, and its third taken for it."""
 _LOWEST_FORMANT_HZ = 150.0
 _NUM_FORMANTS = 3
 _FEWEST_FRAMES = 10

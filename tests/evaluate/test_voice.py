@@ -193,8 +193,10 @@ def test_figures_are_rates_with_their_sums_and_none_without_a_voice(speaking_run
     turns = {**trip, "said": {"seen_template": {**row, "word_errors": 6}}}
     values, counts = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, turns, 0.2, 0.1))
     assert values["voice_wer"] == 0.25 and values["voice_wer_templates"] == 0.5
+    assert values["voice_wer_all"] == round(6 / 18, 4), "of all words, and no mean of the two"
     assert values["voice_wer_turns"] == 0.5 and values["voice_wer_turns_templates"] is None
-    assert values["voice_wer_reference"] == 0.0
+    assert values["voice_wer_turns_all"] == 0.5
+    assert values["voice_wer_reference"] == values["voice_wer_reference_all"] == 0.0
     assert values["voice_dnsmos_difference"] == pytest.approx(-0.1)
     assert values["voice_dnsmos_difference_corpus"] == pytest.approx(-0.4)
     del trip["own_speech"]
@@ -242,6 +244,7 @@ def test_a_run_that_speaks_is_measured_with_the_rest(told):
     assert json.loads((run / "report.json").read_text(encoding="utf-8")) == report
     assert report["counts"]["voice_wer"]["total"] == report["counts"]["voice_wer_reference"]["total"] == 5
     assert report["counts"]["voice_wer_templates"]["total"] == 7
+    assert report["counts"]["voice_wer_all"]["total"] == 12
     assert report["voice_wer"] is not None and report["voice_dnsmos"] is None
     assert report["counts"]["voice_wer_turns"]["total"] == 5
     page = (run / "report.html").read_text(encoding="utf-8")
