@@ -142,9 +142,10 @@ class SpeechModel:
         if chosen not in names or self.acoustic.speakers is None:
             found = repr(name) if name is not None else "no speaker of its own"
             wanted = ", ".join(names) or "a model that learned its speakers by name"
-            raise InputError(
-                self.run, field="speaker", found=found, wanted=wanted, remedy="choose one of these"
-            )
+            remedy = "choose one of these"
+            if not names:
+                remedy = "give --voice, a banked one; or train with acoustic.num_speakers above 0"
+            raise InputError(self.folder, field="speaker", found=found, wanted=wanted, remedy=remedy)
         vector = self.acoustic.speakers.weight[names.index(chosen)].detach()
         if self.hears_speakers:
             vector = functional.normalize(vector, dim=0)  # the middle of unit vectors is none

@@ -118,6 +118,10 @@ def test_what_cannot_be_is_told_before_a_piece_is_asked_for(run, tmp_path, toy_d
         assistant.say("☂")
     with pytest.raises(InputError, match="found 'nobody'; wanted ana, pt"):
         assistant.say(TEXT, "nobody")
+    nameless = SpeechModel(run)
+    nameless.config = {**nameless.config, "speakers": []}
+    with pytest.raises(InputError, match="found no speaker of its own.*give --voice, a banked one"):
+        nameless.learned()
     mute = tmp_path / "mute"
     model = SpeechTextModel(None, None, Decoder(DecoderConfig(**SIZES)))
     save_model(mute / "model", model, config={"decoder": SIZES}, tokenizer=toy_data / "tokenizer", card="")
