@@ -24,8 +24,8 @@ class Change:
 
     def is_worse(self, tolerance: float) -> bool:
         """Return whether it fell by more than `tolerance`, a share."""
-        # Figures are written with four digits: a fall of just the tolerance is none.
-        return round(self.before - self.after - tolerance, 6) > 0
+        # A fall of just the tolerance is none; nor is what earlier reports, of four digits, rounded away.
+        return round(self.before - self.after - tolerance, 4) > 0
 
 
 def text_changes(

@@ -185,7 +185,7 @@ def voice_scores(voice: MeasuredVoice | None) -> tuple[dict[str, object], dict[s
             rows = [row for group in groups if (row := trip.get(kind, {}).get(group)) is not None]
             errors, total = sum(row["word_errors"] for row in rows), sum(row["words"] for row in rows)
             counts[name + ending] = {"errors": errors, "total": total} if rows else None
-            values[name + ending] = round(errors / total, 4) if total else None
+            values[name + ending] = round(errors / total, 6) if total else None
     values["voice_first_audio_s"] = None if voice is None else round(voice.first_audio_s, 4)
     values["voice_real_time"] = None if voice is None else round(voice.real_time, 4)
     values["voice_vocoder"] = None if voice is None else voice.round_trip["vocoder"]

@@ -39,6 +39,7 @@ def test_a_fall_of_just_the_tolerance_is_none():
     assert not Change("text_qa_exact", 0.9, 0.89).is_worse(0.01)
     assert Change("text_qa_exact", 0.9, 0.8899).is_worse(0.01)
     assert not Change("text_qa_exact", 0.9, 0.95).is_worse(0.0)
+    assert not Change("text_qa_exact", 0.9815, 159 / 162).is_worse(0.0), "an earlier report has four digits"
 
 
 def test_other_questions_and_no_questions_are_refused(tmp_path):

@@ -12,6 +12,7 @@ from amalia_mm.evaluate.metrics import similarity
 from amalia_mm.evaluate.report import _tasks
 from amalia_mm.evaluate.scores import scores
 from amalia_mm.evaluate.suites import asr, spoken_qa
+from amalia_mm.evaluate.targets import written
 
 SENTENCE = SpokenItem("s", Path("s.flac"), "um dois três quatro", "f3", "synthetic", "transcribe", False)
 QUESTION = SpokenItem(
@@ -40,6 +41,17 @@ class Told:
             return ["Good day."] * len(audios) if direct else ["Good morning."] * len(audios)
         assert instruction == ""
         return ["Porto."] if direct else ["Lisboa."]
+
+
+def test_a_rate_is_rounded_once(monkeypatch):
+    """45 of 1,580 words are 2.848 %: rounded to four digits first, the page said 2.9."""
+    told = Told()
+    words = ["um"] * 1580
+    heard = " ".join(["x"] * 45 + words[45:])
+    monkeypatch.setattr(told, "transcribe_three_ways", lambda audios, batch_size: ([heard],) * 3)
+    long = SpokenItem("l", Path("l.flac"), " ".join(words), "f3", "synthetic", "transcribe", False)
+    report = scores(Measured(asr=asr.measure(told, [long])))
+    assert written(report["wer"], "share") == "2,8\u202f%"
 
 
 def test_each_figure_is_of_its_own_writer(monkeypatch):

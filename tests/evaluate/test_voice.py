@@ -193,12 +193,16 @@ def test_figures_are_rates_with_their_sums_and_none_without_a_voice(speaking_run
     turns = {**trip, "said": {"seen_template": {**row, "word_errors": 6}}}
     values, counts = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, turns, 0.2, 0.1))
     assert values["voice_wer"] == 0.25 and values["voice_wer_templates"] == 0.5
-    assert values["voice_wer_all"] == round(6 / 18, 4), "of all words, and no mean of the two"
+    assert values["voice_wer_all"] == round(6 / 18, 6), "of all words, and no mean of the two"
     assert values["voice_wer_turns"] == 0.5 and values["voice_wer_turns_templates"] is None
     assert values["voice_wer_turns_all"] == 0.5
     assert values["voice_wer_reference"] == values["voice_wer_reference_all"] == 0.0
     assert values["voice_dnsmos_difference"] == pytest.approx(-0.1)
     assert values["voice_dnsmos_difference_corpus"] == pytest.approx(-0.4)
+    trip["said"] = {"seen_template": {**row, "word_errors": 5, "words": 130}}
+    rounded, _ = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, turns, 0.2, 0.1))
+    assert written(rounded["voice_wer"], "share") == "3,8\u202f%", "3.846 is not rounded twice"
+    trip["said"] = said
     del trip["own_speech"]
     unknown, _ = voice_scores(MeasuredVoice(SpeechModel(speaking_run), ("pt",), trip, {}, 0.2, 0.1))
     assert unknown["voice_dnsmos_difference"] is None and unknown["voice_wer_turns"] is None
