@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ from amalia_mm.commands.voice import add_voice
 from amalia_mm.ctrl_c import ctrl_c
 from amalia_mm.host_memory import begin_again
 from amalia_mm.terminal import note, prepare_streams
+from amalia_mm.termination import clears_up
 
 LIGHTNING = {
     "fit": "train one stage (LightningCLI): amalia fit -c recipes/10_hearing/recipe.yaml",
@@ -61,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # texts have other shapes at every step, and the quickstart's fine-tuning grew to twice its memory.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     try:
-        with ctrl_c:
+        # A person's recordings are not left half-written in the clear by a log-out.
+        told_to_end = clears_up() if argv is None and words[:1] == ["voice"] else nullcontext()
+        with ctrl_c, told_to_end:
             ctrl_c.let_in()
             code = _dispatch(words)
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amalia_mm.commands.voice import PASSPHRASE, open_bank, read_passphrase
+from amalia_mm.commands.voice import add_passphrase, open_bank, read_passphrase
 from amalia_mm.errors import InputError
 from amalia_mm.terminal import note
 
@@ -32,7 +32,11 @@ def add_say(commands: Commands) -> None:
     say = commands.add_parser("say", help="text to speech: a file, or a stream as it is made")
     say.add_argument("text", nargs="?", help="what to say; without it, standard input")
     say.add_argument("--output", type=Path, help="a .wav or .flac file")
-    say.add_argument("--stream", action="store_true", help="wav to standard output, as it is made")
+    say.add_argument(
+        "--stream",
+        action="store_true",
+        help="wav to standard output, as it is made; marked, but with no manifest",
+    )
     say.add_argument("--model", type=Path, help="the run (default: $AMALIA_MODEL, else runs/quickstart)")
     say.add_argument("--speaker", help="a voice that the model learned; a wrong name lists them")
     say.add_argument("--voice", metavar="NAME", help="a person's own voice out of the bank")
@@ -46,12 +50,7 @@ def add_say(commands: Commands) -> None:
     say.add_argument(
         "--bank", type=Path, metavar="FOLDER", help="the bank folder, for --voice and signatures"
     )
-    say.add_argument(
-        "--passphrase-file",
-        type=Path,
-        metavar="FILE",
-        help=f"of --voice (default: ${PASSPHRASE}, else asked for)",
-    )
+    add_passphrase(say, of=" of --voice")
     say.set_defaults(run=_say)
 
 

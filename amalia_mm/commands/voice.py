@@ -12,7 +12,7 @@ import stat
 import sys
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from amalia_mm.commands.enrol import add_enrol
 from amalia_mm.commands.voice_script import add_script
@@ -61,7 +61,7 @@ def add_voice(commands: Actions) -> None:
     _add_bank(export, with_passphrase=True)
     export.set_defaults(run=_export)
 
-    revoke = actions.add_parser("revoke", help="silence a voice on this machine for good")
+    revoke = actions.add_parser("revoke", help="silence a voice in this bank for good")
     revoke.add_argument("name", help=_NAME_HELP)
     revoke.add_argument("--by", required=True, help="who takes the voice back")
     revoke.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
@@ -85,11 +85,27 @@ def add_voice(commands: Actions) -> None:
 def _add_bank(parser: argparse.ArgumentParser, with_passphrase: bool = False) -> None:
     parser.add_argument("--bank", type=Path, metavar="FOLDER", help=_BANK_HELP)
     if with_passphrase:
-        parser.add_argument(
-            "--passphrase-file",
-            type=Path,
-            metavar="FILE",
-            help=f"a file whose first line is the passphrase (default: ${PASSPHRASE}, else it is asked for)",
+        add_passphrase(parser)
+
+
+def add_passphrase(parser: argparse.ArgumentParser, of: str = "") -> None:
+    """Add the options of a passphrase: where it is read from, and the one that there is not."""
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help=f"a file whose first line is the passphrase{of} (default: ${PASSPHRASE}, else it is asked for)",
+    )
+    # Without it, what begins --passphrase-file would be taken for it, and the passphrase for a path.
+    parser.add_argument("--passphrase", nargs="?", action=_NotOnTheCommandLine, help=argparse.SUPPRESS)
+
+
+class _NotOnTheCommandLine(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(
+            "a passphrase is never given on the command line, where every program of this machine can read it, and the "
+            f"shell remembers it: take --passphrase-file or ${PASSPHRASE}, or type it when it is asked for; and choose "
+            "another one now"
         )
 
 

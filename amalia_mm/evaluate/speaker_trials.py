@@ -75,7 +75,9 @@ def threshold_of(folder: Path | str) -> float:
     path = model_folder(folder)
     threshold = read_config(path).get(THRESHOLD)
     if not isinstance(threshold, float):
-        remedy = "measure it: `amalia voice trials MODEL CLIPS --write`"
+        test = path.parent.parent / "test.jsonl"
+        clips = f"{test} --by voice" if test.is_file() else "CLIPS"
+        remedy = f"measure it: `amalia voice trials {path} {clips} --write`"
         raise InputError(
             path / CONFIG, field=THRESHOLD, found=threshold, wanted="a similarity", remedy=remedy
         )

@@ -14,6 +14,7 @@ Kind = Literal[
     "music",
     "two_people",
     "other_person",
+    "too_few_words",
     "other_words",
 ]
 
@@ -27,6 +28,7 @@ ADVICE: dict[Kind, str] = {
     "music": "Ouve-se música: desligue a música ou a televisão e grave outra vez.",
     "two_people": "Parecem falar duas pessoas: nesta gravação só se pode ouvir a sua voz.",
     "other_person": "A voz não parece ser a da pessoa registada: só ela pode gravar estas frases.",
+    "too_few_words": "A gravação é curta demais para o que devia dizer: leia o texto todo, do princípio ao fim.",
     "other_words": "O que se ouve não é a frase pedida: leia-a outra vez, com calma.",
 }
 

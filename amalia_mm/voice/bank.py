@@ -43,9 +43,14 @@ Similarity = Callable[[bytes], float]
 
 
 def default_folder() -> Path:
-    """Return the bank of this user: $AMALIA_BANK, else a folder where the system keeps what is the user's own."""
+    """Return the bank of this user: $AMALIA_BANK, else `own_folder`."""
     named = os.environ.get(BANK)
-    return Path(named) if named else Path(platformdirs.user_data_dir("amalia_mm", appauthor=False)) / "bank"
+    return Path(named) if named else own_folder()
+
+
+def own_folder() -> Path:
+    """Return the bank that is where the system keeps what is the user's own."""
+    return Path(platformdirs.user_data_dir("amalia_mm", appauthor=False)) / "bank"
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,8 @@ class Bank:
                 "the consent clip",
                 found=f"a similarity of {similarity:.3f} to the voice that is being enrolled",
                 wanted=f"at least {min_similarity:.3f}",
-                remedy="nobody consents for another voice: let the person whose voice it is read the statement aloud",
+                remedy="nobody consents for another voice; if it is the person's, let them read the statement aloud "
+                "again, in the room and at the microphone of the other recordings",
             )
         return consent_clip
 
@@ -257,8 +263,11 @@ class Bank:
         return opened
 
     def check_revoked(self, voice_id: str, path: Path) -> None:
-        """Raise `InputError` where a voice was revoked: here, in the bank its pack lies in, or in the user's own."""
-        for folder in {self.folder, path.resolve().parent.parent, default_folder()}:
+        """Raise `InputError` where a voice was revoked: here, in the bank its pack lies in, or in the user's own.
+
+        A record of some other bank is not looked for: whoever has pack and passphrase can carry them to one.
+        """
+        for folder in {self.folder, path.resolve().parent.parent, default_folder(), own_folder()}:
             Bank(folder).revocations.check(voice_id, path)
 
     def export(
@@ -289,13 +298,26 @@ class Bank:
         return True
 
     def revoke(self, name: str, by: str, today: date | None = None) -> str:
-        """Silence a voice on this machine for good, and return its id; no passphrase stands in the way.
+        """Silence a voice in this bank for good, and return its id; no passphrase stands in the way.
+
+        Of the user's own bank (`own_folder`), in every other bank as well.
 
         Raises:
-            InputError: There is no such pack, or it is so damaged that its id is gone; `by` is empty.
+            InputError: There is no such pack, or it is so damaged that its id is gone; `by` is empty; the disk is
+                full.
         """
-        voice_id = read_header(self._existing(name)).voice_id
-        self.revocations.add(voice_id, by, today or date.today())
+        path = self._existing(name)
+        voice_id = read_header(path).voice_id
+        try:
+            self.revocations.add(voice_id, by, today or date.today())
+        except InputError as error:
+            if isinstance(error.__cause__, OSError):
+                remedy = f"the voice still speaks: make room and run the same again, or `amalia voice delete {name}`, "
+                remedy += "which needs none"
+                raise InputError(
+                    path, found=error.found, wanted="room for the record", remedy=remedy
+                ) from error
+            raise
         return voice_id
 
     def delete(self, name: str, today: date | None = None) -> list[Path]:
@@ -305,13 +327,15 @@ class Bank:
         A pack that is too damaged to say which voice it is goes alone.
 
         Raises:
-            InputError: There is no such pack, or the disk must not be written.
+            InputError: There is no such pack, or the disk must not be written; or the voice is gone and no record of it
+                could be written.
         """
-        path = self._existing(name)
+        path, today = self._existing(name), today or date.today()
         removed = unfinished(path)
         listed = self._listed(path)
+        unwritten: InputError | None = None
         if listed.voice_id:
-            self.revocations.add(listed.voice_id, "deletion", today or date.today())
+            unwritten = self._note_deletion(listed.voice_id, today)
             # By path: a file manager calls a copy what no voice may be called.
             packs = sorted((self.folder / "voices").glob(f"*{ENDING}"))
             copies = [pack for pack in packs if self._listed(pack).voice_id == listed.voice_id]
@@ -322,7 +346,21 @@ class Bank:
         removed.append(path)
         for found in removed:
             erase(found)
+        # On a full disk the record waits for the room that the pack took.
+        if unwritten is not None and self._note_deletion(listed.voice_id, today) is not None:
+            raise unwritten
         return removed
+
+    def _note_deletion(self, voice_id: str, today: date) -> InputError | None:
+        """Write the record that keeps a deleted voice silent; return why that could not be."""
+        try:
+            self.revocations.add(voice_id, "deletion", today)
+        except InputError as error:
+            remedy = f"the voice is gone; a copy that is put back would speak. {error.remedy}"
+            return InputError(
+                error.where, found=error.found, wanted="a record of the deletion", remedy=remedy
+            )
+        return None
 
     def _existing(self, name: str) -> Path:
         """Return the pack of a name, or that of a path: a pack may lie outside the bank, on a stick."""

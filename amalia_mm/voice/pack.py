@@ -188,9 +188,10 @@ def read_pack(path: Path, passphrase: Passphrase) -> tuple[Header, dict[str, byt
     if not hmac.compare_digest(hmac.digest(mac_key, start, "sha256"), mac):
         raise InputError(
             path,
-            found="a passphrase that does not open it",
-            wanted="the passphrase it was made with",
-            remedy="try again; without the passphrase nothing can be read, and the voice is enrolled anew",
+            found="a passphrase that does not open it, or a damaged head",
+            wanted="the passphrase it was made with, and the pack as it was made",
+            remedy="try again; if the passphrase is surely right, take a copy of the pack from a backup. Without both "
+            "nothing can be read, and the voice is enrolled anew",
         )
     try:
         content = AESGCM(key).decrypt(header.nonce, payload, start + mac)

@@ -20,6 +20,7 @@ from amalia_mm.errors import InputError, writing
 
 WRITING = ".writing"
 """The ending of a file that is not finished; its name begins with a dot and the name it will have."""
+_OWNER_ALONE, _ANYBODY = 0o600, 0o666
 
 
 def private_folder(folder: Path) -> Path:
@@ -35,21 +36,17 @@ def private_folder(folder: Path) -> Path:
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read (mode 600), whole or not at all.
 
+    Until it is whole it has no name where the system allows that: a process that is killed leaves nothing behind.
+
     Raises:
         InputError: The disk is full, or the folder must not be written; nothing of the file is left.
     """
     private_folder(path.parent)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
-    with writing(path.parent):
-        try:
-            # Created for the owner alone: a mode that is set afterwards leaves a moment in which others may read.
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+    with writing(path.parent), nameless(path.parent) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        _take_place(file, path, _OWNER_ALONE)
         _sync_folder(path.parent)
 
 
@@ -74,7 +71,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with nameless(path.parent) as file:
             yield file
             file.flush()
-            _take_place(file, path)
+            _take_place(file, path, _ANYBODY)
 
 
 def nameless(folder: Path) -> BinaryIO:
@@ -96,17 +93,23 @@ def check_place(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
-def _take_place(file: BinaryIO, path: Path) -> None:
+def _take_place(file: BinaryIO, path: Path, mode: int) -> None:
+    """Give a file without a name the place of a path, for those whom `mode` lets read it."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
     try:
         try:
             # Named by its descriptor; `src_dir_fd` makes Python follow that link.
             descriptor = file.fileno()
+            if mode == _OWNER_ALONE:
+                os.fchmod(descriptor, mode)  # before it has a name
             os.link(f"/proc/self/fd/{descriptor}", fresh, src_dir_fd=descriptor, follow_symlinks=True)
         except (OSError, NotImplementedError):
             file.seek(0)
-            with fresh.open("wb") as named:
+            # Created for the owner alone: a mode that is set afterwards leaves a moment in which others may read.
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as named:
                 shutil.copyfileobj(file, named)
+                named.flush()
+                os.fsync(named.fileno())
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
@@ -122,9 +125,13 @@ def check_new_folder(folder: Path) -> None:
 def write_private_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files by name into a new folder that only its owner may read, whole or not at all.
 
+    What a process that was killed has left of this folder is erased first.
+
     Raises:
         InputError: The disk is full, or the place must not be written; nothing of the folder is left.
     """
+    for left in unfinished(folder):
+        erase(left)
     fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{WRITING}")
     try:
         private_folder(fresh)

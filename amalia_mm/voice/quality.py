@@ -77,6 +77,8 @@ class QualityGate:
         max_clipped_share: Most samples at the ceiling.
         min_snr_db: Least signal-to-noise ratio.
         min_bandwidth_db: Least power above 4 kHz, against that below, of a recording that had 16 kHz or more.
+        max_pace: Most characters that anybody says in a second of speech: with more, something was left out. People who
+            hurry reach some 20.
         max_character_errors: Most characters that are heard otherwise than they are written, as a share.
         transcribe: Writes down a clip (n) at 16 kHz, to compare it with what should be said; None compares nothing.
         embedder: Tells voices apart; None does not look for a second person.
@@ -92,6 +94,7 @@ class QualityGate:
     max_clipped_share: float = 1e-3
     min_snr_db: float = 15.0
     min_bandwidth_db: float = -50.0
+    max_pace: float = 30.0
     max_character_errors: float = 0.35
     transcribe: Callable[[Tensor], str] | None = None
     embedder: SpeakerEmbedder | None = None
@@ -171,11 +174,17 @@ class QualityGate:
                 found.add("other_person", f"semelhança {comma(close, 2)} com a voz registada")
 
     def _examine_words(self, clip: _Clip, text: str | None, found: _Findings) -> None:
-        if self.transcribe is None or text is None:
+        if text is None:
+            return
+        wanted = spoken_form(text)
+        found.figures["pace"] = pace = len(wanted) / clip.speech_s
+        if pace > self.max_pace:
+            found.add("too_few_words", f"{comma(clip.speech_s, 1)} s de fala para {len(wanted)} letras")
+        if self.transcribe is None:
             return
         from jiwer import cer
 
-        heard, wanted = spoken_form(self.transcribe(clip.waveform)), spoken_form(text)
+        heard = spoken_form(self.transcribe(clip.waveform))
         errors = float(cer(wanted, heard))  # pyright: ignore[reportArgumentType]
         found.figures["character_errors"] = errors
         if errors > self.max_character_errors:

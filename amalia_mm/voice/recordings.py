@@ -10,6 +10,7 @@ from pathlib import Path
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.banking_script import load_script
+from amalia_mm.portuguese.normalise import spoken_form
 from amalia_mm.voice.phrases import Clip
 
 ENDINGS = (".wav", ".flac")
@@ -42,7 +43,7 @@ def read_recordings(folder: Path, leave_out: Path | None = None) -> list[tuple[P
         wanted = " or ".join(ENDINGS)
         raise InputError(folder, found="no recording", wanted=f"{wanted} files", remedy="check the path")
     for path in paths:
-        if not texts.get(path, "").strip():
+        if not spoken_form(texts.get(path, "")).strip():
             remedy = (
                 f"write it into {path.with_suffix('.txt').name}, or name the file as the script's sentence"
             )

@@ -116,6 +116,20 @@ def test_consent_of_somebody_else_is_refused(folder, run, bank, capsys):
     assert packs(bank) == []
 
 
+def test_a_clip_in_which_the_statement_cannot_have_been_said_is_no_consent(folder, run, bank, capsys, speech):
+    """Somebody else's hand lays a recording aside, of the right person, and calls it consent."""
+    write_audio(folder / "consent.wav", speech[2][: 3 * SAMPLE_RATE_HZ])
+    assert enrol(folder, run) == 2
+    assert "curta demais para o que devia dizer" in capsys.readouterr().err
+    assert packs(bank) == []
+
+
+def test_a_text_that_nobody_can_say_is_none(folder, run, bank, capsys):
+    (folder / "pedido.txt").write_text("😀\n", encoding="utf-8")
+    assert enrol(folder, run) == 2
+    assert "pedido.flac: found a recording without words" in capsys.readouterr().err
+
+
 def test_a_consent_clip_from_elsewhere_leaves_that_in_the_folder_out(folder, run, bank, tmp_path):
     (folder / "consent.wav").rename(tmp_path / "other.wav")
     write_audio(folder / "consent.flac", spoken_clips()[0])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -94,13 +97,23 @@ def test_a_script_says_yes_beforehand(bank, capsys, monkeypatch):
     assert "no such voice" in capsys.readouterr().err
 
 
-def test_the_passphrase_is_no_option(bank):
+def test_the_passphrase_is_no_option(bank, capsys):
     """Other users of a machine see what commands are given."""
     actions = (
         build_parser()._subparsers._group_actions[0].choices["voice"]._subparsers._group_actions[0].choices
     )
-    options = {option for action in actions.values() for option in action._option_string_actions}
-    assert {option for option in options if "pass" in option or "key" in option} == {"--passphrase-file"}
+    shown = {
+        option
+        for action in actions.values()
+        for option, known in action._option_string_actions.items()
+        if known.help != argparse.SUPPRESS
+    }
+    assert {option for option in shown if "pass" in option or "key" in option} == {"--passphrase-file"}
+    for words in (["voice", "show", "ana"], ["voice", "enrol", "x"], ["say", "Olá."]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, "--passphrase", "segredo123"])
+        told = capsys.readouterr().err
+        assert "never given on the command line" in told and "segredo123" not in told
 
 
 def test_the_passphrase_of_a_file_for_its_owner_alone(bank, tmp_path, capsys):
@@ -184,3 +197,25 @@ def test_a_passphrase_file_may_begin_with_a_mark(bank, tmp_path):
     file.write_bytes(b"\xef\xbb\xbf" + WORDS.encode() + b"\r\n")
     file.chmod(0o600)
     assert main(["voice", "show", "ana", "--passphrase-file", str(file)]) == 0
+
+
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP"])
+def test_a_log_out_leaves_nothing_of_an_export(bank, tmp_path, ending):
+    """Half of a person's recordings lay in the clear, in a folder that no command knew of."""
+    code = (
+        "import os, signal, sys\n"
+        "from amalia_mm import cli\n"
+        "real, calls = os.fsync, []\n"
+        "def fsync(descriptor):\n"
+        "    calls.append(descriptor)\n"
+        "    if len(calls) == 3:\n"
+        f"        os.kill(os.getpid(), signal.{ending})\n"
+        "    real(descriptor)\n"
+        "os.fsync = fsync\n"
+        "sys.exit(cli.main())\n"
+    )
+    command = [sys.executable, "-c", code, "voice", "export", "ana", "--to", str(tmp_path / "out")]
+    ended = subprocess.run(command, timeout=60, capture_output=True, text=True)
+    assert ended.returncode == 128 + getattr(signal, ending), ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+    assert main(["voice", "export", "ana", "--to", str(tmp_path / "out")]) == 0

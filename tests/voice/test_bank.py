@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -13,8 +16,8 @@ import numpy as np
 import pytest
 from voices import CLIPS, PASSPHRASE, TODAY, WORDS, bank_of, consent, enrol, recording, speaker
 
-from amalia_mm.errors import InputError
-from amalia_mm.voice.bank import Bank, default_folder
+from amalia_mm.errors import InputError, writing
+from amalia_mm.voice.bank import Bank, default_folder, own_folder
 from amalia_mm.voice.consent import Use
 from amalia_mm.voice.own_voice import SpeakerData
 from amalia_mm.voice.pack import Passphrase
@@ -321,6 +324,83 @@ def test_a_full_disk_while_enrolling_leaves_no_voice(tmp_path):
     assert bank_of(tmp_path).packs() == []
 
 
+def killed_at(number, action):
+    """Run an action on a bank in a process that is killed when something is brought onto the disk."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from voices import PASSPHRASE, TODAY, bank_of, enrol\n"
+        "place = Path(sys.argv[1])\n"
+        "calls = []\n"
+        "def fsync(descriptor):\n"
+        "    calls.append(descriptor)\n"
+        f"    if len(calls) == {number}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.fsync = fsync\n"
+        f"{action}\n"
+    )
+
+    def run(place):
+        paths = [p for p in sys.path if p.endswith("support")]
+        command = [sys.executable, "-c", f"import sys; sys.path += {paths!r}\n{code}", str(place)]
+        assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+
+    return run
+
+
+def test_a_process_that_is_killed_while_enrolling_leaves_nothing(tmp_path):
+    """A whole pack lay there under a name that no command lists or deletes."""
+    killed_at(1, "enrol(bank_of(place))")(tmp_path)
+    assert files_below(tmp_path) == []
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(bank, tmp_path):
+    enrol(bank)
+    killed_at(3, "bank_of(place).export('ana', PASSPHRASE, place / 'out', TODAY)")(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".writing")]
+    bank.export("ana", PASSPHRASE, tmp_path / "out", TODAY)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "out"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk on which there is no room for a record, while a pack is there."""
+
+    def at(pack):
+        def write(path, content):
+            with writing(path.parent):
+                if pack.exists():
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+                write_private(path, content)
+
+        monkeypatch.setattr("amalia_mm.voice.revocation.write_private", write)
+
+    return at
+
+
+def test_on_a_full_disk_a_voice_can_be_deleted_and_stays_silent(bank, tmp_path, full_disk):
+    pack = enrol(bank)
+    copy = pack.read_bytes()
+    full_disk(pack)
+    with pytest.raises(InputError, match="No space left.*still speaks.*voice delete ana"):
+        bank.revoke("ana", "Ana", TODAY)
+    assert pack in bank.delete("ana", TODAY)
+    pack.write_bytes(copy)
+    with pytest.raises(InputError, match="deletion revoked"):
+        bank.open("ana", PASSPHRASE, Use.SPEECH, TODAY)
+
+
+def test_a_deletion_that_cannot_be_noted_is_told_when_the_voice_is_gone(bank, monkeypatch):
+    def write(path, content):
+        raise InputError(path, found="No space left on device", wanted="room", remedy="make some")
+
+    pack = enrol(bank)
+    monkeypatch.setattr("amalia_mm.voice.revocation.write_private", write)
+    with pytest.raises(InputError, match="the voice is gone; a copy that is put back would speak"):
+        bank.delete("ana", TODAY)
+    assert not pack.exists()
+
+
 def test_neither_voice_nor_passphrase_is_in_a_message_or_a_traceback(bank, caplog):
     """Whatever goes wrong, what is shown has no secret in it; neither have the locals that some tracebacks show."""
     path = enrol(bank)
@@ -377,6 +457,21 @@ def test_another_bank_folder_does_not_give_a_revoked_voice_its_voice_back(tmp_pa
     for elsewhere in (pack, carried):
         with pytest.raises(InputError, match="revoked"):
             Bank(tmp_path / "other", scrypt_log2_n=4).open(str(elsewhere), PASSPHRASE, Use.SPEECH, TODAY)
+
+
+def test_a_voice_revoked_in_the_users_own_bank_is_silent_in_every_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("amalia_mm.voice.bank.platformdirs.user_data_dir", lambda *_, **__: tmp_path / "own")
+    own = Bank(own_folder(), scrypt_log2_n=4)
+    pack = enrol(own)
+    monkeypatch.setenv("AMALIA_BANK", str(tmp_path / "other"))
+    carried = tmp_path / "other" / "voices" / "nova.voice"
+    carried.parent.mkdir(parents=True)
+    carried.write_bytes(pack.read_bytes())
+    other = Bank(tmp_path / "other", scrypt_log2_n=4)
+    assert other.open("nova", PASSPHRASE, Use.SPEECH, TODAY)
+    own.revoke("ana", "Ana", TODAY)
+    with pytest.raises(InputError, match="revoked"):
+        other.open("nova", PASSPHRASE, Use.SPEECH, TODAY)
 
 
 def test_copies_that_a_file_manager_made_are_deleted_with_the_voice(tmp_path):

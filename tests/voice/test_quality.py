@@ -166,6 +166,13 @@ def test_other_words_than_the_sentence_are_told_with_what_was_heard(voices):
     assert found.advice[0].endswith("(ouve-se «queria um copo de água fresca»)")
 
 
+def test_more_words_than_anybody_says_in_that_time_were_not_said(voices):
+    """Without ears, too: a short clip is no statement of three sentences."""
+    clip, said = voices["m2"][1], "Queria um copo de água fresca."
+    assert kinds(QualityGate(), clip, said) == []
+    assert kinds(QualityGate(), clip, 4 * said) == ["too_few_words"]
+
+
 def test_words_of_nobody_are_not_asked_for():
     def never(clip):
         raise AssertionError

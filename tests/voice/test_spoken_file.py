@@ -86,6 +86,8 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path, bank, monkeypatch, ending
     """The disk may be full while speech comes, while it is encoded, and while it is signed."""
     path = tmp_path / f"said.{ending}"
     path.write_bytes(b"before")
+    write_speech(tmp_path / "first.wav", spoken_clips()[0], SAMPLE_RATE_HZ, bank.signing_folder)
+    (tmp_path / "first.wav").unlink()  # the key that signs is there now
     calls = iter([2, 1, 3])  # what is encoded waits around what is raw
     real = private_files.nameless
 
