@@ -29,6 +29,8 @@ UNCOMPARED = (
 )
 LEAST_S = 10.0
 """Speech of a person below which no voice is made."""
+PERHAPS_TWO = 0.8
+"""The similarity of two groups of recordings below which they may be two people's (figures: recipes/20_speaker)."""
 
 
 def add_enrol(actions: Actions) -> argparse.ArgumentParser:
@@ -197,22 +199,38 @@ def _good(recordings: Sequence[tuple[Path, Clip]], gate: QualityGate) -> list[Cl
 
 
 def _check_one_person(clips: Sequence[Clip], vectors: Tensor, least: float) -> None:
-    """Refuse recordings of which some are of somebody else: each is compared with the middle of the others.
+    """Refuse recordings of which some are of somebody else, each by itself or many; tell where that may be.
 
     The limit is that of two parts of one recording, not that of the consent clip: of so many clips one would always
     miss the latter.
     """
+    from amalia_mm.voice.advice import comma
     from amalia_mm.voice.speaker import enrolled, similarity
+    from amalia_mm.voice.two_people import two_groups
 
     if len(clips) < 2:
         return
     for number, clip in enumerate(clips):
         others = enrolled(vectors[[other for other in range(len(clips)) if other != number]])
-        close = float(similarity(others, vectors[number]))
-        if close < least:
-            raise InputError(
-                f"the recording of «{clip.text}»",
-                found=f"a similarity of {close:.3f} to the other recordings",
-                wanted=f"at least {least:.3f}: one person's recordings",
-                remedy="take out what somebody else said, or record it again",
+        _check_alike([clip], float(similarity(others, vectors[number])), least)
+    groups = two_groups(vectors)
+    some = [clips[number] for number in groups.fewer]
+    if len(some) > 1:
+        _check_alike(some, groups.similarity, least)
+        if groups.similarity < PERHAPS_TWO:
+            said = ", ".join(f"«{clip.text}»" for clip in some)
+            note(
+                f"ATENÇÃO: parecem duas pessoas, ou dois lugares (semelhança {comma(groups.similarity, 2)}). "
+                f"Ouça estas {len(some)} gravações ao lado das outras {len(clips) - len(some)}: {said}"
             )
+
+
+def _check_alike(some: Sequence[Clip], found: float, least: float) -> None:
+    if found < least:
+        said = ", ".join(f"«{clip.text}»" for clip in some)
+        raise InputError(
+            f"the recording of {said}" if len(some) == 1 else f"the {len(some)} recordings of {said}",
+            found=f"a similarity of {found:.3f} to the other recordings",
+            wanted=f"at least {least:.3f}: one person's recordings",
+            remedy="take out what somebody else said, or record it again",
+        )
