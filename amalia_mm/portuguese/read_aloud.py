@@ -14,7 +14,11 @@ from amalia_mm.portuguese.phonology.phonemes import SYMBOLS, Phone
 
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 _PAUSE = Phone(".")
+_COMMA = _NUMBER[","]
 _ENDS = frozenset(_NUMBER[end] for end in (".", "?", "!"))
+_PAUSES = _ENDS | {_COMMA}
+LONGEST = 200
+"""Phones of a sentence, some fifteen seconds; what the quickstart learns from has 65 at most."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,39 @@ def read_aloud(text: str, where: str = "text") -> ReadAloud:
 
 
 def sentences(read: ReadAloud) -> Iterator[ReadAloud]:
-    """Yield the sentences of what is read, each between two pauses, as models learn them."""
+    """Yield the sentences of what is read, each between two pauses, as models learn them.
+
+    One of more than `LONGEST` phones comes in parts, each but the last ended by a comma's pause: a listener would wait
+    for the whole, and memory is needed for all of it at once.
+    """
     start = 1  # the pause before the first
     for place in range(1, len(read)):
         if read.symbols[place] not in _ENDS:
             continue
-        said = slice(start, place + 1)
-        yield ReadAloud(
-            (read.symbols[0], *read.symbols[said]),
-            (read.is_stressed[0], *read.is_stressed[said]),
-            (read.is_word_start[0], *read.is_word_start[said]),
-        )
+        for first, end in _parts(read, start, place + 1):
+            yield _between_pauses(read, first, end)
         start = place + 1
     if start < len(read):
         raise ValueError(f"{len(read) - start} phones after the last pause: what is read ends with one")
+
+
+def _parts(read: ReadAloud, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where the parts of a sentence begin and end: behind a comma where there is one, else between words."""
+    while end - start > LONGEST:
+        last = min(start + LONGEST, end - LONGEST // 4)  # not a part of two phones at the end
+        within = range(last, start + LONGEST // 4, -1)
+        cut = next((place for place in within if read.symbols[place - 1] == _COMMA), None)
+        cut = cut or next((place for place in within if read.is_word_start[place]), last)
+        yield start, cut
+        start = cut
+    yield start, end
+
+
+def _between_pauses(read: ReadAloud, start: int, end: int) -> ReadAloud:
+    said = slice(start, end)
+    is_whole = read.symbols[end - 1] in _PAUSES
+    return ReadAloud(
+        (read.symbols[0], *read.symbols[said], *(() if is_whole else (_COMMA,))),
+        (read.is_stressed[0], *read.is_stressed[said], *(() if is_whole else (False,))),
+        (read.is_word_start[0], *read.is_word_start[said], *(() if is_whole else (read.is_word_start[0],))),
+    )

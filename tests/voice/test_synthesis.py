@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from amalia_mm.errors import InputError
-from amalia_mm.portuguese.read_aloud import read_aloud, sentences
+from amalia_mm.portuguese.phonology.phonemes import SYMBOLS
+from amalia_mm.portuguese.read_aloud import LONGEST, read_aloud, sentences
 from amalia_mm.voice import synthesis
 from amalia_mm.voice.acoustic import AcousticModel, Manner, noise_like
 from amalia_mm.voice.griffin_lim import GriffinLim
@@ -66,6 +67,27 @@ def test_sentences_are_cut_at_their_ends_and_lose_nothing():
     assert sum((one.is_stressed[1:] for one in cut), ()) == read.is_stressed[1:]
     assert sum((one.is_word_start[1:] for one in cut), ()) == read.is_word_start[1:]
     assert all(one.symbols[0] == read.symbols[0] for one in cut)
+
+
+@pytest.mark.parametrize(
+    "text", ["palavra " * 2000, "uma palavra, outra palavra " * 900, "a" * 3000, "palavra " * 30]
+)
+def test_a_sentence_without_an_end_comes_in_parts_and_loses_nothing(text):
+    """Its first sound came when all of it was planned: 19 s after 50,000 characters, and in 2.5 GB."""
+    read = read_aloud(text)
+    assert len(read) > LONGEST
+    parts = list(sentences(read))
+    assert all(LONGEST // 4 <= len(part) <= LONGEST + 2 for part in parts)
+    pause, comma = read.symbols[0], SYMBOLS.index(",")
+    whole = [symbol for part in parts for symbol in part.symbols[1:] if symbol != comma]
+    assert whole == [symbol for symbol in read.symbols[1:] if symbol != comma]
+    assert all(part.symbols[0] == pause and part.symbols[-1] == comma for part in parts[:-1])
+    assert parts[-1].symbols[-1] == read.symbols[-1]
+    if " " in text:
+        assert all(part.is_word_start[1] for part in parts)
+    if ", " in text:
+        commas = sum(symbol == comma for symbol in read.symbols)
+        assert sum(symbol == comma for part in parts for symbol in part.symbols) == commas, "cut at commas"
 
 
 def test_one_sentence_read_alone_is_what_it_is_among_others():
