@@ -5,8 +5,10 @@ Markup is refused, since to read around it would leave out what it asks for.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
+from html.entities import html5
 
 from amalia_mm.errors import InputError
 from amalia_mm.portuguese.reading.rules import LETTER
@@ -15,6 +17,7 @@ PUNCTUATION = '.,?!;:…—«»“”"()'
 """What stays in a read text beside letters and spaces; hyphens and apostrophes stay inside words."""
 
 _MARKUP = re.compile(r"</?[A-Za-z][\w:.-]{0,60}(?:\s[^<>]{0,500})?/?>|<!--|<!\[CDATA\[|<[?!][A-Za-z]")
+_ENTITY = re.compile(r"&(?P<name>[A-Za-z]{2,8}\d?;)|&#(?:\d{1,7}|[xX][0-9A-Fa-f]{1,6});")
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=][-'’o]?[()DPp\[\]|*]|<3|\^_?\^)(?=\s|$|[.,!?])")
 _EMOJI = (
     "[\U0001f000-\U0001faff\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d]"
@@ -73,11 +76,18 @@ _NUMBERED = re.compile(r"^[ \t]*([A-Za-z]|\d{1,3}|[ivx]{2,5})\)(?=\s)", re.MULTI
 _PLURAL = re.compile(rf"(?<=[{LETTER}])\((s|es|is)\)(?![{LETTER}])")
 
 
+def _unescaped(found: re.Match[str]) -> str:
+    """Return the sign that an HTML entity stands for; what only looks like one ("Tom&Jerry;") as it is."""
+    name = found["name"]
+    return html.unescape(found[0]) if name is None else html5.get(name, found[0])
+
+
 def cleaned(text: str, left_out: list[str]) -> str:
     """Return the text in one kind of space, dash, quote and digit; pictures and smileys are moved to `left_out`.
 
-    The end of a paragraph that has no point gets one. Signs of layout (soft hyphens, zero-width characters, the
-    asterisks of Markdown) are no part of what is read and go without mention.
+    What HTML writes for a sign ("&amp;", "&#233;") becomes the sign. The end of a paragraph
+    that has no point gets one. Signs of layout (soft hyphens, zero-width characters, the asterisks of Markdown) are no
+    part of what is read and go without mention.
 
     Raises:
         InputError: There is markup in the text: SSML, HTML, XML.
@@ -95,6 +105,7 @@ def cleaned(text: str, left_out: list[str]) -> str:
         left_out.append(found[0])
         return " "
 
+    text = _ENTITY.sub(_unescaped, text)
     text = _SMILEY.sub(leave_out, _PICTURE.sub(leave_out, unicodedata.normalize("NFC", text)))
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2029", "\n\n")
     text = _MARKDOWN.sub("", text.translate(_TABLE))

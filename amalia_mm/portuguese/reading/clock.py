@@ -81,8 +81,8 @@ def _read_clock(found: re.Match[str]) -> str | None:
     seconds = found.groupdict().get("second")
     second = f" e {count_of(int(seconds), 'segundo')}" if seconds else ""
     till = " às" if found["till"] else ""
-    if minute == 0 and not second:
-        return named + till
+    if minute == 0:
+        return f"{named}{second}{till}"
     before = words_before(found, 2)
     is_point = bool(before) and before[-1] in _CLOCK_BEFORE
     is_span = (

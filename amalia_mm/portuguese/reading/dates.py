@@ -9,6 +9,7 @@ import datetime
 import re
 
 from amalia_mm.portuguese.numbers import cardinal
+from amalia_mm.portuguese.reading.fractions import is_blood_pressure
 from amalia_mm.portuguese.reading.rules import Rule, left_of, right_of, words_before
 
 MONTHS = (
@@ -41,12 +42,17 @@ def _say_day(found: re.Match[str]) -> str | None:
         return None
     if before[0] == "de" and int(found["day"]) < int(found["month"]):
         return None  # "mais de 1/3"
+    if before[0] in ("de", "em") and is_blood_pressure(found, int(found["day"]), int(found["month"])):
+        return None
     return date(int(found["day"]), int(found["month"]))
 
 
 def _say_weekday(found: re.Match[str]) -> str | None:
+    many = "s" if found["many"] else ""
     if found["feira"]:
-        return f"{_WEEKDAYS[found['day']]}-feira"
+        return f"{_WEEKDAYS[found['day']]}{many}-feira{many}"
+    if found["raised"] == "a":
+        return f"{_WEEKDAYS[found['day']]}s" if many else None
     another = r"\s?(?:a|e|,|ou|à)\s(?:[2-6]\s?\.?ª|s[áa]b\.|dom\.|sábado|domingo)(?!\w)"
     if re.match(rf"{another}\s?(?:[,.;)]|das|às|$|e\s)", right_of(found)):
         return _WEEKDAYS[found["day"]]
@@ -99,7 +105,12 @@ RULES = (
         _say_date,
     ),
     Rule(re.compile(rf"{_DAY}/{_MONTH}(?!\d|[/-]\d|\s?%)"), _say_day),
-    Rule(re.compile(r"(?P<day>[2-6])\s?\.?ªs?(?P<feira>[ -]?f(?:eira)?\b)?"), _say_weekday),
+    Rule(
+        re.compile(
+            r"(?P<day>[2-6])(?:\s?\.?(?P<sign>ª)|(?P<raised>a))(?P<many>s)?(?P<feira>[ -]?f(?:eiras?)?\b)?(?![^\W_])"
+        ),
+        _say_weekday,
+    ),
     Rule(
         re.compile(
             rf"(?P<day>[12]\d|3[01]|[1-9]) (?P<name>(?i:{'|'.join(_MONTH_NAMES)}))(?!\w)"

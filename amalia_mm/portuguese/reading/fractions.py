@@ -1,7 +1,7 @@
 """Fractions: 3/4 do bolo "três quartos do bolo", 1/2 chávena "meia chávena", 1½ "um e meio", ½ kg "meio quilo".
 
 What is no fraction is read with its bar: 46/2018 "quarenta e seis barra dois mil e dezoito", nota 18/20 "dezoito em
-vinte".
+vinte"; the tension of blood without it: 12/8 "doze oito", 120/80 "cento e vinte por oitenta".
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import unicodedata
 from amalia_mm.portuguese.numbers import cardinal, whole
 from amalia_mm.portuguese.reading.gender import is_feminine
 from amalia_mm.portuguese.reading.rules import LETTER, Rule, right_of, words_before
+from amalia_mm.portuguese.reading.sentence_end import ends_sentence
 from amalia_mm.portuguese.reading.units import UNIT, of_unit
 from amalia_mm.portuguese.tables import words_of
 
@@ -20,6 +21,7 @@ _NAMES = {
     10: "décimo", 100: "centésimo", 1000: "milésimo",
 }  # fmt: skip
 _MARKS = words_of("nota notas classificação pontuação avaliação")
+_PRESSURES = words_of("tensão tensões pressão pressões ta")
 _HALVED = re.compile(rf" (?!e |de |d[aeo]s? |da |a |o |por |em |mais |menos |vezes )([{LETTER}]+)")
 
 
@@ -31,12 +33,19 @@ def fraction(over: int, under: int) -> str:
     return f"{cardinal(over)} {named}{'' if over == 1 else 's'}"
 
 
+def is_blood_pressure(found: re.Match[str], high: int, low: int) -> bool:
+    """Return whether two numbers with a bar between are the pressures of blood: "tensão 12/8", "120/80"."""
+    measured = _PRESSURES & set(words_before(found, 4))
+    return bool(measured) and 3 < low < high < 300
+
+
 def _say_half(found: re.Match[str]) -> str | None:
     """Return "meio quilo" and "meia chávena" for a half of what follows; None where nothing does."""
     unit = found["unit"]
     if unit:
         name, feminine = of_unit(unit, one=True)
-        return f"{'meia' if feminine else 'meio'} {name}"
+        is_last = unit.endswith(".") and ends_sentence(found)
+        return f"{'meia' if feminine else 'meio'} {name}{'.' if is_last else ''}"
     halved = _HALVED.match(right_of(found))
     if halved is None or not halved[1].islower():
         return None
@@ -50,6 +59,8 @@ def _say_bar(found: re.Match[str]) -> str:
         return f"{cardinal(int(found['whole']))} e {half}"
     if _MARKS & set(words_before(found, 3)) and over <= under:
         return f"{cardinal(over)} em {cardinal(under)}"
+    if is_blood_pressure(found, over, under):
+        return f"{cardinal(over)} {'por ' if over > 30 else ''}{cardinal(under)}"  # as a nurse tells it: "doze oito"
     if 0 < over < under and under in _NAMES and len(found["over"]) == 1:
         return fraction(over, under)
     return f"{whole(found['over'])} barra {whole(found['under'])}"

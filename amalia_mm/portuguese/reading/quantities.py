@@ -19,6 +19,7 @@ from amalia_mm.portuguese.reading.rules import (
     word_before,
     words_before,
 )
+from amalia_mm.portuguese.reading.sentence_end import ends_sentence
 from amalia_mm.portuguese.reading.units import UNIT, UNITS, of_unit
 from amalia_mm.portuguese.tables import words_of
 
@@ -31,8 +32,10 @@ comma or a point."""
 
 _PARTS = re.compile(r"(?P<whole>\d+)(?:(?P<mark>[.,])(?P<decimals>\d+))?")
 _SCALES = r"(?:mil|milh(?:ão|ões)|bili(?:ão|ões)|trili(?:ão|ões))"
+_OTHERS = re.compile(r"(?:, \d+){0,3} (?P<joint>a|ou|e|em cada|em) (?P<other>\d+)(?= )")
+"""What shares a noun with a number before it: "1 ou 2 horas", "de 2 em 2 horas", "2, 3 e 4 colheres"."""
 _NEXT = re.compile(
-    rf" (?:(?:a|ou|em cada) \d+ )?(?:mil )?(?:ou (?:mais|menos) )?"
+    rf" (?:mil )?(?:ou (?:mais|menos) )?"
     rf"([{LETTER}-]+)(?: ([{LETTER}-]+))?(?: ([{LETTER}-]+))?"
 )
 _MANY_WOMEN = words_of(
@@ -89,12 +92,30 @@ def is_one(written: str) -> bool:
     return written.lstrip("0") == "1"
 
 
+def _is_shared(found: re.Match[str], written: str, others: re.Match[str]) -> bool:
+    """Return whether a number counts the noun after another one: a rising pair with "e", the same twice with "em".
+
+    "Correu 2 em 3 horas" counts two nouns and "3 e 2 pessoas" begins anew; "2 em 3 mulheres" are women.
+    """
+    joint, other = others["joint"], others["other"]
+    if joint == "e":
+        return written.isdigit() and int(written) < int(other)
+    if joint == "em":
+        of_time = re.match(r" (?:segundo|minuto|hora|dia|noite|semana|mês|mes|ano)", found.string[others.end() :])
+        return other == written or of_time is None
+    return True
+
+
 def agrees_feminine(found: re.Match[str], written: str) -> bool:
     """Return whether the number of a match counts something feminine, by the noun after it or the article before."""
     before = words_before(found, 1)
     if before and (before[0] in _LABELS or (before[0] == "à" and is_one(written))):
         return before[0] == "à"
-    after = _NEXT.match(right_of(found))
+    others = _OTHERS.match(found.string, found.end(), found.end() + 60)
+    if others and not _is_shared(found, written, others):
+        others = None
+    start, last = (others.end(), others["other"]) if others else (found.end(), written)
+    after = _NEXT.match(found.string, start, start + 60)
     if after:
         words = [word for word in after.groups() if word]
         while words and words[0] in _BEFORE_A_NOUN:
@@ -103,7 +124,7 @@ def agrees_feminine(found: re.Match[str], written: str) -> bool:
             words
             and words[0] not in _NOT_COUNTED
             and words[0][0].islower()
-            and (is_one(written) or words[0].endswith("s"))
+            and (is_one(last) or words[0].endswith("s"))
             and is_feminine(words[0])
         ):
             return True
@@ -137,6 +158,8 @@ def _say_measured(found: re.Match[str]) -> str | None:
         number = f"{in_words(low, feminine)} {'por' if found['by'] else 'a'} {number}"
     whole_part, _, decimals = split_number(high)
     is_millions = not decimals and len(whole_part) > 6 and not int(whole_part[-6:])
+    if unit.endswith(".") and ends_sentence(found):
+        said = f"{said}."
     return f"{number} de {said}" if is_millions else f"{number} {said}"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from amalia_mm.portuguese.numbers import cardinal, ordinal
-from amalia_mm.portuguese.reading.abbreviations import is_womans_name
 from amalia_mm.portuguese.reading.gender import is_feminine
+from amalia_mm.portuguese.reading.people import is_womans_name
 from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, word_after, word_before
 from amalia_mm.portuguese.tables import rows, words_of
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from amalia_mm.portuguese.reading.abbreviations import ends_sentence
 from amalia_mm.portuguese.reading.rules import LETTER, Rule, left_of, right_of, words_before
+from amalia_mm.portuguese.reading.sentence_end import ends_sentence
 from amalia_mm.portuguese.tables import mapping, words_of
 
 _NAMES = mapping("letters.tsv")
@@ -22,11 +22,12 @@ _SAYABLE = re.compile(rf"(?!.*([aeiou])\1){_SYLLABLE}+[bcdfgptk]?")
 _MOST_LETTERS = 6
 """As many letters or more are spelled by nobody: SUBSCRIÇÃO is loud, and no acronym."""
 _HEAP = re.compile("[^aeiou]{5}|^[^aeiou]*$")
-_LETTER_CUES = words_of(
+LETTER_CUES = words_of(
     "letra letras vitamina vitaminas hepatite grupo classe turma bloco plano opção alínea alíneas ponto anexo série "
     "tipo porta fila lote vogal consoante planos zona escalão secção linha categoria nota ala conjunto equipa quadro "
     "parte torre edifício módulo perfil lista nível variável eixo sala fator factor"
 )
+"""Words that a letter is the name of something after: sala N, plano S."""
 
 
 def letter(char: str) -> str:
@@ -53,7 +54,8 @@ def acronym(word: str) -> str:
     """Return how a word in capitals is said; in small letters where it is a word."""
     reading = _ACRONYMS.get(word.upper())
     if reading is None:
-        reading = "=" if is_sayable(word) and (len(word) > 2 or word in _SHORT_WORDS) else "*"
+        is_word = len(word) > 2 or word in _SHORT_WORDS or _ACCENTED.search(word) is not None
+        reading = "=" if is_sayable(word) and is_word else "*"
     if reading == "*":
         return by_letters(word)
     return word.lower() if reading == "=" else reading
@@ -62,20 +64,62 @@ def acronym(word: str) -> str:
 _SHORT_WORDS = words_of(
     "AO AOS DA DAS DE DO DOS EM NA NAS NO NOS OS AS UM UMA SE ME TE LHE EU TU JÁ LÁ SÓ ATÉ SÃO É"
 )
-_HEADING_WORDS = _SHORT_WORDS | words_of("E A O À ÀS SEM COM POR QUE NÃO PARA SER TER ESTE")
+_HEADING_WORDS = _SHORT_WORDS | words_of(
+    "E A O À ÀS SEM COM POR QUE NÃO PARA SER TER ESTE OU IR SI TI LI AI UI OI AH OH EH EI"
+)
+_CRIES = words_of("EU TU AI UI OI AH OH EH EI UF")
+"""Said alone: "AI!", "EU?"."""
+_ACCENTED = re.compile("[ÁÂÀÃÉÊÍÓÔÕÚ]")
+_WOMANS_ARTICLES = words_of("a à da na pela uma esta essa nesta desta")
+_SENTENCE_STARTS = re.compile(r".*[.!?…:;]\s|.*[«“\"(—]", re.DOTALL)
+_SENTENCE_STOPS = re.compile(r"[.!?…;]")
+_PAUSE = re.compile(r"\s*(?:$|[.!?…])")
+_SMALL = re.compile("[a-zß-öø-ÿ]")
 
 
 def _in_heading(found: re.Match[str]) -> bool:
-    """Return whether the words on both sides, or two on one, are in capitals too: then it is loud, not short."""
+    """Return whether the words on both sides, or two on one, are in capitals too: then it is loud, not short.
+
+    In a sentence that has no small letter one loud word on either side is enough: "EU VOU.", "SOU EU".
+    """
     left = re.findall(rf"[{LETTER}]+", left_of(found))[-2:]
     right = re.findall(rf"[{LETTER}]+", right_of(found))[:2]
-    loud = [word for word in (*left, *right) if word.isupper() and len(word) > 1 and word not in _ACRONYMS]
-    return len(loud) >= 2
+    loud = [word for word in (*left, *right) if _is_loud(word)]
+    if len(loud) >= 2:
+        return True
+    before = _SENTENCE_STARTS.sub("", left_of(found))
+    after = _SENTENCE_STOPS.split(right_of(found))[0]
+    if _SMALL.search(before + after):
+        return False
+    return any(_is_loud(word) for word in re.findall(rf"[{LETTER}]+", f"{before} {after}"))
+
+
+def _is_loud(word: str) -> bool:
+    return len(word) > 1 and word.isupper() and word not in _ACRONYMS
+
+
+_FIRST_PERSON = re.compile(
+    r" (?:não |já |também |nunca |só |ainda |me )?(?:sou|vou|estou|dou|quero|tenho|gosto|posso|preciso|sei|fui|fiz)(?!\w)"
+)
+
+
+def _is_cry(found: re.Match[str]) -> bool:
+    """Return whether a word in capitals is all that is said, but for an "e" before it: "AI!", "E EU?"."""
+    return found["word"] in _CRIES and (
+        _PAUSE.match(right_of(found)) is not None and words_before(found, 2) in ([], ["e"], ["só"])
+    )
 
 
 def _say_capitals(found: re.Match[str]) -> str:
+    """Return an acronym as it is said, a loud word in small letters; EU is the Union after "a", else often "eu"."""
     word, plural = found["word"], found["plural"]
-    if word in _HEADING_WORDS and _in_heading(found):
+    if word == "EU":
+        before = words_before(found, 1)
+        if before and before[0] in _WOMANS_ARTICLES:
+            return acronym(word)
+        if _FIRST_PERSON.match(right_of(found)):
+            return "eu"
+    if _is_cry(found) or (word in _HEADING_WORDS and _in_heading(found)):
         return word.lower()
     if word not in _ACRONYMS and _in_heading(found) and is_sayable(word):
         return word.lower()
@@ -100,7 +144,7 @@ def _say_dotted(found: re.Match[str]) -> str:
 def _say_initial(found: re.Match[str]) -> str | None:
     """Return the letter of a name's initial; not where it ends a sentence ("a vitamina C. Depois")."""
     before = words_before(found, 1)
-    if before and (before[0] in _LETTER_CUES or before[0] in ("e", "ou")):
+    if before and (before[0] in LETTER_CUES or before[0] in ("e", "ou")):
         return None
     return letter(found[0][0])
 
@@ -110,7 +154,7 @@ def _say_letter(found: re.Match[str]) -> str | None:
     if char.lower() not in "aeoàéóê":
         return letter(char)
     before = words_before(found, 1)
-    is_named = bool(before) and before[0] in _LETTER_CUES and char.lower() in "aeo"
+    is_named = bool(before) and before[0] in LETTER_CUES and char.lower() in "aeo"
     after = found.string[found.end() : found.end() + 2].removeprefix("-")[:1]
     is_item = (
         after == ")"
@@ -119,7 +163,9 @@ def _say_letter(found: re.Match[str]) -> str | None:
         or (char.isupper() and left_of(found)[-1:].isdecimal())  # H2O
         or (char.isupper() and _FROM_TO.match(right_of(found)) is not None)
     ) and char.lower() in "aeo"
-    return letter(char) if is_named or is_item else None
+    if is_named or is_item:
+        return letter(char)
+    return char.lower() if char.isupper() and before and _in_heading(found) else None
 
 
 _FROM_TO = re.compile(rf" a [{_UPPER}](?![{LETTER}])")  # de A a Z
