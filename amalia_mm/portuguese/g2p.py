@@ -75,7 +75,8 @@ def word_sampa(word: str, pos: str | None = None) -> str:
 
 def _phones_of(word: str, pos: str | None) -> tuple[Phone, ...]:
     if pos is not None and is_homograph(word.lower()):
-        return phones(spelt_sounds(reading(word.lower(), pos=pos)))
+        marks = reading(word.lower(), pos=pos)
+        return phones(pronounced(marks) if marks == word.lower() else spelt_sounds(marks))
     return tuple(phone for phone in utterance(word) if phone.symbol not in BREAKS)
 
 
@@ -105,7 +106,8 @@ def _pieces(tokens: Sequence[str], i: int) -> Iterator[tuple[bool, str]]:
     if len(pieces) == 1:
         word = pieces[0]
         if is_homograph(word):
-            yield True, spelt_sounds(reading(word, _beside(tokens, i)))
+            marks = reading(word, _beside(tokens, i))
+            yield True, pronounced(word) if marks == word else spelt_sounds(marks)
         else:
             yield from _whole(word)
         return

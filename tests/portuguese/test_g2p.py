@@ -144,6 +144,26 @@ def test_words(text, sounds):
         ("Dá-lho, fá-lo-ei, dir-lhes-emos.", "ˈdaʎu, faluˈɐj, diɾʎɨˈzemuʃ."),
         ("um copo d'água", "ˈũ ˈkɔpu ˈdaɡwɐ."),
         ("ele e ela, eles e elas", "ˈelɨ i ˈɛlɐ, ˈelɨz i ˈɛlɐʃ."),
+        # a letter beside a figure sounds as in an acronym, and its namesake stays a pronoun
+        ("A sala N2, a F1, a linha M.", "ɐ ˈsalɐ ˈɛnɨ ˈdojʃ, ɐ ˈɛfɨ ˈũ, ɐ ˈliɲɐ ˈɛmɨ."),
+        (
+            "o L3, o plano S, o S24, o R2",
+            "u ˈɛlɨ ˈtɾeʃ, u ˈplɐnu ˈɛsɨ, u ˈɛsɨ ˈvĩtɨ i ˈkwatɾu, u ˈɛʁɨ ˈdojʃ.",
+        ),
+        ("O plano S falhou. Na sala L.", "u ˈplɐnu ˈɛsɨ fɐˈʎo. nɐ ˈsalɐ ˈɛlɨ."),
+        ("Na sala ele fica. Nota esse dia.", "nɐ ˈsalɐ ˈelɨ ˈfikɐ. ˈnɔtɐ ˈesɨ ˈdiɐ."),
+        ("Dei a ele três. É esse um dia.", "ˈdɐj ɐ ˈelɨ ˈtɾeʃ. ˈɛ ˈesɨ ˈũ ˈdiɐ."),
+        # the first word of a phrase, before an article, is a verb; "que" before its end is no conjunction
+        ("Olho para ti. Molho o pão. Começo já.", "ˈɔʎu ˈpɐɾɐ ˈti. ˈmɔʎu u ˈpɐ̃w̃. kuˈmɛsu ˈʒa."),
+        ("Eu seco a roupa. Está seco.", "ˈew ˈsɛku ɐ ˈʁopɐ. ɨʃˈta ˈseku."),
+        ("Eu interesso-me. Que interesse!", "ˈew ĩtɨˈɾɛsumɨ. kɨ ĩtɨˈɾesɨ!"),
+        ("Espero que interesse.", "ɨʃˈpɛɾu kɨ ĩtɨˈɾɛsɨ."),
+        ("o pelo do gato, casaco de pelo", "u ˈpelu du ˈɡatu, kɐˈzaku dɨ ˈpelu."),
+        ("pelo gato, de pelo menos, um pelo outro", "pɨlu ˈɡatu, dɨ pɨlu ˈmenuʃ, ˈũ pɨlu ˈotɾu."),
+        ("uma forma de bolo, forma de ser", "ˈumɐ ˈfoɾmɐ dɨ ˈbolu, ˈfɔɾmɐ dɨ ˈseɾ."),
+        ("Unte a forma. De outra forma.", "ˈũtɨ ɐ ˈfoɾmɐ. dɨ ˈotɾɐ ˈfɔɾmɐ."),
+        ("Beja e a inveja.", "ˈbɛʒɐ i ɐ ĩˈvɛʒɐ."),
+        ("Escolha o dia.", "ɨʃˈkoʎɐ u ˈdiɐ."),  # "escolher" has no open o before a
         ("o P.º 1 … e depois?!", None),
     ],
 )

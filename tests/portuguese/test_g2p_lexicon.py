@@ -69,6 +69,14 @@ def test_a_homograph_has_two_sounds():
         ("que", "sobre", None, "sôbre"),
         ("a", "corte", "do", "côrte"),
         ("o", "corte", "de", "córte"),
+        (None, "olho", "o", "ólho"),
+        (None, "jogo", "de", "jôgo"),
+        ("e", "olho", "os", "ólho"),
+        ("e", "molho", None, "môlho"),
+        ("que", "jogo", None, "jôgo"),
+        ("o", "esse", None, "ésse"),
+        ("do", "ele", "três", "éle"),
+        ("que", "ele", "três", "ele"),
     ],
 )
 def test_the_neighbours_tell(before, word, after, marks):

@@ -101,7 +101,9 @@ def _is_shared(found: re.Match[str], written: str, others: re.Match[str]) -> boo
     if joint == "e":
         return written.isdigit() and int(written) < int(other)
     if joint == "em":
-        of_time = re.match(r" (?:segundo|minuto|hora|dia|noite|semana|mês|mes|ano)", found.string[others.end() :])
+        of_time = re.match(
+            r" (?:segundo|minuto|hora|dia|noite|semana|mês|mes|ano)", found.string[others.end() :]
+        )
         return other == written or of_time is None
     return True
 

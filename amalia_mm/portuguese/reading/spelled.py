@@ -74,24 +74,23 @@ _WOMANS_ARTICLES = words_of("a à da na pela uma esta essa nesta desta")
 _SENTENCE_STARTS = re.compile(r".*[.!?…:;]\s|.*[«“\"(—]", re.DOTALL)
 _SENTENCE_STOPS = re.compile(r"[.!?…;]")
 _PAUSE = re.compile(r"\s*(?:$|[.!?…])")
-_SMALL = re.compile("[a-zß-öø-ÿ]")
+_SMALL_OR_DIGIT = re.compile(r"[a-zß-öø-ÿ\d]")
 
 
 def _in_heading(found: re.Match[str]) -> bool:
-    """Return whether the words on both sides, or two on one, are in capitals too: then it is loud, not short.
-
-    In a sentence that has no small letter one loud word on either side is enough: "EU VOU.", "SOU EU".
-    """
+    """Return whether the words on both sides, or two on one, are in capitals too: then it is loud, not short."""
     left = re.findall(rf"[{LETTER}]+", left_of(found))[-2:]
     right = re.findall(rf"[{LETTER}]+", right_of(found))[:2]
-    loud = [word for word in (*left, *right) if _is_loud(word)]
-    if len(loud) >= 2:
+    return sum(map(_is_loud, (*left, *right))) >= 2
+
+
+def _is_shouted(found: re.Match[str]) -> bool:
+    """Return whether a word stands in a heading, or in a sentence without small letters and digits: "EU VOU."."""
+    if _in_heading(found):
         return True
-    before = _SENTENCE_STARTS.sub("", left_of(found))
-    after = _SENTENCE_STOPS.split(right_of(found))[0]
-    if _SMALL.search(before + after):
-        return False
-    return any(_is_loud(word) for word in re.findall(rf"[{LETTER}]+", f"{before} {after}"))
+    sentence = _SENTENCE_STARTS.sub("", left_of(found)) + " " + _SENTENCE_STOPS.split(right_of(found))[0]
+    words = re.findall(rf"[{LETTER}]+", sentence)
+    return _SMALL_OR_DIGIT.search(sentence) is None and any(map(_is_loud, words))
 
 
 def _is_loud(word: str) -> bool:
@@ -99,7 +98,8 @@ def _is_loud(word: str) -> bool:
 
 
 _FIRST_PERSON = re.compile(
-    r" (?:não |já |também |nunca |só |ainda |me )?(?:sou|vou|estou|dou|quero|tenho|gosto|posso|preciso|sei|fui|fiz)(?!\w)"
+    r" (?:não |já |também |nunca |só |ainda |me )?"
+    r"(?:sou|vou|estou|dou|quero|tenho|gosto|posso|preciso|sei|fui|fiz)(?!\w)"
 )
 
 
@@ -119,7 +119,8 @@ def _say_capitals(found: re.Match[str]) -> str:
             return acronym(word)
         if _FIRST_PERSON.match(right_of(found)):
             return "eu"
-    if _is_cry(found) or (word in _HEADING_WORDS and _in_heading(found)):
+    is_numbered = re.match(r"-?\d", right_of(found)) is not None  # SI-4
+    if _is_cry(found) or (word in _HEADING_WORDS and not is_numbered and _is_shouted(found)):
         return word.lower()
     if word not in _ACRONYMS and _in_heading(found) and is_sayable(word):
         return word.lower()
@@ -165,7 +166,7 @@ def _say_letter(found: re.Match[str]) -> str | None:
     ) and char.lower() in "aeo"
     if is_named or is_item:
         return letter(char)
-    return char.lower() if char.isupper() and before and _in_heading(found) else None
+    return char.lower() if char.isupper() and before and _is_shouted(found) else None
 
 
 _FROM_TO = re.compile(rf" a [{_UPPER}](?![{LETTER}])")  # de A a Z
