@@ -113,6 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host_memory": set(),
     "terminal": set(),
     "ctrl_c": set(),
+    "termination": set(),
     "failures": set(),
     "commands": {
         *("assistant", "evaluate", "export", "live", "prepare", "resolve", "speaking", "subtitles", "train"),
@@ -135,12 +136,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "subtitles": {"transcript"},
     "live": {"assistant", "audio", "fusion", "portuguese", "units"},
     "doctor": {"resolve"},
-    "cli": {"commands", "ctrl_c", "host_memory", "terminal"},
+    "cli": {"commands", "ctrl_c", "host_memory", "terminal", "termination"},
 }
 EVERYONE_MAY_IMPORT = {"", "errors"}  # "" is the package itself: its version
 AT_START = {
     "ctrl_c",
     "terminal",
+    "termination",
     "child_process",
     "host_memory",
     "commit",
