@@ -32,7 +32,7 @@ from amalia_mm.units import SAMPLE_RATE_HZ, seconds_to_samples
 
 STRENGTH = 1.6
 """Times the change that Perth makes: noise of 10 dB asks for it."""
-THRESHOLDS = (0.5, 0.85)
+THRESHOLDS = (0.4, 0.8)
 """From which score on a stretch counts as marked: in noise, and without. Noise takes from the score of marked speech, a
 codec at its lowest rate adds to that of unmarked speech, and how far the loudness of frames ranges tells them apart."""
 _RANGES_DB = (20.0, 30.0)

@@ -204,6 +204,7 @@ def test_a_log_out_leaves_nothing_of_an_export(bank, tmp_path, ending):
     """Half of a person's recordings lay in the clear, in a folder that no command knew of."""
     code = (
         "import os, signal, sys\n"
+        f"signal.signal(signal.{ending}, signal.SIG_DFL)\n"  # under nohup it is ignored, and stays so
         "from amalia_mm import cli\n"
         "real, calls = os.fsync, []\n"
         "def fsync(descriptor):\n"
