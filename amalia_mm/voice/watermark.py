@@ -30,7 +30,7 @@ from torchaudio.functional import resample
 
 from amalia_mm.units import SAMPLE_RATE_HZ, seconds_to_samples
 
-STRENGTH = 1.6
+STRENGTH = 2.0
 """Times the change that Perth makes: noise of 10 dB asks for it."""
 THRESHOLDS = (0.4, 0.8)
 """From which score on a stretch counts as marked: in noise, and without. Noise takes from the score of marked speech, a
